@@ -1,0 +1,34 @@
+"""onedpiece: a variable-length 1-D image tokenizer and codec.
+
+The public names load lazily, so that ``import onedpiece`` costs neither torch nor lightning.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onedpiece.bitstream import Code
+    from onedpiece.codec import Codec
+    from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+    from onedpiece.weights import load
+
+__version__ = "0.1.0"
+__all__ = ["Code", "Codec", "Tokenizer", "TokenizerConfig", "__version__", "load"]
+
+_HOME = {
+    "Code": "onedpiece.bitstream",
+    "Codec": "onedpiece.codec",
+    "Tokenizer": "onedpiece.tokenizer",
+    "TokenizerConfig": "onedpiece.tokenizer",
+    "load": "onedpiece.weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'onedpiece' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,147 @@
+"""What a tokenizer is made of: one frozen dataclass, and the presets by name."""
+
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any, Literal, Self
+
+Grade = tuple[int, tuple[int, ...]]
+"""(number of consecutive tokens, FSQ levels of each of them)."""
+
+GRADED_FSQ: tuple[Grade, ...] = (
+    (8, (64, 64)),
+    (32, (16, 16, 16)),
+    (72, (8, 8, 8, 8)),
+    (144, (4, 4, 4, 4, 4, 4)),
+)
+"""Early tokens say little exactly, late ones much roughly (reverse water-filling); always 4096 codes."""
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """The geometry of one tokenizer; a YAML or JSON mapping with the same names builds it.
+
+    Raises:
+        ValueError: on construction, naming the field that does not fit and the fix.
+    """
+
+    image_size: int = 256  # pixels a side; the published models' size, and what ImageNet crops give
+    patch_size: int = 16  # 256 patches at 256 px: as many as there are latents
+    num_tokens: int = 256  # N, the longest code
+    width: int = 384  # transformer channels; heads of 64 channels
+    heads: int = 6
+    encoder_layers: int = 6
+    decoder_layers: int = 8  # decoding is the harder half (measured by TiTok: larger decoders pay more)
+    quantizer: Literal["fsq", "vq"] = "fsq"  # FSQ needs no commitment loss and cannot collapse
+    fsq_grades: tuple[Grade, ...] = GRADED_FSQ  # used by "fsq"; counts add up to num_tokens
+    vq_codebook_size: int = 4096  # used by "vq"; the released models' size
+    vq_dim: int = 12  # used by "vq"; channels of one code vector
+    linear_path: bool = True  # the ordered DCT beside encoder and decoder; False is plain One-D-Piece
+    linear_size: int = 64  # side of the downscaled picture whose DCT is taken
+    pixel_head: Literal["patch", "vqgan"] = "patch"
+    vqgan_channels: int = 128  # used by "vqgan": channels at full resolution
+    vqgan_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)  # used by "vqgan": one a resolution level
+    vqgan_codebook_size: int = 1024  # used by "vqgan": rows of the pixel codebook
+    vqgan_codebook_dim: int = 256  # used by "vqgan"
+    released_latent_layout: bool = False  # True only for released weights: see Encoder
+
+    def __post_init__(self) -> None:
+        # JSON and YAML give lists; equality and hashing want tuples.
+        grades = tuple((int(count), tuple(int(v) for v in levels)) for count, levels in self.fsq_grades)
+        object.__setattr__(self, "fsq_grades", grades)
+        object.__setattr__(self, "vqgan_multipliers", tuple(int(m) for m in self.vqgan_multipliers))
+        self._check()
+
+    def _check(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; change one"
+            )
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}; change one")
+        if self.num_tokens < 1:
+            raise ValueError(f"num_tokens is {self.num_tokens}; use at least 1")
+        if self.quantizer == "fsq":
+            self._check_grades()
+        if self.linear_path and self.quantizer != "fsq":
+            raise ValueError("linear_path needs quantizer 'fsq': its lattice is what carries the coefficients")
+        if self.linear_path and self.image_size % self.linear_size:
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of linear_size {self.linear_size}; change one"
+            )
+        if self.pixel_head == "vqgan" and 2 ** (len(self.vqgan_multipliers) - 1) != self.patch_size:
+            raise ValueError(
+                f"vqgan_multipliers has {len(self.vqgan_multipliers)} levels, which upsample by "
+                f"{2 ** (len(self.vqgan_multipliers) - 1)}, but patch_size is {self.patch_size}; change one"
+            )
+
+    def _check_grades(self) -> None:
+        total = sum(count for count, _ in self.fsq_grades)
+        if total != self.num_tokens:
+            raise ValueError(f"fsq_grades cover {total} tokens, num_tokens is {self.num_tokens}; make them equal")
+        sizes = {prod(levels) for _, levels in self.fsq_grades}
+        if len(sizes) != 1:
+            raise ValueError(f"fsq_grades have codebooks of sizes {sorted(sizes)}; every grade needs the same")
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of values that one token can take."""
+        return prod(self.fsq_grades[0][1]) if self.quantizer == "fsq" else self.vq_codebook_size
+
+    @property
+    def code_dim(self) -> int:
+        """Channels of one code as the network sees it (the widest grade's, for FSQ)."""
+        return max(len(levels) for _, levels in self.fsq_grades) if self.quantizer == "fsq" else self.vq_dim
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side."""
+        return self.image_size // self.patch_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a mapping of plain values that JSON and YAML can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build a config from such a mapping.
+
+        Raises:
+            ValueError: an unknown name, or a value that does not fit.
+        """
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(f"unknown field(s) {', '.join(unknown)} in the tokenizer's config")
+        return cls(**values)
+
+
+def _published(width: int, layers: int, heads: int) -> TokenizerConfig:
+    """One-D-Piece (arXiv 2501.10064, table 1) as released, VQGAN head included."""
+    return TokenizerConfig(
+        width=width,
+        heads=heads,
+        encoder_layers=layers,
+        decoder_layers=layers,
+        quantizer="vq",
+        linear_path=False,
+        pixel_head="vqgan",
+        released_latent_layout=True,
+    )
+
+
+PRESETS: dict[str, TokenizerConfig] = {
+    "ti-256": TokenizerConfig(),
+    "s-256": _published(512, 8, 8),
+    "b-256": _published(768, 12, 12),
+    "l-256": _published(1024, 24, 16),
+}
+
+
+def preset(name: str) -> TokenizerConfig:
+    """Return the preset called `name`.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"no preset {name!r}; there are: {', '.join(PRESETS)}")
+    return PRESETS[name]
