@@ -1,0 +1,73 @@
+"""Files from the Hugging Face hub, and the released One-D-Piece weights among them."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+RELEASED = tuple(f"turing-motors/One-D-Piece-{size}-256" for size in "SBL")
+RELEASED_FILE = "pytorch_model.bin"
+
+
+class HubError(RuntimeError):
+    """A file could not be had from the hub; the message is one line and says what to do."""
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+
+
+def download(repo_id: str, filename: str) -> Path:
+    """Return the local path of a hub file, fetched into huggingface_hub's cache if it is not there yet.
+
+    Args:
+        repo_id: "owner/name".
+        filename: its path inside the repository.
+
+    Raises:
+        HubError: huggingface_hub is not installed, the hub cannot be reached, or it has no such file.
+    """
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError
+    except ImportError:
+        raise HubError(
+            f"{repo_id} is on the Hugging Face hub, which needs an extra: pip install 'onedpiece[hub]'"
+        ) from None
+    try:
+        return Path(hf_hub_download(repo_id, filename))
+    except (OSError, ValueError, EntryNotFoundError) as error:
+        raise HubError(
+            f"could not fetch {filename} of {repo_id} from the Hugging Face hub; check the name and the "
+            f"network ({_one_line(error)})"
+        ) from error
+
+
+def read_pickled_state(path: Path) -> dict[str, Tensor]:
+    """Read a `torch.save`d state dict as tensors on the CPU, running nothing that the file names.
+
+    Raises:
+        HubError: the file is damaged, or holds anything but tensors by name.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = _one_line(error).split(". ")[0]
+        raise HubError(
+            f"{path} is not a plain PyTorch state dict; delete it and fetch again ({reason})"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise HubError(f"{path} holds {type(state).__name__}, not tensors by name; delete it and fetch again")
+    return state
+
+
+def fetch_released(repo_id: str) -> dict[str, Tensor]:
+    """Fetch the released state dict of one of `RELEASED`, for `Tokenizer.from_official`.
+
+    Raises:
+        HubError: the name is no released model, or as `download` and `read_pickled_state`.
+    """
+    if repo_id not in RELEASED:
+        raise HubError(f"{repo_id} is not a released One-D-Piece; there are: {', '.join(RELEASED)}")
+    return read_pickled_state(download(repo_id, RELEASED_FILE))
