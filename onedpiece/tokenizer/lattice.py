@@ -1,0 +1,70 @@
+"""Scalar lattices of FSQ fitted to data: how to scale a value before rounding, and what a level stands for.
+
+FSQ bounds by tanh and rounds. Undoing the tanh at the outermost levels gives values far outside the data
+(atanh near 1), so each level is restored to the mean of what was rounded to it (Lloyd–Max's condition).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from vector_quantize_pytorch import FSQ
+
+SCALE_FACTORS = tuple(0.3 * 1.12**i for i in range(24))
+"""Standard deviations per unit of latent that `fit_lattice` chooses from: 0.3 … 4.1."""
+
+
+class Lattice(NamedTuple):
+    """One fitted lattice of L levels.
+
+    Attributes:
+        factor: values are divided by this many standard deviations before the bound.
+        centroids: (L,), what each level is restored to, in the divided units.
+        error: mean squared error on unit-variance values.
+    """
+
+    factor: float
+    centroids: Tensor
+    error: float
+
+
+def fit_lattice(values: Tensor, levels: int) -> Lattice:
+    """Return the lattice that loses least on values (M,) of about unit variance."""
+    fsq = FSQ(levels=[levels])
+    return min((_lattice(fsq, values, factor) for factor in SCALE_FACTORS), key=lambda found: found.error)
+
+
+def _lattice(fsq: FSQ, values: Tensor, factor: float) -> Lattice:
+    scaled = values / factor
+    # A thin uniform sample beside the data gives every level a centroid, also one that no datum falls on.
+    probes = torch.linspace(-6, 6, 1025, device=values.device)
+    points = torch.cat([scaled, probes])
+    weights = torch.cat([torch.ones_like(scaled), torch.full_like(probes, 1e-6)])
+    levels = int(fsq.codebook_size)
+    index = fsq(points.view(1, -1, 1))[1].flatten().long()
+    mass = points.new_zeros(levels).index_add(0, index, weights)
+    centroids = torch.zeros_like(mass).index_add(0, index, weights * points) / mass.clamp_min(1e-12)
+    error = F.mse_loss(centroids[index[: len(values)]] * factor, values)
+    return Lattice(factor, centroids, float(error))
+
+
+def restore(codes: Tensor, levels: Tensor, first: Tensor, centroids: Tensor) -> Tensor:
+    """Return the centroids of codes, with a straight-through gradient.
+
+    Args:
+        codes: (B, M) on FSQ lattices: integers divided by half the number of levels.
+        levels: (M,) int, each column's number of levels.
+        first: (M,) int, where each column's lattice begins in `centroids`.
+        centroids: (T,), the centroids of all lattices one after another.
+
+    Returns:
+        (B, M). Its gradient is the centroids' local slope, so that training sees the true step size.
+    """
+    half = levels // 2
+    position = codes * half
+    index = (position.detach().round().long() + half).clamp_min(0).minimum(levels - 1)
+    above = centroids[first + (index + 1).minimum(levels - 1)]
+    below = centroids[first + (index - 1).clamp_min(0)]
+    steps = (index + 1).minimum(levels - 1) - (index - 1).clamp_min(0)
+    return centroids[first + index] + (position - position.detach()) * (above - below) / steps

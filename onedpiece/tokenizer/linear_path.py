@@ -1,0 +1,176 @@
+"""The linear path: an ordered DCT that turns a picture into token coefficients, and back.
+
+The photo is downscaled, its colours rotated to luma and two opponents, and the orthonormal 2-D DCT taken;
+the coefficients of largest variance go to the first tokens. With it an untrained tokenizer is a codec, and
+the networks only learn what a linear map cannot do.
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from onedpiece.tokenizer.config import TokenizerConfig
+from onedpiece.tokenizer.lattice import Lattice, fit_lattice, restore
+
+FIT_SAMPLES = 2048
+"""Pictures whose coefficients `fit` keeps to fit the lattices; the variances use all."""
+
+
+def dct_matrix(size: int) -> Tensor:
+    """Return the orthonormal DCT-II matrix, (size, size), in float32: row f is the basis of frequency f."""
+    n = torch.arange(size, dtype=torch.float64)
+    basis = torch.cos(math.pi * (n + 0.5) * n[:, None] / size) * math.sqrt(2 / size)
+    basis[0] /= math.sqrt(2)
+    return basis.float()
+
+
+def colour_rotation() -> Tensor:
+    """Return the orthonormal rotation from RGB to (luma, red–blue, green–magenta), (3, 3)."""
+    rows = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]])
+    return F.normalize(rows, dim=1)
+
+
+class LinearPath(nn.Module):
+    """Picture ↔ the latents of all tokens, linearly.
+
+    Statistics live in buffers and travel with the weights: `order` (which coefficient each slot carries),
+    `mean` and `scale` (what it is shifted and divided by) and `centroids` (what each level of each lattice
+    is restored to). A fresh instance has those of the usual 1/frequency spectrum of photographs with
+    normal coefficients; `fit` measures them.
+    """
+
+    order: Tensor
+    mean: Tensor
+    scale: Tensor
+    centroids: Tensor
+    slots: Tensor
+    levels: Tensor
+    dct: Tensor
+    colours: Tensor
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.size = config.linear_size
+        self.num_tokens, self.code_dim = config.num_tokens, config.code_dim
+        slots, levels = _slots(config)
+        self.register_buffer("slots", slots, persistent=False)
+        self.register_buffer("levels", levels, persistent=False)
+        self.register_buffer("dct", dct_matrix(self.size), persistent=False)
+        self.register_buffer("colours", colour_rotation(), persistent=False)
+        variance = _spectrum(self.size).flatten()
+        order = variance.argsort(descending=True, stable=True)[: len(slots)]
+        self.register_buffer("order", order)
+        self.register_buffer("mean", torch.zeros(len(slots)))
+        self.register_buffer("scale", variance[order].sqrt())
+        self.register_buffer("centroids", torch.zeros(int(levels.unique().sum())))
+        for count in levels.unique().tolist():
+            self._take_lattice(count, fit_lattice(_normal_sample(), count))
+
+    def downscale(self, x: Tensor) -> Tensor:
+        """Return (B, 3, size, size), each pixel the mean of its area, of x (B, 3, H, W)."""
+        return F.adaptive_avg_pool2d(x, self.size)
+
+    def coefficients(self, x: Tensor) -> Tensor:
+        """Return all DCT coefficients, (B, 3·size²), of x (B, 3, H, W) in [0, 1]."""
+        rotated = torch.einsum("oc,bchw->bohw", self.colours, self.downscale(x.float()) - 0.5)
+        return (self.dct @ rotated @ self.dct.T).flatten(1)
+
+    def analyse(self, x: Tensor) -> Tensor:
+        """Return the latents (B, N, code_dim) of x (B, 3, H, W) in [0, 1]; unused channels are 0."""
+        values = (self.coefficients(x)[:, self.order] - self.mean) / self.scale
+        latents = values.new_zeros(x.shape[0], self.num_tokens * self.code_dim)
+        latents[:, self.slots] = values
+        return latents.view(x.shape[0], self.num_tokens, self.code_dim)
+
+    def synthesise(self, codes: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the linear picture; differentiable in the codes.
+
+        Args:
+            codes: (B, k, code_dim), k ≤ N, on the quantizer's lattice.
+            mask: (B, k) bool, False for tokens that are not there; None: all are.
+
+        Returns:
+            (B, 3, size, size), about [0, 1], not clamped. Coefficients of absent tokens take their mean.
+        """
+        batch, count, _ = codes.shape
+        here = int(torch.searchsorted(self.slots, count * self.code_dim))
+        slots, levels = self.slots[:here], self.levels[:here]
+        values = restore(codes.reshape(batch, -1)[:, slots], levels, self._first(levels), self.centroids)
+        if mask is not None:
+            values = values * mask[:, slots // self.code_dim]
+        coefficients = values.new_zeros(batch, 3 * self.size**2)
+        coefficients[:, self.order] = self.mean
+        coefficients[:, self.order[:here]] += values * self.scale[:here]
+        rotated = self.dct.T @ coefficients.view(batch, 3, self.size, self.size) @ self.dct
+        return torch.einsum("oc,bohw->bchw", self.colours, rotated) + 0.5
+
+    @torch.no_grad()
+    def fit(self, images: Iterable[Tensor]) -> None:
+        """Measure order, means and scales over training pictures.
+
+        Args:
+            images: batches (B, 3, H, W) in [0, 1].
+
+        Raises:
+            ValueError: fewer than two pictures.
+        """
+        mean, variance, sample = _moments(self.coefficients(batch) for batch in images)
+        self.order.copy_(variance.argsort(descending=True, stable=True)[: len(self.order)])
+        self.mean.copy_(mean[self.order])
+        deviation = variance[self.order].sqrt().clamp_min(1e-6)
+        standard = (sample[:, self.order] - self.mean) / deviation
+        self.scale.copy_(deviation)
+        for count in self.levels.unique().tolist():
+            self._take_lattice(count, fit_lattice(standard[:, self.levels == count].flatten(), count))
+
+    def _first(self, levels: Tensor) -> Tensor:
+        """Return where in `centroids` the lattice with so many levels begins: smaller lattices come first."""
+        sizes = self.levels.unique()
+        return (sizes.cumsum(0) - sizes)[torch.searchsorted(sizes, levels)]
+
+    def _take_lattice(self, count: int, lattice: Lattice) -> None:
+        self.scale[self.levels == count] *= lattice.factor
+        first = int(self._first(torch.tensor([count], device=self.levels.device)))
+        self.centroids[first : first + count] = lattice.centroids
+
+
+def _slots(config: TokenizerConfig) -> tuple[Tensor, Tensor]:
+    """Return where in the flattened (N, code_dim) latents each coefficient goes, and its number of levels."""
+    slots, levels, token = [], [], 0
+    for count, grade in config.fsq_grades:
+        for _ in range(count):
+            slots += [token * config.code_dim + channel for channel in range(len(grade))]
+            levels += list(grade)
+            token += 1
+    return torch.tensor(slots), torch.tensor(levels)
+
+
+def _spectrum(size: int) -> Tensor:
+    """Return the (3, size, size) variances of a 1/f² power spectrum; opponents have a tenth of luma's."""
+    frequency = torch.arange(size, dtype=torch.float32)
+    radius = frequency[:, None] ** 2 + frequency**2
+    luma = (0.25 * size) ** 2 / (1 + radius)
+    return torch.stack([luma, luma / 10, luma / 20])
+
+
+def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean, variance (both (C,)) and the first FIT_SAMPLES rows of a stream of (B, C) batches."""
+    count, total, squares, kept = 0, torch.zeros(()), torch.zeros(()), []
+    for batch in batches:
+        if sum(len(rows) for rows in kept) < FIT_SAMPLES:
+            kept.append(batch)
+        count += len(batch)
+        total = total + batch.double().sum(0)
+        squares = squares + batch.double().square().sum(0)
+    if count < 2:
+        raise ValueError(f"fitting the linear path needs at least 2 pictures, {count} were given")
+    mean = total / count
+    return mean.float(), (squares / count - mean.square()).float(), torch.cat(kept)[:FIT_SAMPLES]
+
+
+def _normal_sample(count: int = 4096) -> Tensor:
+    """Return the quantiles of a standard normal: a sample without randomness."""
+    return torch.special.ndtri((torch.arange(count) + 0.5) / count)

@@ -1,0 +1,149 @@
+"""Latents ↔ codes ↔ indices: the one file that knows vector-quantize-pytorch.
+
+A *code* is the vector the decoder sees, an *index* the integer that goes into the file.
+"""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from vector_quantize_pytorch import FSQ, VectorQuantize
+
+from onedpiece.tokenizer.config import Grade, TokenizerConfig
+
+
+class Quantized(NamedTuple):
+    """What quantisation yields for N tokens.
+
+    Attributes:
+        codes: (B, N, code_dim) float32, with a straight-through gradient to the latents.
+        indices: (B, N) int64 in 0…codebook_size − 1.
+        loss: scalar, the quantizer's own loss (0 for FSQ).
+    """
+
+    codes: Tensor
+    indices: Tensor
+    loss: Tensor
+
+
+class Quantizer(Protocol):
+    """What the tokenizer asks of a quantizer module."""
+
+    def __call__(self, latents: Tensor) -> Quantized:
+        """Quantise (B, N, code_dim) latents."""
+        ...
+
+    def codes_from_indices(self, indices: Tensor) -> Tensor:
+        """Return the (B, k, code_dim) codes of the first k tokens' (B, k) indices."""
+        ...
+
+
+class GradedFSQ(nn.Module):
+    """Finite scalar quantisation whose levels depend on the token's position.
+
+    Every grade has the same number of codes, so that every token costs the same; channels that a grade
+    does not use are zero.
+
+    Args:
+        grades: (count, levels) in the order of the tokens.
+
+    Source: FSQ, arXiv 2309.15505; the grading is ours (reverse water-filling over ordered coefficients).
+    """
+
+    def __init__(self, grades: tuple[Grade, ...]) -> None:
+        super().__init__()
+        self.counts = [count for count, _ in grades]
+        self.dims = [len(levels) for _, levels in grades]
+        self.code_dim = max(self.dims)
+        self.grades = nn.ModuleList(FSQ(levels=list(levels)) for _, levels in grades)
+
+    def forward(self, latents: Tensor) -> Quantized:
+        """Quantise (B, N, code_dim) latents, always in float32."""
+        with torch.autocast(latents.device.type, enabled=False):
+            parts = latents.float().split(self.counts, dim=1)
+            pairs = [
+                fsq(part[..., :dim])
+                for fsq, dim, part in zip(self.grades, self.dims, parts, strict=True)
+            ]
+        codes = torch.cat([self._widen(code) for code, _ in pairs], dim=1)
+        indices = torch.cat([index for _, index in pairs], dim=1).long()
+        return Quantized(codes, indices, codes.new_zeros(()))
+
+    def codes_from_indices(self, indices: Tensor) -> Tensor:
+        """Return the (B, k, code_dim) codes of (B, k) indices, k ≤ N."""
+        return torch.cat(
+            [
+                self._widen(fsq.indices_to_codes(part))
+                for fsq, part in zip(self.grades, self._split(indices), strict=False)
+            ],
+            dim=1,
+        )
+
+    def _split(self, tokens: Tensor) -> list[Tensor]:
+        """Cut the first k tokens, (B, k, …), by grade; fewer parts when k ends early."""
+        left, sizes = tokens.shape[1], []
+        for count in self.counts:
+            if left > 0:
+                sizes.append(min(count, left))
+                left -= count
+        return list(tokens.split(sizes, dim=1))
+
+    def _widen(self, codes: Tensor) -> Tensor:
+        return F.pad(codes, (0, self.code_dim - codes.shape[-1]))
+
+
+class CosineVQ(nn.Module):
+    """Vector quantisation with both sides L2-normalised; the codebook follows by moving averages.
+
+    Args:
+        codebook_size: rows.
+        dim: channels of a row.
+
+    Source: One-D-Piece's quantizer (arXiv 2501.10064); k-means start and EMA instead of its codebook loss.
+    """
+
+    def __init__(self, codebook_size: int, dim: int) -> None:
+        super().__init__()
+        self.vq = VectorQuantize(
+            dim=dim,
+            codebook_size=codebook_size,
+            use_cosine_sim=True,
+            kmeans_init=True,
+            decay=0.99,
+            threshold_ema_dead_code=1,
+            commitment_weight=0.25,
+        )
+
+    def forward(self, latents: Tensor) -> Quantized:
+        """Quantise (B, N, dim) latents in float32; in training mode the codebook moves."""
+        with torch.autocast(latents.device.type, enabled=False):
+            codes, indices, loss = self.vq(latents.float())
+        return Quantized(codes, indices.long(), loss.sum())
+
+    def codes_from_indices(self, indices: Tensor) -> Tensor:
+        """Return the (B, k, dim) unit-length codes of (B, k) indices."""
+        codes: Tensor = F.embedding(indices, self.vq.codebook)
+        return codes
+
+    def load_codebook(self, embedding: Tensor) -> None:
+        """Take over a trained codebook.
+
+        Args:
+            embedding: (codebook_size, dim); rows are normalised here.
+
+        Raises:
+            ValueError: another shape.
+        """
+        expected = tuple(self.vq.codebook.shape)
+        if tuple(embedding.shape) != expected:
+            raise ValueError(f"the codebook is {tuple(embedding.shape)}, this quantizer's is {expected}")
+        self.vq.codebook = F.normalize(embedding.float(), dim=-1)
+        self.vq._codebook.initted.fill_(True)
+
+
+def build_quantizer(config: TokenizerConfig) -> GradedFSQ | CosineVQ:
+    """Return the quantizer that `config` names."""
+    if config.quantizer == "fsq":
+        return GradedFSQ(config.fsq_grades)
+    return CosineVQ(config.vq_codebook_size, config.vq_dim)

@@ -1,0 +1,171 @@
+"""The tokenizer: encoder, quantizer and decoder as one module."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from onedpiece.tokenizer.config import TokenizerConfig
+from onedpiece.tokenizer.decoder import Decoder
+from onedpiece.tokenizer.encoder import Encoder
+from onedpiece.tokenizer.initialize import truncated_normal
+from onedpiece.tokenizer.linear_path import LinearPath
+from onedpiece.tokenizer.quantizer import Quantized, build_quantizer
+from onedpiece.tokenizer.tail_drop import key_mask
+
+__all__ = ["Quantized", "Reconstruction", "Tokenizer"]
+
+
+class Reconstruction(NamedTuple):
+    """What a training step needs.
+
+    Attributes:
+        image: (B, 3, H, W), about [0, 1], not clamped.
+        indices: (B, N) int64.
+        loss: scalar, the quantizer's own loss.
+    """
+
+    image: Tensor
+    indices: Tensor
+    loss: Tensor
+
+
+class Tokenizer(nn.Module):
+    """A picture as N ordered tokens, of which any number of leading ones is already a picture.
+
+    Args:
+        config: the geometry; with `linear_path` the fresh, untrained module is a (blurry) codec.
+
+    Source: One-D-Piece, arXiv 2501.10064; the linear path is ours.
+    """
+
+    def __init__(self, config: TokenizerConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or TokenizerConfig()
+        self.latent_tokens = nn.Parameter(truncated_normal(config.num_tokens, config.width))
+        self.linear_path = LinearPath(config) if config.linear_path else None
+        self.encoder = Encoder(config)
+        self.quantizer = build_quantizer(config)
+        self.decoder = Decoder(config)
+
+    def encode(self, x: Tensor) -> Quantized:
+        """Encode x (B, 3, H, W) in [0, 1] to codes, indices and the quantizer's loss; differentiable.
+
+        Raises:
+            ValueError: x has another shape.
+        """
+        self._check_pictures(x)
+        if self.linear_path is None:
+            return self.quantizer(self.encoder(x, self.latent_tokens))
+        linear = self.linear_path.analyse(x)
+        return self.quantizer(linear + self.encoder(x, self.latent_tokens, linear).float())
+
+    def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Decode the first k codes; differentiable.
+
+        Args:
+            codes: (B, k, code_dim), 1 ≤ k ≤ N.
+            lengths: (B,) in 1…k, how many of the codes each sample has; None: all.
+
+        Returns:
+            (B, 3, H, W), about [0, 1], not clamped.
+        """
+        mask = None if lengths is None else key_mask(lengths, codes.shape[1])
+        if self.linear_path is None:
+            out: Tensor = self.decoder(codes, mask)
+            return out
+        with torch.autocast(codes.device.type, enabled=False):
+            linear = self.linear_path.synthesise(codes, mask)
+        base = F.interpolate(linear, self.config.image_size, mode="bicubic", align_corners=False)
+        return base + self.decoder(codes, mask, linear)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Reconstruction:
+        """Encode and decode x (B, 3, H, W) in [0, 1], keeping `lengths` (B,) tokens of each (None: all)."""
+        quantized = self.encode(x)
+        image = self.decode(quantized.codes, lengths)
+        return Reconstruction(image, quantized.indices, quantized.loss)
+
+    @torch.no_grad()
+    def tokenize(self, x: Tensor) -> Tensor:
+        """Return the tokens of pictures.
+
+        Args:
+            x: (B, 3, H, W) in [0, 1], H = W = `config.image_size`.
+
+        Returns:
+            (B, N) int64 in 0…codebook_size − 1, the most important first.
+
+        Raises:
+            ValueError: x has another shape.
+        """
+        with _evaluating(self):
+            return self.encode(x.float()).indices
+
+    @torch.no_grad()
+    def detokenize(self, indices: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the pictures of the first k tokens.
+
+        Args:
+            indices: (B, k) integers, 1 ≤ k ≤ N.
+            lengths: (B,) in 1…k for codes of mixed length in one batch (what stands behind a sample's
+                length is ignored); None: all k.
+
+        Returns:
+            (B, 3, H, W) in [0, 1].
+
+        Raises:
+            ValueError: k, a length or an index is out of range.
+        """
+        self._check_indices(indices, lengths)
+        if lengths is not None:
+            lengths = lengths.to(indices.device)
+            indices = indices * key_mask(lengths, indices.shape[1])
+        with _evaluating(self):
+            codes = self.quantizer.codes_from_indices(indices)
+            return self.decode(codes, lengths).float().clamp(0, 1)
+
+    @classmethod
+    def from_official(cls, state_dict: Mapping[str, Tensor]) -> "Tokenizer":
+        """Build a tokenizer from a released One-D-Piece state dict (see `onedpiece.tokenizer.official`).
+
+        Raises:
+            ValueError: keys are missing, unknown or of a shape that fits no One-D-Piece.
+        """
+        from onedpiece.tokenizer.official import from_official
+
+        return from_official(state_dict)
+
+    def _check_pictures(self, x: Tensor) -> None:
+        size = self.config.image_size
+        if x.ndim != 4 or tuple(x.shape[1:]) != (3, size, size):
+            raise ValueError(f"pictures are {tuple(x.shape)}; this tokenizer takes (B, 3, {size}, {size})")
+
+    def _check_indices(self, indices: Tensor, lengths: Tensor | None) -> None:
+        limit, codes = self.config.num_tokens, self.config.codebook_size
+        if indices.ndim != 2 or not 1 <= indices.shape[1] <= limit:
+            raise ValueError(f"indices are {tuple(indices.shape)}; this tokenizer takes (B, 1…{limit})")
+        if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < codes:
+            raise ValueError(
+                f"indices run from {int(indices.min())} to {int(indices.max())}; the codebook has 0…{codes - 1}"
+            )
+        if lengths is None:
+            return
+        if lengths.shape != indices.shape[:1] or not 1 <= int(lengths.min()) <= int(lengths.max()) <= indices.shape[1]:
+            raise ValueError(f"lengths are {lengths.tolist()}; one in 1…{indices.shape[1]} is needed for each sample")
+
+
+class _evaluating:  # noqa: N801
+    """Put a module into evaluation mode for the length of a block, so that a codebook does not move."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.training = module, module.training
+
+    def __enter__(self) -> None:
+        if self.training:
+            self.module.eval()
+
+    def __exit__(self, *_: object) -> None:
+        if self.training:
+            self.module.train()

@@ -1,0 +1,87 @@
+"""The pre-norm transformer that encoder and decoder share."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from onedpiece.tokenizer.initialize import truncated_normal
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one packed projection, and an optional mask over keys.
+
+    Args:
+        width: channels.
+        heads: attention heads; divides `width`.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(truncated_normal(3 * width, width))
+        self.in_proj_bias = nn.Parameter(truncated_normal(3 * width).zero_())
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (B, T, W).
+            key_mask: (B, T) bool, False where a token must not be looked at; None: all may.
+
+        Returns:
+            (B, T, W).
+        """
+        batch, tokens, width = x.shape
+        packed = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = packed.view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        mask = None if key_mask is None else key_mask[:, None, None, :]
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        out: Tensor = self.out_proj(x.transpose(1, 2).reshape(batch, tokens, width))
+        return out
+
+
+class MLP(nn.Module):
+    """Two linear layers around a GELU."""
+
+    def __init__(self, width: int, ratio: int = 4) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(width, ratio * width)
+        self.c_proj = nn.Linear(ratio * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (…, W) to (…, W)."""
+        out: Tensor = self.c_proj(F.gelu(self.c_fc(x)))
+        return out
+
+
+class Block(nn.Module):
+    """One pre-norm transformer block: attention, then MLP, each added to its input."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width)
+        self.attn = Attention(width, heads)
+        self.ln_2 = nn.LayerNorm(width)
+        self.mlp = MLP(width)
+
+    def forward(self, x: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        """Map (B, T, W) to (B, T, W); `key_mask` as in `Attention`."""
+        x = x + self.attn(self.ln_1(x), key_mask)
+        out: Tensor = x + self.mlp(self.ln_2(x))
+        return out
+
+
+def build_blocks(width: int, heads: int, layers: int) -> nn.ModuleList:
+    """Return `layers` blocks, their weights drawn from a normal with a deviation of 0.02.
+
+    A residual branch's last layer is drawn smaller by sqrt(2·layers), so that the stream's variance
+    does not grow with depth (GPT-2's rule).
+    """
+    blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+    for name, parameter in blocks.named_parameters():
+        if parameter.ndim == 2:
+            last = name.endswith(("out_proj.weight", "c_proj.weight"))
+            nn.init.trunc_normal_(parameter, std=0.02 / (2 * layers) ** 0.5 if last else 0.02)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    return blocks
