@@ -1,0 +1,39 @@
+"""Tokens ↔ bytes: the `Code` and the .odp file, version 1; no network, no torch."""
+
+from onedpiece.bitstream.code import Code
+from onedpiece.bitstream.errors import (
+    AbsurdSizeError,
+    BadMagicError,
+    BitstreamError,
+    CodebookSizeError,
+    EmptyFileError,
+    IndexOutsideCodebookError,
+    MalformedVarintError,
+    NoTokensError,
+    TooManyTokensError,
+    TrailingDataError,
+    TruncatedHeaderError,
+    UnknownVersionError,
+    UnsupportedFlagError,
+)
+from onedpiece.bitstream.layout import MAX_PIXELS, MAX_SIDE, MAX_TOKENS
+
+__all__ = [
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "MAX_TOKENS",
+    "AbsurdSizeError",
+    "BadMagicError",
+    "BitstreamError",
+    "Code",
+    "CodebookSizeError",
+    "EmptyFileError",
+    "IndexOutsideCodebookError",
+    "MalformedVarintError",
+    "NoTokensError",
+    "TooManyTokensError",
+    "TrailingDataError",
+    "TruncatedHeaderError",
+    "UnknownVersionError",
+    "UnsupportedFlagError",
+]

@@ -1,0 +1,99 @@
+"""`Code`: a picture as an ordered list of tokens, and the .odp file that holds it."""
+
+from dataclasses import dataclass
+from typing import BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onedpiece.bitstream.errors import NoTokensError
+from onedpiece.bitstream.header import read_header, write_header
+from onedpiece.bitstream.layout import MAX_FILE_BYTES
+from onedpiece.bitstream.limits import check_codebook_size, check_fingerprint, checked_indices, checked_size
+from onedpiece.bitstream.payload import pack, unpack
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Code:
+    """An immutable code; `code[:k]` keeps the first k tokens, which are a coarser picture of the same photo.
+
+    Attributes:
+        indices: (k,) int64, each in [0, codebook_size), read-only.
+        codebook_size: entries of the model's codebook, 2 to 2^32.
+        fingerprint: 4 bytes that say which model's tokens these are.
+        size: (width, height) of the photo in pixels; None is the model's own size.
+
+    Raises:
+        BitstreamError: a field that no .odp file can hold; the subclass and the message say which.
+    """
+
+    indices: NDArray[np.int64]
+    codebook_size: int
+    fingerprint: bytes
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        check_codebook_size(self.codebook_size)
+        check_fingerprint(self.fingerprint)
+        if self.size is not None:
+            object.__setattr__(self, "size", checked_size(self.size))
+        object.__setattr__(self, "indices", checked_indices(self.indices, self.codebook_size))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, which: slice) -> Self:
+        if not isinstance(which, slice):
+            raise TypeError(
+                "a code is cut, not indexed: code[:k] keeps k tokens; one token is code.indices[i]"
+            )
+        start, stop, step = which.indices(len(self))
+        if start != 0 or step != 1:
+            raise ValueError(f"only a prefix of a code is a code: code[:k]; found {which}")
+        if stop < 1:
+            raise NoTokensError(f"code[:{which.stop}] keeps no token; keep 1 to {len(self)}")
+        return type(self)(self.indices[:stop], self.codebook_size, self.fingerprint, self.size)
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Code) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        size = "model's own size" if self.size is None else "{}x{}".format(*self.size)
+        tokens = "1 token" if len(self) == 1 else f"{len(self)} tokens"
+        return f"<Code: {tokens} of {self.codebook_size}, {size}, model {self.fingerprint.hex()}>"
+
+    def to_bytes(self) -> bytes:
+        """Return a complete .odp file: the header, then ⌈k·log2(codebook_size)/8⌉ bytes."""
+        header = write_header(self.fingerprint, self.size, self.codebook_size, len(self))
+        return header + pack(self.indices, self.codebook_size)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read a complete .odp file, or any prefix of one that still holds the header and a token.
+
+        Raises:
+            BitstreamError: the subclass and the message say what was found and what was expected.
+        """
+        data = bytes(data)
+        header = read_header(data)
+        indices = unpack(data[header.end :], header.codebook_size, header.token_count)
+        if not len(indices):
+            raise NoTokensError(
+                f"the file ends after {len(data)} bytes, before its first token; expected 1 or more"
+            )
+        return cls(indices, header.codebook_size, header.fingerprint, header.size)
+
+    @classmethod
+    def read(cls, file: BinaryIO) -> Self:
+        """Read a file that is open for reading bytes, and no more of it than any .odp file has.
+
+        Raises:
+            BitstreamError: as `from_bytes`.
+        """
+        return cls.from_bytes(file.read(MAX_FILE_BYTES + 1))
+
+    def _key(self) -> tuple[bytes, int, bytes, tuple[int, int] | None]:
+        return self.indices.tobytes(), self.codebook_size, self.fingerprint, self.size

@@ -1,0 +1,105 @@
+"""What stands before the tokens: reading and writing it, trusting none of it."""
+
+from typing import NamedTuple
+
+from onedpiece.bitstream.errors import (
+    BadMagicError,
+    EmptyFileError,
+    NoTokensError,
+    TooManyTokensError,
+    TruncatedHeaderError,
+    UnknownVersionError,
+    UnsupportedFlagError,
+)
+from onedpiece.bitstream.layout import (
+    DEFAULT_CODEBOOK_SIZE,
+    FIXED_BYTES,
+    MAGIC,
+    MAX_TOKENS,
+    SUPPORTED_FLAGS,
+    VERSION,
+    Flag,
+    tells_its_length,
+)
+from onedpiece.bitstream.limits import check_codebook_size, checked_size
+from onedpiece.bitstream.varint import Varint, read_varint, write_varint
+
+
+class Header(NamedTuple):
+    """The header's fields, and where the tokens start."""
+
+    fingerprint: bytes
+    size: tuple[int, int] | None  # width, height in pixels; None: the model's own
+    codebook_size: int
+    token_count: int | None  # None where the payload's length tells it
+    end: int
+
+
+def write_header(fingerprint: bytes, size: tuple[int, int] | None, codebook_size: int, count: int) -> bytes:
+    """Return the shortest header that says this; all values have been checked."""
+    flags = Flag(0)
+    fields = []
+    if size is not None:
+        flags |= Flag.SIZE
+        fields += list(size)
+    if codebook_size != DEFAULT_CODEBOOK_SIZE:
+        flags |= Flag.CODEBOOK
+        fields += [codebook_size] if tells_its_length(codebook_size) else [codebook_size, count]
+    start = MAGIC + bytes([VERSION << 4 | flags]) + fingerprint
+    return start + b"".join(write_varint(field) for field in fields)
+
+
+def read_header(data: bytes) -> Header:
+    """Read the header at the start of `data`.
+
+    Raises:
+        BitstreamError: the subclass that says what was found and what was expected.
+    """
+    flags = _read_flags(data)
+    if len(data) < FIXED_BYTES:
+        raise TruncatedHeaderError(
+            f"the file ends after {len(data)} bytes, inside its header; expected {FIXED_BYTES} or more"
+        )
+    fingerprint, end = data[len(MAGIC) + 1 : FIXED_BYTES], FIXED_BYTES
+    size, codebook_size, count = None, DEFAULT_CODEBOOK_SIZE, None
+    if flags & Flag.SIZE:
+        width, end = read_varint(data, end, "picture's width")
+        height, end = read_varint(data, end, "picture's height")
+        size = checked_size((width, height))
+    if flags & Flag.CODEBOOK:
+        codebook_size, end = read_varint(data, end, "codebook's size")
+        check_codebook_size(codebook_size)
+        if not tells_its_length(codebook_size):
+            count, end = _read_count(data, end)
+    return Header(fingerprint, size, codebook_size, count, end)
+
+
+def _read_flags(data: bytes) -> Flag:
+    if not data:
+        raise EmptyFileError("the file is empty; expected an .odp file")
+    if not MAGIC.startswith(data[:2]):
+        raise BadMagicError(
+            f"not an .odp file: it starts with {data[:2].hex(' ')} ({str(data[:8])[1:]}), "
+            f"expected {MAGIC.hex(' ')}"
+        )
+    if len(data) <= len(MAGIC):
+        raise TruncatedHeaderError(f"the file ends after {len(data)} bytes, inside its header")
+    version, flags = data[2] >> 4, Flag(data[2] & 0x0F)
+    if version != VERSION:
+        raise UnknownVersionError(
+            f"the file is .odp version {version}; this onedpiece reads version {VERSION}"
+        )
+    if flags & ~SUPPORTED_FLAGS:
+        raise UnsupportedFlagError(
+            f"the file uses {(flags & ~SUPPORTED_FLAGS).name}, which needs a newer onedpiece than this one"
+        )
+    return flags
+
+
+def _read_count(data: bytes, start: int) -> Varint:
+    count, end = read_varint(data, start, "token count")
+    if count > MAX_TOKENS:
+        raise TooManyTokensError(f"the header announces {count} tokens; expected at most {MAX_TOKENS}")
+    if count == 0:
+        raise NoTokensError("the header announces 0 tokens; expected at least 1")
+    return Varint(count, end)

@@ -1,0 +1,50 @@
+"""The numbers that make up .odp version 1: every id, flag and bound, written by hand.
+
+A file is::
+
+    magic            2 bytes
+    version, flags   1 byte: the version in the high nibble, the flags in the low one
+    fingerprint      4 bytes: which model's tokens these are
+    width, height    2 varints, only with Flag.SIZE
+    codebook size    1 varint, only with Flag.CODEBOOK
+    token count      1 varint, only with Flag.CODEBOOK and a codebook whose payload does not tell it
+    tokens           ⌈k·log2(codebook)/8⌉ bytes, first token first
+"""
+
+from enum import IntFlag
+
+MAGIC = b"\xd1\x1d"
+"""No ASCII or UTF-8 text starts so: 0xD1 opens a character that the control code 0x1D does not continue."""
+
+VERSION = 1
+FINGERPRINT_BYTES = 4
+FIXED_BYTES = len(MAGIC) + 1 + FINGERPRINT_BYTES
+DEFAULT_CODEBOOK_SIZE = 4096
+
+
+class Flag(IntFlag):
+    """The low nibble of the third byte: what a file makes use of."""
+
+    SIZE = 0b0001  # the photo's own width and height follow: they differ from the model's
+    CODEBOOK = 0b0010  # the codebook has another size than 4096
+    ENTROPY = 0b0100  # reserved: tokens are entropy coded
+    TILES = 0b1000  # reserved: several codes, one a tile
+
+
+SUPPORTED_FLAGS = Flag.SIZE | Flag.CODEBOOK
+
+MAX_TOKENS = 65_536  # 256 times the longest code of any published model
+MAX_CODEBOOK_SIZE = 1 << 32  # four bytes a token; published codebooks end at 2^18
+MAX_SIDE = 65_535  # pixels; JPEG's limit as well
+MAX_PIXELS = 178_956_970  # where Pillow, too, refuses a picture as a decompression bomb
+MAX_VARINT_BYTES = 5  # 35 bits: enough for every number above
+MAX_FILE_BYTES = FIXED_BYTES + 4 * MAX_VARINT_BYTES + 4 * MAX_TOKENS
+
+
+def tells_its_length(codebook_size: int) -> bool:
+    """Say whether the payload's length in bytes alone gives the number of tokens.
+
+    It does for powers of two from 256 on: the bits left over in the last byte are fewer than one token.
+    A codebook that is no power of two needs the exact count to place its tokens at all (see `fraction`).
+    """
+    return codebook_size >= 256 and codebook_size & (codebook_size - 1) == 0
