@@ -1,0 +1,1 @@
+"""Judging reconstructions: metrics, classical baselines, studies and their reports."""

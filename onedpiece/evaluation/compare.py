@@ -1,0 +1,112 @@
+"""Run a study: our codec in this process, the classical formats in one process a core."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from onedpiece.codec import Codec
+from onedpiece.evaluation.classical import score_in_worker, start_worker
+from onedpiece.evaluation.formats import image_format
+from onedpiece.evaluation.metrics import Scorer
+from onedpiece.evaluation.ours import score_ours
+from onedpiece.evaluation.photos import Photo, PhotoSet
+from onedpiece.evaluation.study import OURS, Shot, Study
+
+Progress = Callable[[int], None]
+"""Called with how many pairs of a photo and a codec have just been finished."""
+
+BATCH = 8  # photos that our codec takes at once
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to compare.
+
+    Raises:
+        ValueError: a budget below one byte, or an unknown name (on use).
+    """
+
+    against: Sequence[str] = ("jpeg", "webp", "avif")
+    budgets: Sequence[int] = (48, 96, 192, 384)
+    metrics: Sequence[str] = ("psnr", "ssim", "ms-ssim", "lpips")
+    workers: int | None = None  # processes for the classical formats; None: one a core
+
+    def __post_init__(self) -> None:
+        if not self.budgets or min(self.budgets) < 1:
+            raise ValueError(f"budgets are {list(self.budgets)}; give at least one, each of at least 1 byte")
+        object.__setattr__(self, "budgets", tuple(sorted(set(self.budgets))))
+        object.__setattr__(self, "against", tuple(dict.fromkeys(self.against)))
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def compare(
+    photos: PhotoSet,
+    codec: Codec,
+    model: str,
+    plan: Plan,
+    scorer: Scorer,
+    progress: Progress = lambda _: None,
+) -> Study:
+    """Compare our codec with classical formats on photos.
+
+    Args:
+        photos: squares of the model's own side.
+        codec: ours.
+        model: its name, for the report.
+        plan: formats, budgets, workers. Metrics are the scorer's.
+        scorer: the metrics that could be loaded.
+        progress: told of every photo × codec.
+
+    Raises:
+        MissingFormatError: a format's library is missing; checked before any work.
+    """
+    for name in plan.against:
+        image_format(name)
+    with _classical_jobs(photos.photos, plan, scorer) as jobs:
+        shots: list[Shot] = []
+        for start in range(0, len(photos.photos), BATCH):
+            batch = photos.photos[start : start + BATCH]
+            shots += score_ours(codec, batch, plan.budgets, scorer)
+            progress(len(batch))
+        for job in as_completed(jobs):
+            shots += job.result()
+            progress(1)
+    return Study(
+        model=model,
+        side=codec.tokenizer.config.image_size,
+        photos=photos.photos,
+        codecs=(OURS, *plan.against),
+        budgets=plan.budgets,
+        metrics=scorer.metrics,
+        shots=shots,
+        unreadable=photos.unreadable,
+    )
+
+
+@contextmanager
+def _classical_jobs(
+    photos: Sequence[Photo], plan: Plan, scorer: Scorer
+) -> Iterator[list[Future[list[Shot]]]]:
+    metrics = tuple(m.name for m in scorer.metrics)
+    count = min(plan.workers or usable_cores(), max(1, len(photos) * len(plan.against)))
+    # A forked child would inherit torch's thread pools in whatever state they are in.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=start_worker) as pool:
+        try:
+            yield [
+                pool.submit(score_in_worker, photo, name, plan.budgets, metrics)
+                for photo in photos
+                for name in plan.against
+            ]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,124 @@
+"""How far a reconstruction is from its photo: one score a picture, taken on what an 8-bit screen shows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    structural_similarity_index_measure,
+)
+
+from onedpiece.evaluation.perceptual import Lpips
+
+MS_SSIM_MIN_SIDE = 161  # five scales of an 11-pixel window: torchmetrics asks for more than (11 - 1) * 2**4
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a score is called and which way is better."""
+
+    name: str
+    label: str  # for axes and tables
+    json_key: str  # CompressAI's name where it has one
+    higher_is_better: bool
+    digits: int  # after the point, in tables
+
+    def better(self, score: float, than: float) -> bool:
+        """Return whether `score` is strictly better than the score `than`."""
+        return score > than if self.higher_is_better else score < than
+
+
+METRICS: dict[str, Metric] = {
+    "psnr": Metric("psnr", "PSNR (dB)", "psnr-rgb", True, 2),
+    "ssim": Metric("ssim", "SSIM", "ssim-rgb", True, 3),
+    "ms-ssim": Metric("ms-ssim", "MS-SSIM", "ms-ssim-rgb", True, 3),
+    "lpips": Metric("lpips", "LPIPS-Alex", "lpips-alex", False, 3),
+    "lpips-squeeze": Metric("lpips-squeeze", "LPIPS-squeeze", "lpips-squeeze", False, 3),
+}
+_LPIPS_NETS = {"lpips": "alex", "lpips-squeeze": "squeeze"}
+
+
+def metric(name: str) -> Metric:
+    """Return the metric called `name`; "lpips-alex" is another name of "lpips".
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    name = "lpips" if name == "lpips-alex" else name
+    if name not in METRICS:
+        raise ValueError(f"no metric {name!r}; there are: {', '.join(METRICS)}")
+    return METRICS[name]
+
+
+def round_to_8_bits(images: Tensor) -> Tensor:
+    """Return what a file of 8 bits a channel keeps of `images` (any shape, in [0, 1] or beyond)."""
+    return (images.clamp(0, 1) * 255).round() / 255
+
+
+def psnr(reference: Tensor, images: Tensor) -> Tensor:
+    """Return the PSNR of each picture in dB, (B,); infinite where nothing differs.
+
+    Args:
+        reference: (B, 3, H, W) or (1, 3, H, W), in [0, 1].
+        images: (B, 3, H, W), in [0, 1]; both are rounded to 8 bits first.
+    """
+    error = (round_to_8_bits(reference) - round_to_8_bits(images)).square().mean(dim=(1, 2, 3))
+    return -10 * torch.log10(error)
+
+
+def ssim(reference: Tensor, images: Tensor) -> Tensor:
+    """Return the SSIM of each picture, (B,): Gaussian window of 11 pixels; shapes as in `psnr`.
+
+    Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity".
+    """
+    reference, images = round_to_8_bits(reference).expand_as(images), round_to_8_bits(images)
+    scores = structural_similarity_index_measure(images, reference, data_range=1.0, reduction="none")
+    return _per_picture(scores)
+
+
+def ms_ssim(reference: Tensor, images: Tensor) -> Tensor:
+    """Return the MS-SSIM of each picture, (B,): five scales; shapes as in `psnr`.
+
+    Raises:
+        ValueError: a side of at most 160 pixels, which five scales do not fit into.
+    """
+    if min(images.shape[-2:]) < MS_SSIM_MIN_SIDE:
+        raise ValueError(
+            f"MS-SSIM needs sides of at least {MS_SSIM_MIN_SIDE} pixels, the pictures are "
+            f"{images.shape[-1]}x{images.shape[-2]}; leave 'ms-ssim' out of the metrics"
+        )
+    reference, images = round_to_8_bits(reference).expand_as(images), round_to_8_bits(images)
+    scores = multiscale_structural_similarity_index_measure(
+        images, reference, data_range=1.0, reduction="none", normalize="relu"
+    )
+    return _per_picture(scores)
+
+
+def _per_picture(scores: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    # torchmetrics returns a pair when asked for the full map, and drops the batch axis of a single picture.
+    return (scores if isinstance(scores, Tensor) else scores[0]).reshape(-1)
+
+
+class Scorer:
+    """Scores pictures by any of the named metrics; the networks of LPIPS are loaded once."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Load what the metrics `names` need.
+
+        Raises:
+            ValueError: an unknown name.
+            MissingWeightsError: the weights of LPIPS are neither on the machine nor to be downloaded.
+        """
+        self.metrics = [metric(name) for name in names]
+        self._lpips = {m.name: Lpips(_LPIPS_NETS[m.name]) for m in self.metrics if m.name in _LPIPS_NETS}
+
+    @torch.no_grad()
+    def score(self, name: str, reference: Tensor, images: Tensor) -> list[float]:
+        """Return one score a picture by the metric `name`; shapes as in `psnr`."""
+        if name in self._lpips:
+            scores = self._lpips[name].distance(round_to_8_bits(reference), round_to_8_bits(images))
+        else:
+            scores = {"psnr": psnr, "ssim": ssim, "ms-ssim": ms_ssim}[name](reference, images)
+        return [float(score) for score in scores]

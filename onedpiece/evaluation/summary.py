@@ -1,0 +1,94 @@
+"""A study boiled down to curves: one point a codec, budget and metric, averaged over the photos."""
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+from onedpiece.evaluation.bd_rate import NoOverlapError, bd_quality, bd_rate
+from onedpiece.evaluation.metrics import Metric
+from onedpiece.evaluation.study import OURS, Study
+
+MIN_SHARE = 0.95
+"""A format that fewer of the photos fit at all has no point: a mean over the easy ones would flatter it."""
+
+
+class Point(NamedTuple):
+    """One point of a curve.
+
+    Attributes:
+        budget: bytes allowed.
+        bytes: mean size of the whole files.
+        score: mean score.
+        photos: how many photos are behind it.
+        tokens: mean token count; None for a classical format.
+    """
+
+    budget: int
+    bytes: float
+    score: float
+    photos: int
+    tokens: float | None
+
+
+class Delta(NamedTuple):
+    """Our curve against a classical one.
+
+    Attributes:
+        codec: the classical format.
+        metric: what quality means.
+        rate: BD-rate in per cent, negative when ours needs fewer bytes; or the reason why there is none.
+        quality: BD-quality in the metric's unit, positive when the metric's value is higher; or the reason.
+    """
+
+    codec: str
+    metric: Metric
+    rate: float | str
+    quality: float | str
+
+
+def point(study: Study, codec: str, budget: int, metric: Metric) -> Point | None:
+    """Return the mean over the photos, or None where fewer than MIN_SHARE of them fit."""
+    shots = study.shots_of(codec, budget, metric.name)
+    if not shots or len(shots) < MIN_SHARE * len(study.photos):
+        return None
+    tokens = [shot.tokens for shot in shots if shot.tokens is not None]
+    return Point(
+        budget,
+        fmean(len(shot.data) for shot in shots),
+        fmean(shot.score for shot in shots),
+        len(shots),
+        fmean(tokens) if tokens else None,
+    )
+
+
+def curve(study: Study, codec: str, metric: Metric) -> list[Point]:
+    """Return the points of one codec that exist, by rising budget."""
+    points = (point(study, codec, budget, metric) for budget in study.budgets)
+    return [p for p in points if p is not None]
+
+
+def deltas(study: Study, metric: Metric) -> list[Delta]:
+    """Return our BD-rate and BD-quality against every classical format of the study."""
+    ours = curve(study, OURS, metric)
+    return [_delta(name, metric, curve(study, name, metric), ours) for name in study.codecs if name != OURS]
+
+
+def _delta(name: str, metric: Metric, anchor: Sequence[Point], ours: Sequence[Point]) -> Delta:
+    sign = 1 if metric.higher_is_better else -1
+    curves = (
+        [p.bytes for p in anchor],
+        [sign * p.score for p in anchor],
+        [p.bytes for p in ours],
+        [sign * p.score for p in ours],
+    )
+    rate, quality = _or_reason(bd_rate, curves), _or_reason(bd_quality, curves)
+    return Delta(name, metric, rate, sign * quality if isinstance(quality, float) else quality)
+
+
+def _or_reason(delta: Callable[..., float], curves: tuple[list[float], ...]) -> float | str:
+    try:
+        return delta(*curves)
+    except NoOverlapError:
+        return "no overlap"
+    except ValueError:
+        return "too few points"
