@@ -1,0 +1,1 @@
+"""Training of tokenizers: Lightning modules, data, losses, schedule and command line."""

@@ -1,0 +1,1 @@
+"""What a reconstruction is judged by in training: pixels, a perceptual metric, a discriminator."""

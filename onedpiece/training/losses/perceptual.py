@@ -1,0 +1,76 @@
+"""LPIPS as a loss: under several random views, by one network or more, late and small."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onedpiece.training.losses.metric_network import MetricNetwork, Net
+from onedpiece.training.losses.views import draw_view, look
+from onedpiece.training.schedule import ramp
+
+
+@dataclass(frozen=True)
+class PerceptualConfig:
+    """Strength and shape of the perceptual loss.
+
+    Raises:
+        ValueError: on construction, no network, or a number out of range.
+    """
+
+    weight: float = 0.0  # 0: no network is built, none is fetched
+    nets: tuple[Net, ...] = ("squeeze",)  # leave one out, to have one to judge by
+    start: float = 0.0  # share of the run before it counts: pixels first
+    ramp: float = 0.1  # share of the run over which it grows to `weight`
+    views: int = 2  # random views a step; 0: the whole picture as it is
+    view_size: int = 128  # side of a view in pixels: a quarter of the cost of the picture
+    min_scale: float = 0.4  # smallest part of the picture's side that a view may show
+
+    def __post_init__(self) -> None:
+        if self.weight < 0 or self.views < 0 or self.view_size < 32 or not 0 < self.min_scale <= 1:
+            raise ValueError(
+                "perceptual needs weight ≥ 0, views ≥ 0, view_size ≥ 32 (AlexNet's smallest) and 0 < min_scale ≤ 1"
+            )
+        if self.weight > 0 and not self.nets:
+            raise ValueError("perceptual.nets is empty; name a network or set perceptual.weight to 0")
+
+    def weight_at(self, progress: float) -> float:
+        """Return the weight at `progress` in [0, 1]."""
+        return self.weight * ramp(progress, self.start, self.ramp)
+
+
+class PerceptualLoss:
+    """The mean LPIPS over views and networks.
+
+    Views are E-LPIPS's cure (arXiv 1906.03973): a network that sees a picture at one place and scale only
+    rewards texture that has the period of its own grid, which eyes and classifiers reject.
+
+    Args:
+        config: which networks and views.
+    """
+
+    def __init__(self, config: PerceptualConfig) -> None:
+        self.config = config
+        self._networks = [MetricNetwork(net) for net in config.nets]
+
+    def __call__(self, image: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a scalar.
+
+        Args:
+            image: (B, 3, S, S), not clamped; differentiable.
+            target: (B, 3, S, S) in [0, 1].
+            generator: of the views, on the CPU.
+        """
+        distances = [
+            network(seen, wanted).mean()
+            for seen, wanted in self._views(image, target, generator)
+            for network in self._networks
+        ]
+        return torch.stack(distances).mean()
+
+    def _views(self, image: Tensor, target: Tensor, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+        if self.config.views == 0:
+            return [(image, target)]
+        size, out = image.shape[-1], self.config.view_size
+        views = [draw_view(size, out, self.config.min_scale, generator) for _ in range(self.config.views)]
+        return [(look(image.float(), view), look(target, view)) for view in views]

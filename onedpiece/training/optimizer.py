@@ -1,0 +1,52 @@
+"""AdamW over a tokenizer, with weight decay where it belongs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+from torch.optim import AdamW
+
+_TABLES = ("embedding", "latent_tokens", "mask_token")
+"""Ends of the names of learned vectors: nothing multiplies them, so decay would only pull them to zero."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW's numbers."""
+
+    lr: float = 5e-4  # the peak; the schedule scales it
+    betas: tuple[float, float] = (0.9, 0.95)  # a short memory of squares, as usual for transformers
+    weight_decay: float = 0.02
+    clip: float = 1.0  # largest norm of the gradient; 0: no clipping
+
+
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Say whether weight decay is for this parameter: matrices and kernels, not biases, norms or tables."""
+    return parameter.ndim >= 2 and not name.endswith(_TABLES)
+
+
+def build_optimizer(modules: Iterable[nn.Module], config: OptimizerConfig) -> AdamW:
+    """Return AdamW over the trainable parameters of `modules`, in two groups (see `decays`)."""
+    named = [pair for module in modules for pair in module.named_parameters() if pair[1].requires_grad]
+    groups = [
+        {"params": [p for name, p in named if decays(name, p)], "weight_decay": config.weight_decay},
+        {"params": [p for name, p in named if not decays(name, p)], "weight_decay": 0.0},
+    ]
+    return AdamW([group for group in groups if group["params"]], lr=config.lr, betas=config.betas)
+
+
+def train_only(module: nn.Module, parts: tuple[str, ...]) -> None:
+    """Freeze everything in `module` but the children called `parts`; no parts: freeze nothing.
+
+    Raises:
+        ValueError: there is no such child.
+    """
+    if not parts:
+        return
+    children = dict(module.named_children())
+    unknown = sorted(set(parts) - set(children))
+    if unknown:
+        raise ValueError(f"train_parts names {', '.join(unknown)}; the tokenizer has {', '.join(children)}")
+    module.requires_grad_(False)
+    for part in parts:
+        children[part].requires_grad_(True)

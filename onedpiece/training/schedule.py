@@ -1,0 +1,66 @@
+"""How far a run is, and what follows from it: learning rate and loss weights as functions of progress."""
+
+from dataclasses import dataclass
+from math import cos, pi
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The length of a run, in minutes or in steps, and the shape of the learning rate over it.
+
+    Raises:
+        ValueError: on construction, when not exactly one of `minutes` and `steps` is given, or a share is not one.
+    """
+
+    minutes: float | None = None  # wall-clock training time, validation included: the run is a time box
+    steps: int | None = None  # the alternative, for tests and for comparisons at equal steps
+    warmup: float = 0.02  # share of the run; Adam's second moments are not to be trusted before
+    floor: float = 0.02  # share of the peak rate at the end; EMA averages what is left of the noise
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.steps is None):
+            raise ValueError(
+                f"schedule needs exactly one of minutes and steps, got minutes={self.minutes} and steps={self.steps}"
+            )
+        if not 0 <= self.warmup < 1 or not 0 <= self.floor <= 1:
+            raise ValueError(
+                f"schedule.warmup and schedule.floor are shares of the run and of the peak rate: "
+                f"use 0 ≤ warmup < 1 and 0 ≤ floor ≤ 1, got {self.warmup} and {self.floor}"
+            )
+
+    def progress(self, seconds: float, steps: int) -> float:
+        """Return how much of the run is done, 0 at the start and 1 or more at its end.
+
+        Args:
+            seconds: training time so far.
+            steps: batches trained on so far.
+        """
+        if self.steps is not None:
+            return steps / self.steps
+        assert self.minutes is not None
+        return seconds / (60.0 * self.minutes)
+
+    def rate(self, progress: float) -> float:
+        """Return the learning rate at `progress` as a share of its peak (see `lr_factor`)."""
+        return lr_factor(progress, self.warmup, self.floor)
+
+
+def lr_factor(progress: float, warmup: float, floor: float) -> float:
+    """Linear warm-up to 1, then half a cosine down to `floor`.
+
+    Args:
+        progress: share of the run that is done; held at 1 after the end.
+        warmup: share of the run spent warming up, in [0, 1).
+        floor: value at the end, in [0, 1].
+    """
+    if progress < warmup:
+        return progress / warmup
+    done = min(1.0, (progress - warmup) / (1.0 - warmup))
+    return floor + (1.0 - floor) * 0.5 * (1.0 + cos(pi * done))
+
+
+def ramp(progress: float, start: float, length: float) -> float:
+    """Return 0 up to `start`, 1 from `start + length` on, and a straight line between."""
+    if progress < start:
+        return 0.0
+    return 1.0 if length <= 0 else min(1.0, (progress - start) / length)
