@@ -6,11 +6,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from onedpiece.tokenizer import Tokenizer
+from onedpiece.weights.errors import WeightsError
+
 RELEASED = tuple(f"turing-motors/One-D-Piece-{size}-256" for size in "SBL")
 RELEASED_FILE = "pytorch_model.bin"
 
 
-class HubError(RuntimeError):
+class HubError(WeightsError):
     """A file could not be had from the hub; the message is one line and says what to do."""
 
 
@@ -71,3 +74,16 @@ def fetch_released(repo_id: str) -> dict[str, Tensor]:
     if repo_id not in RELEASED:
         raise HubError(f"{repo_id} is not a released One-D-Piece; there are: {', '.join(RELEASED)}")
     return read_pickled_state(download(repo_id, RELEASED_FILE))
+
+
+def load_official(repo_id: str) -> Tokenizer:
+    """Return the tokenizer of one of `RELEASED`, fetched on first use; in evaluation mode, on the CPU.
+
+    Raises:
+        HubError: as `fetch_released`, or the file holds no One-D-Piece.
+    """
+    state_dict = fetch_released(repo_id)
+    try:
+        return Tokenizer.from_official(state_dict)
+    except ValueError as error:
+        raise HubError(f"{RELEASED_FILE} of {repo_id}: {error}") from error

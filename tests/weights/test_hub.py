@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from onedpiece.weights.hub import HubError, download, fetch_released, read_pickled_state
+from onedpiece.weights import WeightsError
+from onedpiece.weights.hub import HubError, download, fetch_released, load_official, read_pickled_state
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 errors = pytest.importorskip("huggingface_hub.errors")
@@ -115,3 +117,21 @@ def test_offline_hub_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     with pytest.raises(HubError, match="could not fetch") as caught:
         fetch_released(SMALL)
     assert "\n" not in str(caught.value)
+
+
+def test_released_file_becomes_a_tokenizer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: Path
+) -> None:
+    torch.save(load_file(data / "official_state.safetensors"), tmp_path / "pytorch_model.bin")
+    serve(monkeypatch, tmp_path / "pytorch_model.bin")
+    vectors = load_file(data / "official_io.safetensors")
+    assert torch.equal(load_official(SMALL).tokenize(vectors["input"]), vectors["indices"])
+
+
+def test_another_networks_weights_are_an_error_of_the_weights(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
+    serve(monkeypatch, tmp_path / "pytorch_model.bin")
+    with pytest.raises(WeightsError, match=r"pytorch_model\.bin of .*S-256.* missing: latent_tokens"):
+        load_official(SMALL)
