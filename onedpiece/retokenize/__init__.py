@@ -1,0 +1,30 @@
+"""Re-tokenization: fewer tokens inside a transformer, and the way back.
+
+Pure functions, one module a method, all of which return a named tuple with a source map; and `apply`,
+which puts any of them into a vision transformer.
+"""
+
+from onedpiece.retokenize import evit, imagepiece, losses, mctf, mustdrop, slimming, stem, tome
+from onedpiece.retokenize.reduction import Fusion, Reduction, compose, unmerge
+from onedpiece.retokenize.vit.trace import Trace
+from onedpiece.retokenize.vit.wrap import apply, reconfigured, remove, trace
+
+__all__ = [
+    "Fusion",
+    "Reduction",
+    "Trace",
+    "apply",
+    "compose",
+    "evit",
+    "imagepiece",
+    "losses",
+    "mctf",
+    "mustdrop",
+    "reconfigured",
+    "remove",
+    "slimming",
+    "stem",
+    "tome",
+    "trace",
+    "unmerge",
+]

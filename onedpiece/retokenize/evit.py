@@ -1,0 +1,59 @@
+"""EViT, attentive token reorganization (arXiv 2202.07800)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from onedpiece.retokenize.groups import Groups, pool_sum, pool_weighted, source_map
+from onedpiece.retokenize.reduction import Reduction
+
+
+def reorganize(
+    x: Tensor, importance: Tensor, size: Tensor | None = None, keep: float = 0.7, num_protected: int = 1
+) -> Reduction:
+    """Keep the most important tokens and fuse all others into one, the last.
+
+    x: (B, N, C); importance: (B, N) ≥ 0, usually the class token's attention; size: (B, N, 1), ones where
+    not given; keep: share of the unprotected tokens in (0, 1], or how many of them from 2 on. The
+    first `num_protected` tokens stay whatever their importance. The fused token is the mean weighted by
+    importance, where the authors take the plain weighted sum: a mean keeps the scale of a token.
+
+    Raises:
+        ValueError: `keep` is not positive.
+
+    Reference: arXiv 2202.07800, section 3.2.
+    """
+    size = x.new_ones(*x.shape[:2], 1) if size is None else size
+    groups = plan(importance, num_kept(x.shape[1] - num_protected, keep), num_protected)
+    pooled_size = pool_sum(size[..., 0], groups)[..., None]
+    source = source_map(groups, x.shape[1], x.dtype)
+    return Reduction(pool_weighted(x, fusion_weights(importance), groups), pooled_size, source)
+
+
+def num_kept(num_tokens: int, keep: float) -> int:
+    """How many of `num_tokens` to keep: ⌈keep · n⌉ for a share in (0, 1], `keep` itself above.
+
+    Raises:
+        ValueError: `keep` is not positive.
+    """
+    if keep <= 0:
+        raise ValueError(f"keep is {keep}; give a share in (0, 1] or a number of tokens")
+    return min(math.ceil(round(keep * num_tokens, 6)) if keep <= 1 else int(keep), num_tokens)
+
+
+def fusion_weights(importance: Tensor) -> Tensor:
+    """Importance as weights that cannot all be zero."""
+    return importance.clamp_min(torch.finfo(importance.dtype).tiny)
+
+
+@torch.no_grad()
+def plan(importance: Tensor, kept: int, num_protected: int = 1) -> Groups:
+    """Choose the `kept` most important of the unprotected tokens; the rest is one group behind them."""
+    batch = importance.shape[0]
+    prefix = torch.arange(num_protected, device=importance.device).expand(batch, num_protected)
+    order = importance[:, num_protected:].argsort(dim=1, descending=True) + num_protected
+    stay, rest = order[:, :kept].sort(dim=1).values, order[:, kept:]
+    keep = torch.cat([prefix, stay, rest[:, :1]], dim=1)
+    moved = rest[:, 1:]
+    return Groups(keep, moved, torch.full_like(moved, keep.shape[1] - 1))

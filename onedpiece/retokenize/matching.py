@@ -1,0 +1,84 @@
+"""Bipartite soft matching: even tokens against odd ones, the best pairs first.
+
+Set A holds the even positions (and so the class token), set B the odd ones; `scores` is (B, |A|, |B|).
+"""
+
+import torch
+from torch import Tensor
+
+from onedpiece.retokenize.groups import Groups
+
+
+def num_removable(num_tokens: int, num_protected: int, r: float, floor: int = 0) -> int:
+    """Clamp a wish to remove `r` tokens (a share of the unprotected ones where r < 1) to what is possible.
+
+    At most half of the unprotected tokens go in one step, and never fewer than `floor` tokens are left.
+
+    Raises:
+        ValueError: `r` is negative.
+    """
+    if r < 0:
+        raise ValueError(f"r is {r}; give a token count ≥ 1, a share in (0, 1), or 0 to remove nothing")
+    free = max(num_tokens - num_protected, 0)
+    wanted = int(r * free) if r < 1 else int(r)
+    return max(min(wanted, free // 2, num_tokens - floor), 0)
+
+
+def cosine_scores(metric: Tensor) -> Tensor:
+    """Cosine similarity of every even with every odd token: (B, N, C) gives (B, |A|, |B|) in [-1, 1]."""
+    inverse = metric.norm(dim=-1).clamp_min(1e-12).reciprocal()
+    raw = metric[:, ::2] @ metric[:, 1::2].transpose(1, 2)
+    scores: Tensor = raw * inverse[:, ::2, None] * inverse[:, None, 1::2]
+    return scores
+
+
+def protect(scores: Tensor, num_protected: int) -> Tensor:
+    """Bar the first `num_protected` tokens from every pair, on either side (in place)."""
+    scores[:, : (num_protected + 1) // 2] = -torch.inf
+    scores[:, :, : num_protected // 2] = -torch.inf
+    return scores
+
+
+def match_one_way(scores: Tensor, r: int, sort_kept: bool = True) -> Groups:
+    """Move the `r` tokens of A with the best partner into that partner.
+
+    The outputs are A's rest, by position or (`sort_kept` off) by falling score, then all of B.
+    """
+    batch, _, num_b = scores.shape
+    best, partner = scores.max(dim=-1)
+    order = best.argsort(dim=-1, descending=True)
+    kept = order[:, r:].sort(dim=-1).values if sort_kept else order[:, r:]
+    odd = torch.arange(num_b, device=scores.device).expand(batch, num_b)
+    into = partner.gather(1, order[:, :r]) + kept.shape[1]
+    return Groups(torch.cat([2 * kept, 2 * odd + 1], dim=1), 2 * order[:, :r], into)
+
+
+def match_both_ways(scores: Tensor, r: int) -> Groups:
+    """Move ⌊r/2⌋ tokens of A into B, then r - ⌊r/2⌋ of B into what is left of A.
+
+    A token of B that received one takes it along when it moves itself. The outputs are A's rest by
+    position, then B's rest by falling score (MCTF, arXiv 2403.10030, section 3.3).
+    """
+    half = r // 2
+    best, partner = scores.max(dim=-1)
+    order = best.argsort(dim=-1, descending=True)
+    gone, kept_a = order[:, :half], order[:, half:].sort(dim=-1).values
+    rest = scores.scatter(1, gone[..., None].expand(-1, -1, scores.shape[2]), -torch.inf)
+    best_back, partner_back = rest.max(dim=1)
+    order_back = best_back.argsort(dim=-1, descending=True)
+    gone_b, kept_b = order_back[:, : r - half], order_back[:, r - half :]
+    back_into = _places(kept_a, scores.shape[1]).gather(1, partner_back.gather(1, gone_b))
+    place_b = _places(kept_b, scores.shape[2], start=kept_a.shape[1]).scatter(1, gone_b, back_into)
+    into = place_b.gather(1, partner.gather(1, gone))
+    return Groups(
+        keep=torch.cat([2 * kept_a, 2 * kept_b + 1], dim=1),
+        moved=torch.cat([2 * gone, 2 * gone_b + 1], dim=1),
+        into=torch.cat([into, back_into], dim=1),
+    )
+
+
+def _places(kept: Tensor, num_tokens: int, start: int = 0) -> Tensor:
+    """Where each token of a set stands in the output; (B, num_tokens), arbitrary for those that left."""
+    batch, count = kept.shape
+    places = torch.arange(start, start + count, device=kept.device).expand(batch, count)
+    return kept.new_zeros(batch, num_tokens).scatter(1, kept, places)

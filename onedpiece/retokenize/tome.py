@@ -1,0 +1,41 @@
+"""ToMe, token merging (arXiv 2210.09461), written from the paper."""
+
+import torch
+from torch import Tensor
+
+from onedpiece.retokenize.groups import Groups, pool_sum, pool_weighted, source_map
+from onedpiece.retokenize.matching import cosine_scores, match_one_way, num_removable, protect
+from onedpiece.retokenize.reduction import Reduction
+
+
+def merge(
+    x: Tensor, metric: Tensor, size: Tensor | None = None, r: float = 16, num_protected: int = 1
+) -> Reduction:
+    """Merge the `r` most similar even-odd pairs of tokens, weighted by their sizes.
+
+    x: (B, N, C); metric: (B, N, D), what similarity is measured on, usually the keys averaged over the
+    heads; size: (B, N, 1), ones where not given. `r` below 1 is a share of the unprotected tokens; at
+    most half of those go. The first `num_protected` tokens never take part.
+
+    Raises:
+        ValueError: `r` is negative.
+
+    Reference: arXiv 2210.09461, section 3.2 and appendix D.
+    """
+    size = x.new_ones(*x.shape[:2], 1) if size is None else size
+    groups = plan(metric, num_removable(x.shape[1], num_protected, r), num_protected)
+    merged, merged_size = pool(x, size, groups)
+    return Reduction(merged, merged_size, source_map(groups, x.shape[1], x.dtype))
+
+
+@torch.no_grad()
+def plan(metric: Tensor, num_removed: int, num_protected: int = 1) -> Groups:
+    """Choose who is merged with whom by the metric (B, N, D)."""
+    scores = protect(cosine_scores(metric).float(), num_protected)
+    # Without a protected token the order of what is left means nothing, and the authors leave it by score.
+    return match_one_way(scores, num_removed, sort_kept=num_protected > 0)
+
+
+def pool(x: Tensor, size: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
+    """Pool tokens (B, N, C) by their sizes (B, N, 1); returns the tokens and sizes that are left."""
+    return pool_weighted(x, size[..., 0], groups), pool_sum(size[..., 0], groups)[..., None]

@@ -1,0 +1,67 @@
+"""MCTF in a block: fuse first, then attend with the fused attention map (one step ahead)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from onedpiece.retokenize import mctf
+from onedpiece.retokenize.groups import Groups, destinations, pool_weighted, take_rows
+from onedpiece.retokenize.matching import num_removable
+from onedpiece.retokenize.vit.advance import advance, front, sizes, with_tail
+from onedpiece.retokenize.vit.attention import attention_map, merge_heads, plain_step, size_bias
+from onedpiece.retokenize.vit.view import BlockView, Layout, Tokens
+
+
+@dataclass(frozen=True)
+class MctfReducer:
+    """Multi-criteria token fusion in front of every active block (arXiv 2403.10030)."""
+
+    r: float = 16  # tokens a layer; a share of the unprotected ones below 1 (Fast: 0.35 in layers 3, 6, 9)
+    layers: Sequence[int] | None = None  # counted from 0; None: all but the first, as published
+    tau_sim: float = 1  # temperatures of the published DeiT runs; 0 switches a criterion off
+    tau_info: float = 20
+    tau_size: float = 40
+    bidirectional: bool = True
+    pooling: mctf.Pooling = "attention"
+    proportional: bool = True  # log size over the keys, as in the published runs
+
+    def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
+        """See `Reducer`."""
+        num_tokens = tokens.x.shape[1] - layout.tail
+        removed = num_removable(num_tokens, layout.prefix, self.r, mctf.MIN_TOKENS)
+        active = layer > 0 if self.layers is None else layer in self.layers
+        if not active or removed == 0:
+            return plain_step(view, tokens, self.proportional)
+        size = sizes(tokens)
+        q, k = view.project_queries_keys(view.normed(tokens.x))
+        attn = attention_map(q, k, size_bias(size, q.dtype) if self.proportional else None)
+        received = mctf.attention_received(attn)
+        groups = with_tail(self._plan(tokens.x, received, size, removed, layout), tokens.x.shape[1], layout)
+        weights = mctf.pooling_weights(received, size, self.pooling)
+        x = mctf.pool(tokens.x, weights, groups, self.pooling)
+        x = view.add_attention(x, self._attend(view, x, attn, weights, groups))
+        return advance(tokens, view.add_mlp(x), groups)
+
+    def _plan(self, x: Tensor, received: Tensor, size: Tensor, removed: int, layout: Layout) -> Groups:
+        return mctf.plan(
+            front(x, layout),
+            front(received, layout),
+            front(size, layout),
+            removed,
+            (self.tau_sim, self.tau_info, self.tau_size),
+            self.bidirectional,
+            layout.prefix,
+        )
+
+    def _attend(self, view: BlockView, x: Tensor, attn: Tensor, weights: Tensor, groups: Groups) -> Tensor:
+        """Multiply by the fused map without building it.
+
+        Summing keys is the same as repeating values, and the weighted mean of queries the same as that
+        of their results: two row gathers instead of two products with a (K, N) matrix per head.
+        """
+        values = take_rows(view.project_values(view.normed(x)), destinations(groups, attn.shape[-1]))
+        values = values.view(*values.shape[:2], attn.shape[1], -1).transpose(1, 2)
+        attn = F.dropout(attn, view.attention_dropout()) if view.attention_dropout() else attn
+        return pool_weighted(merge_heads(attn.to(values.dtype) @ values), weights, groups)
