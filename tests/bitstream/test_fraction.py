@@ -13,7 +13,7 @@ CODE = st.integers(3, 2**18).flatmap(
 
 
 def test_a_known_fraction() -> None:
-    # Base 10, digits 1 2 3: V / N^k = 0.123. 1000 values need 2 bytes; 0.123 · 65536 = 8060.9, up: 8061 = 1F7D.
+    # Base 10, digits 1 2 3: V / N^k = 0.123. 1000 values take 2 bytes: ⌈0.123 · 65536⌉ = 8061 = 1F7D.
     assert pack_fraction(np.array([1, 2, 3]), 10).hex() == "1f7d"
 
 
