@@ -31,7 +31,7 @@ class Lattice(NamedTuple):
 
 def fit_lattice(values: Tensor, levels: int) -> Lattice:
     """Return the lattice that loses least on values (M,) of about unit variance."""
-    fsq = FSQ(levels=[levels])
+    fsq = FSQ(levels=[levels], preserve_symmetry=True)
     return min((_lattice(fsq, values, factor) for factor in SCALE_FACTORS), key=lambda found: found.error)
 
 
@@ -53,7 +53,7 @@ def restore(codes: Tensor, levels: Tensor, first: Tensor, centroids: Tensor) -> 
     """Return the centroids of codes, with a straight-through gradient.
 
     Args:
-        codes: (B, M) on FSQ lattices: integers divided by half the number of levels.
+        codes: (B, M) on symmetric FSQ lattices: L points from −1 to 1.
         levels: (M,) int, each column's number of levels.
         first: (M,) int, where each column's lattice begins in `centroids`.
         centroids: (T,), the centroids of all lattices one after another.
@@ -61,10 +61,9 @@ def restore(codes: Tensor, levels: Tensor, first: Tensor, centroids: Tensor) -> 
     Returns:
         (B, M). Its gradient is the centroids' local slope, so that training sees the true step size.
     """
-    half = levels // 2
-    position = codes * half
-    index = (position.detach().round().long() + half).clamp_min(0).minimum(levels - 1)
-    above = centroids[first + (index + 1).minimum(levels - 1)]
-    below = centroids[first + (index - 1).clamp_min(0)]
-    steps = (index + 1).minimum(levels - 1) - (index - 1).clamp_min(0)
-    return centroids[first + index] + (position - position.detach()) * (above - below) / steps
+    top = levels - 1
+    position = (codes + 1) * (top / 2)
+    index = position.detach().round().long().clamp_min(0).minimum(top)
+    next_up, next_down = (index + 1).minimum(top), (index - 1).clamp_min(0)
+    slope = (centroids[first + next_up] - centroids[first + next_down]) / (next_up - next_down)
+    return centroids[first + index] + (position - position.detach()) * slope

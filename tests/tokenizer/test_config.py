@@ -1,0 +1,64 @@
+"""The configuration: presets, round trips, and errors that name the field."""
+
+import json
+
+import pytest
+
+from onedpiece.tokenizer import PRESETS, TokenizerConfig, preset
+
+
+def test_the_default_is_ti_256():
+    config = preset("ti-256")
+    assert config == TokenizerConfig()
+    assert (config.width, config.heads, config.num_tokens, config.grid) == (384, 6, 256, 16)
+    assert config.codebook_size == 4096  # 64·64 = 16³ = 8⁴ = 4⁶
+    assert config.code_dim == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "layers", "heads"),
+    [("s-256", 512, 8, 8), ("b-256", 768, 12, 12), ("l-256", 1024, 24, 16)],
+)
+def test_published_geometries(name: str, width: int, layers: int, heads: int):
+    config = preset(name)
+    assert (config.width, config.encoder_layers, config.decoder_layers, config.heads) == (
+        width,
+        layers,
+        layers,
+        heads,
+    )
+    assert (config.codebook_size, config.code_dim) == (4096, 12)
+    assert not config.linear_path
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_json_round_trip(name: str):
+    config = preset(name)
+    again = TokenizerConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert hash(again) == hash(config)
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"patch_size": 17}, "patch_size"),
+        ({"heads": 5}, "heads"),
+        ({"num_tokens": 0, "linear_path": False}, "num_tokens"),
+        ({"num_tokens": 255}, "fsq_grades"),
+        ({"fsq_grades": ((128, (8, 8)), (128, (4, 4)))}, "fsq_grades"),
+        ({"quantizer": "vq"}, "linear_path"),
+        ({"linear_size": 48}, "linear_size"),
+        ({"linear_path": False, "pixel_head": "vqgan", "patch_size": 8}, "vqgan_multipliers"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(values: dict, field: str):
+    with pytest.raises(ValueError, match=field):
+        TokenizerConfig(**values)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="ti-256"):
+        preset("xl-512")
+    with pytest.raises(ValueError, match="depth"):
+        TokenizerConfig.from_dict({"depth": 3})

@@ -1,0 +1,93 @@
+"""The tokenizer as a whole: shapes, errors, modes, and that training moves every parameter."""
+
+import pytest
+import torch
+
+from onedpiece.tokenizer import Tokenizer, TokenizerConfig, preset
+
+GRADES = ((4, (64, 64)), (8, (16, 16, 16)))
+BASE = {"image_size": 32, "patch_size": 8, "num_tokens": 12, "width": 32, "heads": 2}
+LAYERS = {"encoder_layers": 1, "decoder_layers": 2}
+CONFIGS = {
+    "linear": TokenizerConfig(**BASE, **LAYERS, fsq_grades=GRADES, linear_size=16),
+    "plain_fsq": TokenizerConfig(**BASE, **LAYERS, fsq_grades=((12, (8, 8, 8, 8)),), linear_path=False),
+    "plain_vq": TokenizerConfig(
+        **BASE, **LAYERS, quantizer="vq", vq_codebook_size=64, vq_dim=4, linear_path=False
+    ),
+}
+
+
+def pictures(count: int = 2) -> torch.Tensor:
+    return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_there_and_back(name: str):
+    tokenizer = Tokenizer(CONFIGS[name])
+    tokens = tokenizer.tokenize(pictures())
+    assert tokens.shape == (2, 12)
+    assert tokens.dtype == torch.int64
+    assert tokens.max() < tokenizer.config.codebook_size
+    out = tokenizer.detokenize(tokens[:, :5])
+    assert out.shape == (2, 3, 32, 32)
+    assert 0 <= out.min() <= out.max() <= 1
+    assert tokenizer.training  # both restore the mode
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_parameter_learns(name: str):
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(CONFIGS[name])
+    optimizer = torch.optim.SGD(tokenizer.parameters(), lr=0.1)
+    for _ in range(3):  # zero-initialised branches pass their gradient on only after they have moved
+        optimizer.zero_grad()
+        out = tokenizer(pictures())
+        ((out.image - pictures()).square().mean() + out.loss).backward()
+        optimizer.step()
+    silent = [n for n, p in tokenizer.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert silent == []
+
+
+def test_tokenizing_in_training_mode_leaves_the_codebook_alone():
+    tokenizer = Tokenizer(CONFIGS["plain_vq"]).train()
+    before = {k: v.clone() for k, v in tokenizer.state_dict().items()}
+    tokenizer.tokenize(pictures())
+    assert all(torch.equal(before[k], v) for k, v in tokenizer.state_dict().items())
+
+
+def test_untrained_linear_tokenizer_returns_the_linear_picture():
+    tokenizer = Tokenizer(CONFIGS["linear"]).eval()
+    codes = tokenizer.encode(pictures()).codes
+    assert tokenizer.linear_path is not None
+    torch.testing.assert_close(codes, tokenizer.quantizer(tokenizer.linear_path.analyse(pictures())).codes)
+    low = torch.nn.functional.avg_pool2d(tokenizer.decode(codes), 2)
+    torch.testing.assert_close(low, tokenizer.linear_path.synthesise(codes), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("indices", "lengths", "message"),
+    [
+        (torch.zeros(2, 13), None, r"1…12"),
+        (torch.zeros(2, 0), None, r"1…12"),
+        (torch.zeros(12), None, r"1…12"),
+        (torch.full((1, 2), 4096), None, "4095"),
+        (torch.full((1, 2), -1), None, "4095"),
+        (torch.zeros(2, 4), torch.tensor([1]), "lengths"),
+        (torch.zeros(1, 4), torch.tensor([5]), "lengths"),
+        (torch.zeros(1, 4), torch.tensor([0]), "lengths"),
+    ],
+)
+def test_detokenize_says_what_is_wrong(indices: torch.Tensor, lengths: torch.Tensor | None, message: str):
+    with pytest.raises(ValueError, match=message):
+        Tokenizer(CONFIGS["linear"]).detokenize(indices.long(), lengths)
+
+
+def test_pictures_of_another_size_are_refused():
+    with pytest.raises(ValueError, match=r"\(B, 3, 32, 32\)"):
+        Tokenizer(CONFIGS["linear"]).tokenize(torch.rand(1, 3, 64, 64))
+
+
+def test_the_default_fits_the_bundle():
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in Tokenizer(preset("ti-256")).parameters())
+    assert parameters * 2 < 48e6

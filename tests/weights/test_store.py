@@ -1,0 +1,91 @@
+"""Model folders: round trip, shards, fingerprints, and damage that is named."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+from onedpiece.weights import WeightsError, fingerprint, load_tokenizer, read_config, save
+
+SMALL = TokenizerConfig(
+    image_size=32,
+    patch_size=8,
+    num_tokens=12,
+    width=32,
+    heads=2,
+    encoder_layers=1,
+    decoder_layers=1,
+    fsq_grades=((12, (16, 16, 16)),),
+    linear_size=16,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    return save(Tokenizer(SMALL), tmp_path / "model", shard_bytes=30_000)
+
+
+def test_a_saved_tokenizer_comes_back_with_its_fingerprint(folder: Path):
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.config == SMALL
+    assert not tokenizer.training
+    assert fingerprint(tokenizer).hex() == read_config(folder)["fingerprint"]
+    again = load_tokenizer(save(tokenizer, folder.parent / "again"))
+    for name, tensor in tokenizer.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_shards_stay_under_the_limit_and_old_ones_go(folder: Path):
+    shards = sorted(folder.glob("*.safetensors"))
+    assert len(shards) > 2
+    save(load_tokenizer(folder), folder)
+    assert len(list(folder.glob("*.safetensors"))) == 1
+    assert not list(folder.glob(".*"))
+
+
+def test_any_change_changes_the_fingerprint():
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(SMALL)
+    before = fingerprint(tokenizer)
+    with torch.no_grad():
+        tokenizer.decoder.mask_token[0, 0, 3] += 1
+    assert fingerprint(tokenizer) != before
+
+
+def _break_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_damage_is_named(folder: Path):
+    shard = sorted(folder.glob("*.safetensors"))[0]
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(WeightsError, match="fingerprint"):
+        load_tokenizer(folder)
+    shard.write_bytes(whole[:100])
+    with pytest.raises(WeightsError, match="do not load"):
+        load_tokenizer(folder)
+    shard.unlink()
+    with pytest.raises(WeightsError, match="do not load"):
+        load_tokenizer(folder)
+
+
+def test_wrong_configs_are_named(folder: Path, tmp_path: Path):
+    with pytest.raises(WeightsError, match=r"config\.json"):
+        read_config(tmp_path)
+    _break_config(folder, tokenizer=SMALL.to_dict() | {"width": 64})
+    with pytest.raises(WeightsError, match="do not load"):
+        load_tokenizer(folder)
+    _break_config(folder, tokenizer={"depth": 1})
+    with pytest.raises(WeightsError, match="depth"):
+        load_tokenizer(folder)
+    _break_config(folder, format=99)
+    with pytest.raises(WeightsError, match="99"):
+        load_tokenizer(folder)
+    (folder / "config.json").write_text("no")
+    with pytest.raises(WeightsError, match="not JSON"):
+        read_config(folder)
