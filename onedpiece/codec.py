@@ -1,6 +1,5 @@
 """`Codec`: image → `Code` → image; the one place where network and bytes meet."""
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from operator import index
 from os import PathLike
@@ -36,6 +35,9 @@ class Codec:
         fingerprint: the 4 bytes that tie a file to these weights.
         device: where the network runs, as torch names it.
         name: the model's, for messages.
+
+    Raises:
+        ValueError: there is no such device here.
     """
 
     def __init__(
@@ -45,8 +47,13 @@ class Codec:
         device: str | torch.device = "cpu",
         name: str = "unnamed",
     ) -> None:
-        self.device = torch.device(device)
-        self.tokenizer = tokenizer.to(self.device).eval()
+        try:
+            self.device = torch.device(device)
+            self.tokenizer = tokenizer.to(self.device).eval()
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(
+                f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}"
+            ) from error
         self.fingerprint = fingerprint
         self.name = name
 
@@ -91,7 +98,7 @@ class Codec:
         codes = [
             Code(row, codebook, self.fingerprint, each.size) for row, each in zip(rows, inputs, strict=True)
         ]
-        return codes if max_bytes is None else [_cut_to_bytes(code, max_bytes) for code in codes]
+        return codes if max_bytes is None else [code.fit(max_bytes) for code in codes]
 
     def decode(self, code: CodeLike, tokens: int | None = None) -> Image.Image:
         """Decode a code, the bytes of an .odp file or its path to an RGB image of the photo's own size.
@@ -148,9 +155,7 @@ class Codec:
 
     def _prefix(self, code: Code, tokens: int | None) -> Code:
         self.check_code(code)
-        if tokens is not None and not 1 <= index(tokens) <= len(code):
-            raise ValueError(f"tokens is {tokens}; this code has 1 to {len(code)}")
-        return code[:tokens]
+        return code if tokens is None else code.first(tokens)
 
 
 class _Input(NamedTuple):
@@ -217,12 +222,3 @@ def _pad(codes: Sequence[Code]) -> tuple[Tensor, Tensor | None]:
     for row, code in zip(indices, codes, strict=True):
         row[: len(code)] = torch.tensor(code.indices)
     return indices, None if bool((lengths == lengths[0]).all()) else lengths
-
-
-def _cut_to_bytes(code: Code, max_bytes: int) -> Code:
-    fitting = bisect_right(range(1, len(code) + 1), max_bytes, key=lambda count: len(code[:count].to_bytes()))
-    if not fitting:
-        raise ValueError(
-            f"max_bytes is {max_bytes}; one token of this photo takes {len(code[:1].to_bytes())} bytes"
-        )
-    return code[:fitting]

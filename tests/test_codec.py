@@ -142,7 +142,7 @@ def test_max_bytes_is_the_longest_file_that_fits(
         ({"tokens": 0}, "tokens is 0; tiny takes 1 to 16"),
         ({"tokens": 17}, "tokens is 17; tiny takes 1 to 16"),
         ({"tokens": -1}, "takes 1 to 16"),
-        ({"max_bytes": 12}, "max_bytes is 12; one token of this photo takes 13 bytes"),
+        ({"max_bytes": 12}, "max_bytes is 12; the file of one token of this code takes 13"),
         ({"max_bytes": 0}, "max_bytes is 0"),
         ({"tokens": 3, "max_bytes": 30}, "not both"),
     ],
@@ -181,6 +181,13 @@ def test_another_models_code_is_refused_with_both_names(codec: Codec) -> None:
         codec.decode(Code(np.array([1]), 1000, PRINT))
     with pytest.raises(TooManyTokensError, match="17 tokens; tiny makes at most 16"):
         codec.decode(Code(np.arange(17), 4096, PRINT))
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:77"])
+def test_a_device_that_is_not_there_is_named(codec: Codec, device: str) -> None:
+    with pytest.raises(ValueError, match=f"device '{device}' cannot be used: ") as caught:
+        Codec(codec.tokenizer, PRINT, device=device)
+    assert "\n" not in str(caught.value)
 
 
 def test_decoding_errors(codec: Codec, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_a_photo_comes_as_it_is(data: Path) -> None:
     [(1, (0, 0)), (2, (2, 0)), (3, (2, 1)), (4, (0, 1)), (5, (0, 0)), (6, (1, 0)), (7, (1, 2)), (8, (0, 2))],
 )
 def test_exif_orientation_is_applied(orientation: int, red_at: tuple[int, int]) -> None:
-    # 3 wide, 2 high, red top left as stored; 6 asks for a quarter turn clockwise: top right of 2 wide, 3 high.
+    # Stored 3 wide, 2 high, red top left; 6 asks for a quarter turn clockwise, which puts red top right.
     image = Image.new("RGB", (3, 2))
     image.putpixel((0, 0), (255, 0, 0))
     exif = Image.Exif()

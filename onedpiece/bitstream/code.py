@@ -1,6 +1,8 @@
 """`Code`: a picture as an ordered list of tokens, and the .odp file that holds it."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from operator import index
 from typing import BinaryIO, Self
 
 import numpy as np
@@ -64,6 +66,28 @@ class Code:
         size = "model's own size" if self.size is None else "{}x{}".format(*self.size)
         tokens = "1 token" if len(self) == 1 else f"{len(self)} tokens"
         return f"<Code: {tokens} of {self.codebook_size}, {size}, model {self.fingerprint.hex()}>"
+
+    def first(self, count: int) -> Self:
+        """Return the code of the first `count` tokens; unlike `code[:count]`, never fewer than asked for.
+
+        Raises:
+            ValueError: `count` is not in 1 to len(self).
+        """
+        if not 1 <= index(count) <= len(self):
+            raise ValueError(f"tokens is {count}; this code has 1 to {len(self)}")
+        return self[:count]
+
+    def fit(self, max_bytes: int) -> Self:
+        """Return the longest prefix whose whole file has at most `max_bytes` bytes.
+
+        Raises:
+            ValueError: not even one token fits.
+        """
+        count = bisect_right(range(1, len(self) + 1), max_bytes, key=lambda k: len(self[:k].to_bytes()))
+        if not count:
+            smallest = len(self[:1].to_bytes())
+            raise ValueError(f"max_bytes is {max_bytes}; the file of one token of this code takes {smallest}")
+        return self[:count]
 
     def to_bytes(self) -> bytes:
         """Return a complete .odp file: the header, then ⌈k·log2(codebook_size)/8⌉ bytes."""

@@ -107,6 +107,26 @@ def test_slicing_is_truncation_and_nothing_else() -> None:
         code[0]  # type: ignore[index]
 
 
+def test_first_is_never_less_than_asked_for() -> None:
+    code = code_of(5, 6, 7)
+    assert code.first(2) == code[:2]
+    assert code.first(3) == code
+    for count in (0, 4, -1):
+        with pytest.raises(ValueError, match=f"tokens is {count}; this code has 1 to 3"):
+            code.first(count)
+
+
+@given(codes(), st.integers(0, 120))
+def test_fit_is_the_longest_prefix_that_fits(code: Code, max_bytes: int) -> None:
+    sizes = [len(code[:k].to_bytes()) for k in range(1, len(code) + 1)]
+    fitting = [k for k, size in enumerate(sizes, 1) if size <= max_bytes]
+    if fitting:
+        assert len(code.fit(max_bytes)) == max(fitting)
+    else:
+        with pytest.raises(ValueError, match=f"of one token of this code takes {sizes[0]}"):
+            code.fit(max_bytes)
+
+
 def test_codes_compare_and_hash_by_what_they_hold() -> None:
     code = code_of(1, 2)
     others = [
