@@ -26,12 +26,11 @@ class Plan:
     """What to compare.
 
     Raises:
-        ValueError: a budget below one byte, or an unknown name (on use).
+        ValueError: a budget below one byte.
     """
 
     against: Sequence[str] = ("jpeg", "webp", "avif")
     budgets: Sequence[int] = (48, 96, 192, 384)
-    metrics: Sequence[str] = ("psnr", "ssim", "ms-ssim", "lpips")
     workers: int | None = None  # processes for the classical formats; None: one a core
 
     def __post_init__(self) -> None:
@@ -49,28 +48,25 @@ def usable_cores() -> int:
 
 
 def compare(
-    photos: PhotoSet,
-    codec: Codec,
-    model: str,
-    plan: Plan,
-    scorer: Scorer,
-    progress: Progress = lambda _: None,
+    photos: PhotoSet, codec: Codec, plan: Plan, scorer: Scorer, progress: Progress = lambda _: None
 ) -> Study:
     """Compare our codec with classical formats on photos.
 
     Args:
         photos: squares of the model's own side.
         codec: ours.
-        model: its name, for the report.
-        plan: formats, budgets, workers. Metrics are the scorer's.
+        plan: formats, budgets and workers.
         scorer: the metrics that could be loaded.
         progress: told of every photo × codec.
 
     Raises:
+        ValueError: an unknown format, or no photo.
         MissingFormatError: a format's library is missing; checked before any work.
     """
     for name in plan.against:
         image_format(name)
+    if not photos.photos:
+        raise ValueError("none of the photos could be read")
     with _classical_jobs(photos.photos, plan, scorer) as jobs:
         shots: list[Shot] = []
         for start in range(0, len(photos.photos), BATCH):
@@ -81,7 +77,7 @@ def compare(
             shots += job.result()
             progress(1)
     return Study(
-        model=model,
+        model=f"onedpiece {codec.name}",
         side=codec.tokenizer.config.image_size,
         photos=photos.photos,
         codecs=(OURS, *plan.against),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from onedpiece.evaluation.perceptual import Lpips
+from onedpiece.evaluation.perceptual import Lpips, MissingWeightsError
 
 MS_SSIM_MIN_SIDE = 161  # five scales of an 11-pixel window: torchmetrics asks for more than (11 - 1) * 2**4
 
@@ -105,13 +106,13 @@ class Scorer:
     """Scores pictures by any of the named metrics; the networks of LPIPS are loaded once."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        """Load what the metrics `names` need.
+        """Load what the metrics `names` need; a name given twice counts once.
 
         Raises:
             ValueError: an unknown name.
             MissingWeightsError: the weights of LPIPS are neither on the machine nor to be downloaded.
         """
-        self.metrics = [metric(name) for name in names]
+        self.metrics = list(dict.fromkeys(metric(name) for name in names))
         self._lpips = {m.name: Lpips(_LPIPS_NETS[m.name]) for m in self.metrics if m.name in _LPIPS_NETS}
 
     @torch.no_grad()
@@ -122,3 +123,30 @@ class Scorer:
         else:
             scores = {"psnr": psnr, "ssim": ssim, "ms-ssim": ms_ssim}[name](reference, images)
         return [float(score) for score in scores]
+
+
+class AvailableScorer(NamedTuple):
+    """A scorer of those metrics that can be computed here, and one line for each that cannot."""
+
+    scorer: Scorer
+    missing: list[str]
+
+
+def available_scorer(names: Sequence[str]) -> AvailableScorer:
+    """Load the metrics `names`, leaving out those whose weights cannot be had.
+
+    Raises:
+        ValueError: an unknown name, or none is left.
+    """
+    kept: list[str] = []
+    missing: list[str] = []
+    for m in dict.fromkeys(metric(name) for name in names):
+        try:
+            Scorer([m.name])
+        except MissingWeightsError as error:
+            missing.append(f"{m.label} is left out: {error}")
+        else:
+            kept.append(m.name)
+    if not kept:
+        raise ValueError("; ".join(missing) or "no metric was asked for")
+    return AvailableScorer(Scorer(kept), missing)

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
+
+from onedpiece.pictures import PictureError, read_picture
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".jxl", ".jp2"}
 
@@ -69,34 +71,17 @@ def read_photos(inputs: Iterable[Path], side: int) -> PhotoSet:
     for name, path in find_photos(inputs):
         try:
             photos.append(Photo(name, read_square(path, side)))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            reason = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error)
-            unreadable.append(Unreadable(name, reason))
+        except (OSError, PictureError) as error:
+            unreadable.append(Unreadable(name, str(error)))
     return PhotoSet(photos, unreadable)
 
 
 def read_square(path: Path, side: int) -> Image.Image:
     """Read a photo, turn it upright, resize its short side to `side` pixels, crop the centre: RGB, square."""
-    with Image.open(path) as file:
-        upright = ImageOps.exif_transpose(file)
-        return ImageOps.fit(_on_white(upright), (side, side), Image.Resampling.LANCZOS)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    rgba = image.convert("RGBA")
-    white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba).convert("RGB")
+    return ImageOps.fit(read_picture(path), (side, side), Image.Resampling.LANCZOS)
 
 
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:
     """Return RGB pictures of one size as (B, 3, H, W) in [0, 1]."""
     stacked = np.stack([np.asarray(image.convert("RGB")) for image in images])
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
-
-
-def to_images(batch: Tensor) -> list[Image.Image]:
-    """Return (B, 3, H, W) in [0, 1] as RGB pictures, rounded to 8 bits."""
-    bytes_ = (batch.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-    return [Image.fromarray(picture) for picture in bytes_.cpu().numpy()]

@@ -1,0 +1,125 @@
+"""`onedpiece compare`: an honest rate-distortion study against JPEG, WebP and the rest."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from onedpiece.codec import Codec
+    from onedpiece.evaluation.compare import Plan
+    from onedpiece.evaluation.metrics import Scorer
+    from onedpiece.evaluation.photos import PhotoSet
+    from onedpiece.evaluation.study import Study
+
+
+def compare(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Photos, or folders of them.")],
+    against: Annotated[
+        str,
+        typer.Option(help="Formats, by commas: jpeg, webp, avif, jxl, jpeg2000, blurhash, thumbhash."),
+    ] = "jpeg,webp,avif",
+    budgets: Annotated[str, typer.Option("--bytes", help="Whole-file bytes, by commas.")] = "48,96,192,384",
+    metrics: Annotated[
+        str, typer.Option(help="Metrics, by commas: psnr, ssim, ms-ssim, lpips, lpips-squeeze.")
+    ] = "psnr,ssim,ms-ssim,lpips",
+    out: Annotated[Path, typer.Option(help="Folder for the report, the plot and the numbers.")] = Path(
+        "compare"
+    ),
+    model: Annotated[str | None, typer.Option(help="Our model: a name, or a folder.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; as many as cores by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the curves as JSON, not as tables.")] = False,
+) -> None:
+    """Compare our codec with classical formats at equal bytes, each at its best, on your own photos."""
+    import onedpiece
+    from onedpiece.evaluation.artefacts import curves_json, write_artefacts
+    from onedpiece.evaluation.compare import Plan
+    from onedpiece.evaluation.formats import MissingFormatError
+    from onedpiece.evaluation.photos import read_photos
+    from onedpiece.evaluation.reconstruct import reconstructor
+
+    try:
+        plan = Plan(_names(against), _numbers(budgets), workers)
+        scorer = _scorer(_names(metrics))
+        codec = onedpiece.load(model)
+        photos = read_photos(inputs, codec.tokenizer.config.image_size)
+        _complain(photos)
+        study = _run(photos, codec, plan, scorer)
+    except (ValueError, FileNotFoundError, MissingFormatError) as error:
+        _fail(error, 2)
+    written = write_artefacts(study, reconstructor(codec, study.side), out)
+    if as_json:
+        typer.echo(curves_json(study, study.codecs))
+    else:
+        _print_tables(study)
+    typer.echo(
+        f"wrote {written[-1]} and, beside it, side_by_side.png, rd.png, results.csv and curves/", err=True
+    )
+    if photos.unreadable:
+        raise typer.Exit(1)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in _names(text)]
+    except ValueError:
+        raise ValueError(f"--bytes is {text!r}; give whole numbers by commas, as in 48,96,192") from None
+
+
+def _scorer(names: list[str]) -> "Scorer":
+    from onedpiece.evaluation.metrics import available_scorer
+
+    scorer, missing = available_scorer(names)
+    for line in missing:
+        typer.echo(f"onedpiece: {line}", err=True)
+    return scorer
+
+
+def _complain(photos: "PhotoSet") -> None:
+    for name, reason in photos.unreadable:
+        typer.echo(f"onedpiece: {name}: {reason}", err=True)
+
+
+def _run(photos: "PhotoSet", codec: "Codec", plan: "Plan", scorer: "Scorer") -> "Study":
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from onedpiece.evaluation.compare import compare as run
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("Comparing", total=len(photos.photos) * (1 + len(plan.against)))
+        return run(photos, codec, plan, scorer, lambda done: progress.advance(task, done))
+
+
+def _print_tables(study: "Study") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from onedpiece.evaluation.study import OURS
+    from onedpiece.evaluation.summary import point
+
+    console = Console()
+    for metric in study.metrics:
+        better = "higher" if metric.higher_is_better else "lower"
+        table = Table(title=f"{metric.label} ({better} is better)", title_justify="left")
+        table.add_column("whole-file bytes, at most")
+        for budget in study.budgets:
+            table.add_column(str(budget), justify="right")
+        for codec in study.codecs:
+            points = [point(study, codec, budget, metric) for budget in study.budgets]
+            cells = ["\N{EN DASH}" if p is None else f"{p.score:.{metric.digits}f}" for p in points]
+            ours = codec == OURS
+            table.add_row(study.model if ours else codec, *cells, style="bold" if ours else None)
+        console.print(table)
+
+
+def _fail(error: Exception, status: int) -> NoReturn:
+    typer.echo(f"onedpiece: {error}", err=True)
+    raise typer.Exit(status)
