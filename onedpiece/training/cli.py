@@ -56,7 +56,7 @@ def default_loggers(folder: str) -> list[Logger]:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run a subcommand of LightningCLI: `fit`, `validate`, …
+    """Run a subcommand of LightningCLI, as in `fit --config …`.
 
     Args:
         args: the words after `onedpiece train`; None takes them from `sys.argv`.

@@ -56,5 +56,5 @@ class Ema(nn.Module, Generic[Model]):
         self.updates.zero_()
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
-        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
+        super()._load_from_state_dict(*args, **kwargs)
         self._count = int(self.updates)

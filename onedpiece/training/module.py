@@ -17,7 +17,7 @@ from onedpiece.training.losses.metric_network import MetricNetwork, Net, checkpo
 from onedpiece.training.losses.perceptual import PerceptualConfig, PerceptualLoss
 from onedpiece.training.losses.pixel import PixelConfig
 from onedpiece.training.objective import Decoded, Objective, Strengths, Terms
-from onedpiece.training.optimizer import OptimizerConfig, build_optimizer, train_only
+from onedpiece.training.optimizer import OptimizerConfig, build_optimizer, learns, train_only
 from onedpiece.training.prefix_metrics import PrefixMetrics
 from onedpiece.training.prefixes import Prefix, PrefixConfig, draw_prefixes
 from onedpiece.training.schedule import ScheduleConfig
@@ -88,9 +88,7 @@ class TokenizerModule(LightningModule):
         self.tokenizer = build_tokenizer(tokenizer, init_from, statistics)
         self._fits_statistics = statistics == "data" and init_from is None
         train_only(self.tokenizer, train_parts)
-        self._encoder_learns = any(
-            p.requires_grad for name, p in self.tokenizer.named_parameters() if not name.startswith("decoder.")
-        )
+        self._encoder_learns = learns(self.tokenizer, except_for="decoder")
         self.ema = Ema(self.tokenizer, ema_decay)
         self.adversary = Adversary(adversarial) if adversarial.weight > 0 else None
         lpips = PerceptualLoss(perceptual) if perceptual.weight > 0 else None
@@ -99,6 +97,7 @@ class TokenizerModule(LightningModule):
         self.clock = Clock()
         self.batches = 0
         self.seconds = 0.0
+        self.lr = 0.0
         self._metrics: PrefixMetrics | None = None
 
     @property
@@ -123,6 +122,7 @@ class TokenizerModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Choose the precision, fit statistics where asked for, compile where asked for."""
+        self._precision_before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision(self.matmul_precision)
         if self._fits_statistics and self.batches == 0:
             self._fit_statistics()
@@ -132,33 +132,43 @@ class TokenizerModule(LightningModule):
 
     def _fit_statistics(self) -> None:
         if self.tokenizer.linear_path is None:
-            raise ValueError("statistics=data is for a tokenizer with a linear_path; set model.statistics to none")
+            raise ValueError(
+                "statistics=data needs a tokenizer with linear_path; set model.statistics to none"
+            )
         pictures = self.trainer.datamodule.statistics_batches()  # type: ignore[attr-defined]
         self.tokenizer.linear_path.fit(batch.to(self.device) for batch in pictures)
         self.ema.copy_from(self.tokenizer)
 
+    def on_fit_end(self) -> None:
+        """Put the process's precision back."""
+        torch.set_float32_matmul_precision(self._precision_before)
+
     def on_train_start(self) -> None:
-        """Start the clock."""
+        """Start the clock; a run that was over already ends at once."""
         self.clock.start()
+        self._stop_when_done()
 
     def on_train_end(self) -> None:
         """Stop it."""
         self.clock.stop()
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Train on pictures (B, 3, H, W) in [0, 1]."""
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Train on pictures (B, 3, H, W) in [0, 1], and return the loss without its graph."""
         self._read_clock()
         generator = generator_for("cpu", "step", self.seed, self.global_rank, self.batches)
-        optimizers = self.optimizers()
-        optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
         rate = self.schedule.rate(self.progress)
+        self.lr = self.optimizer_config.lr * rate
         terms, decoded = self._losses(batch, generator)
-        self._step(optimizers[0], terms.total, self.optimizer_config.lr * rate)  # type: ignore[arg-type]
+        self._step(0, terms.total, self.lr)
         self.ema.update(self.tokenizer)
         if self.adversary is not None and self.adversarial.trains_at(self.progress):
-            self._step(optimizers[1], self.adversary.learn(decoded[0].image, batch), self.adversarial.lr * rate)  # type: ignore[arg-type]
+            self._step(1, self.adversary.learn(decoded[0].image, batch), self.adversarial.lr * rate)
         self.batches += 1
-        self._report(terms, rate)
+        self._report(terms)
+        self._stop_when_done()
+        return terms.total.detach()
+
+    def _stop_when_done(self) -> None:
         self.trainer.should_stop = self.trainer.should_stop or self.progress >= 1
 
     def _read_clock(self) -> None:
@@ -171,7 +181,7 @@ class TokenizerModule(LightningModule):
         prefixes = draw_prefixes(len(batch), config.num_tokens, self.prefixes, generator)
         with torch.set_grad_enabled(self._encoder_learns):
             quantized = self._encode(batch)
-        decoded = [Decoded(prefix.weight, self._decode_prefix(quantized.codes, prefix)) for prefix in prefixes]
+        decoded = [Decoded(p.weight, self._decode_prefix(quantized.codes, p)) for p in prefixes]
         strengths = Strengths(
             self.perceptual.weight_at(self.progress),
             self.adversarial.weight_at(self.progress),
@@ -181,9 +191,11 @@ class TokenizerModule(LightningModule):
 
     def _decode_prefix(self, codes: Tensor, prefix: Prefix) -> Tensor:
         lengths = None if prefix.lengths is None else prefix.lengths.to(codes.device)
-        return self._decode(codes[:, : prefix.count], lengths)
+        return self._decode(codes[:, : prefix.kept], lengths)
 
-    def _step(self, optimizer: Optimizer, loss: Tensor, rate: float) -> None:
+    def _step(self, which: int, loss: Tensor, rate: float) -> None:
+        optimizers = self.optimizers()
+        optimizer = optimizers[which] if isinstance(optimizers, list) else optimizers
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -193,10 +205,10 @@ class TokenizerModule(LightningModule):
             torch.nn.utils.clip_grad_norm_(parameters, self.optimizer_config.clip)
         optimizer.step()
 
-    def _report(self, terms: Terms, rate: float) -> None:
+    def _report(self, terms: Terms) -> None:
         named = {f"train/{name}": value.detach() for name, value in terms._asdict().items()}
         self.log_dict(named | {"train/loss": terms.total.detach()})
-        self.log_dict({"train/lr": self.optimizer_config.lr * rate, "train/minutes": self.seconds / 60})
+        self.log_dict({"train/lr": self.lr, "train/minutes": self.seconds / 60})
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""

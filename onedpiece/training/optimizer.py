@@ -48,5 +48,12 @@ def train_only(module: nn.Module, parts: tuple[str, ...]) -> None:
     if unknown:
         raise ValueError(f"train_parts names {', '.join(unknown)}; the tokenizer has {', '.join(children)}")
     module.requires_grad_(False)
-    for part in parts:
-        children[part].requires_grad_(True)
+    for name, child in children.items():
+        child.requires_grad_(name in parts)
+        child.train(name in parts)  # a codebook that follows by moving averages has to stand still too
+
+
+def learns(module: nn.Module, except_for: str) -> bool:
+    """Say whether `module` has a trainable parameter outside its child `except_for`."""
+    prefix = f"{except_for}."
+    return any(p.requires_grad for name, p in module.named_parameters() if not name.startswith(prefix))

@@ -25,7 +25,9 @@ def psnr(image: Tensor, target: Tensor) -> Tensor:
 
 def grade_sizes(config: TokenizerConfig) -> tuple[int, ...]:
     """Return how many consecutive tokens share a codebook, from the first token on."""
-    return tuple(count for count, _ in config.fsq_grades) if config.quantizer == "fsq" else (config.num_tokens,)
+    if config.quantizer == "vq":
+        return (config.num_tokens,)
+    return tuple(count for count, _ in config.fsq_grades)
 
 
 class PrefixMetrics:
@@ -64,7 +66,7 @@ class PrefixMetrics:
                 if self._distance is not None:
                     self.lpips[i] += self._distance(image, x).sum()
         self.images += len(x)
-        for grade, tokens in enumerate(indices.split(self._grades, dim=1)):
+        for grade, tokens in enumerate(torch.split(indices, list(self._grades), dim=1)):
             self.seen[grade, tokens.flatten()] = 1.0
 
     def results(self, total: Callable[[Tensor], Tensor] = lambda x: x) -> dict[str, float]:

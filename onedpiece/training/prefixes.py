@@ -36,16 +36,18 @@ class Prefix(NamedTuple):
 
     Attributes:
         weight: of its loss.
-        count: how many codes the decoder gets, k.
+        kept: how many codes the decoder gets, k.
         lengths: (B,) in 1…k when samples keep different counts; None: all keep k.
     """
 
     weight: float
-    count: int
+    kept: int
     lengths: Tensor | None
 
 
-def draw_prefixes(batch: int, num_tokens: int, config: PrefixConfig, generator: torch.Generator) -> list[Prefix]:
+def draw_prefixes(
+    batch: int, num_tokens: int, config: PrefixConfig, generator: torch.Generator
+) -> list[Prefix]:
     """Draw what one step decodes: a random prefix, the whole code, or both.
 
     Args:

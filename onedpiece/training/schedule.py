@@ -9,7 +9,7 @@ class ScheduleConfig:
     """The length of a run, in minutes or in steps, and the shape of the learning rate over it.
 
     Raises:
-        ValueError: on construction, when not exactly one of `minutes` and `steps` is given, or a share is not one.
+        ValueError: on construction, not exactly one of `minutes` and `steps`, or a share out of range.
     """
 
     minutes: float | None = None  # wall-clock training time, validation included: the run is a time box
@@ -20,7 +20,8 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
             raise ValueError(
-                f"schedule needs exactly one of minutes and steps, got minutes={self.minutes} and steps={self.steps}"
+                f"schedule needs exactly one of minutes and steps, got {self.minutes} and {self.steps}; "
+                f"set the other to null"
             )
         if not 0 <= self.warmup < 1 or not 0 <= self.floor <= 1:
             raise ValueError(

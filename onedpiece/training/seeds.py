@@ -1,4 +1,4 @@
-"""Random numbers that depend on a name and a step only, so that a resumed run draws what the first would have."""
+"""Random numbers that depend on a name and a step only: a resumed run draws what the first would have."""
 
 from hashlib import blake2b
 

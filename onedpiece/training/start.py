@@ -6,7 +6,7 @@ from onedpiece.tokenizer import PRESETS, Tokenizer, TokenizerConfig, preset
 from onedpiece.weights import initial, load_tokenizer
 
 Statistics = Literal["none", "bundled", "data"]
-"""Where the linear path's statistics come from: nowhere, the package, or the training pictures at the start."""
+"""Where the linear path's statistics come from: nowhere, the package, or the training pictures."""
 
 
 def as_config(tokenizer: str | TokenizerConfig) -> TokenizerConfig:
@@ -39,8 +39,8 @@ def _from_weights(config: TokenizerConfig, folder: str) -> Tokenizer:
     loaded = load_tokenizer(folder)
     if loaded.config != config:
         raise ValueError(
-            f"init_from {folder} holds another geometry than model.tokenizer asks for; make model.tokenizer equal "
-            f"to {loaded.config}"
+            f"init_from {folder} holds another geometry than model.tokenizer asks for; make that equal to "
+            f"{loaded.config}"
         )
     return loaded.train()
 
@@ -49,4 +49,6 @@ def _preset_name(config: TokenizerConfig) -> str:
     for name, known in PRESETS.items():
         if known == config:
             return name
-    raise ValueError("statistics 'bundled' is for presets; use model.statistics=data with a geometry of your own")
+    raise ValueError(
+        "statistics 'bundled' is for presets; with another geometry set model.statistics to data"
+    )

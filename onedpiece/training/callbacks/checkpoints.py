@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoints(Callback):
-    """Keeps `last.ckpt`, renewed every few minutes, at the end and when the run is interrupted.
+    """Keeps `last.ckpt`, renewed every few minutes, and at the end.
 
     Resume with `--ckpt_path RUN/checkpoints/last.ckpt`.
 
@@ -46,7 +46,7 @@ class Checkpoints(Callback):
     def _write(self, trainer: Trainer) -> None:
         path = Path(self.folder or Path(trainer.default_root_dir) / "checkpoints") / "last.ckpt"
         partial = path.with_suffix(".partial")
-        trainer.save_checkpoint(partial)  # every process takes part in it
+        trainer.save_checkpoint(partial, weights_only=False)  # every process takes part in it
         if trainer.is_global_zero:
             partial.replace(path)
             log.info("checkpoint: %s", path)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
 
@@ -59,7 +60,7 @@ class Pictures(Callback):
         grid = reconstruction_grid(tokenizer, batch[: self.images], counts)
         _write_png(grid, Path(self.folder or Path(trainer.default_root_dir) / "pictures"), pl_module.batches)
         for logger in trainer.loggers:
-            if hasattr(logger.experiment, "add_image"):
+            if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("reconstructions", grid, pl_module.batches)
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from hashlib import sha256
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def cache_name(members: Sequence[Member], size: int) -> str:
     digest = sha256(f"{size}".encode())
     stamps = {path: path.stat().st_mtime_ns for path in {member.path for member in members}}
     for member in members:
-        digest.update(f"{member.path.resolve()}|{stamps[member.path]}|{member.offset}|{member.size}\n".encode())
+        digest.update(
+            f"{member.path.resolve()}|{stamps[member.path]}|{member.offset}|{member.size}\n".encode()
+        )
     return f"images-{len(members)}x{size}-{digest.hexdigest()[:12]}"
 
 
@@ -58,9 +61,7 @@ def _write(members: Sequence[Member], size: int, path: Path, processes: int) -> 
         return
     # "spawn": a fork of a process that holds an accelerator or threads may hang.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        tasks = [pool.submit(_fill, path, start, chunk, size) for start, chunk in zip(starts, chunks, strict=True)]
-        for task in tasks:
-            task.result()
+        list(pool.map(_fill, repeat(path), starts, chunks, repeat(size)))
 
 
 def _fill(path: Path, start: int, members: Sequence[Member], size: int) -> None:

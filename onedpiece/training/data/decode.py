@@ -35,4 +35,6 @@ def decode(member: Member, size: int) -> NDArray[np.uint8]:
     try:
         return square(read(member), size)
     except OSError as error:
-        raise ValueError(f"{member.key} in {member.path} is not a readable picture ({error}); remove it") from error
+        raise ValueError(
+            f"{member.key} in {member.path} is no readable picture ({error}); remove it"
+        ) from error

@@ -31,7 +31,9 @@ def tar_members(root: str | Path) -> list[Member]:
     shards = [root] if root.is_file() else sorted(root.glob("*.tar"))
     members = [member for shard in shards for member in _in_tar(shard)]
     if not members:
-        raise FileNotFoundError(f"no .tar with pictures at {root}; set data.init_args.path to tars or their folder")
+        raise FileNotFoundError(
+            f"no .tar with pictures at {root}; set data.init_args.path to one or its folder"
+        )
     return members
 
 

@@ -39,7 +39,7 @@ class PhotoData(LightningDataModule, ABC):
         size: side in pixels; other pictures are scaled to it and cropped.
         batch: pictures a batch and process.
         mode: see `Mode`.
-        cache: folder for the decoded set (`resident`), so that a restart need not decode again; None: no cache.
+        cache: folder for the decoded set (`resident`), so that a restart need not decode; None: no cache.
         workers: processes that decode; 0 decodes in this one.
         val_share: share held out by the hash of the key; 0 validates on the training pictures.
         val_limit: most pictures to validate on.
@@ -89,9 +89,12 @@ class PhotoData(LightningDataModule, ABC):
 
     def _load(self) -> Tensor:
         if self.cache is not None:
-            return torch.from_numpy(decoded(self._members, self.size, self.cache, self.workers)).to(self._device)
+            return self._decoded(self.cache).to(self._device)
         with TemporaryDirectory(prefix="onedpiece-") as folder:
-            return torch.from_numpy(decoded(self._members, self.size, folder, self.workers)).clone().to(self._device)
+            return self._decoded(folder).clone().to(self._device)
+
+    def _decoded(self, folder: str) -> Tensor:
+        return torch.from_numpy(decoded(self._members, self.size, folder, self.workers))
 
     @property
     def _device(self) -> torch.device:
@@ -128,7 +131,8 @@ class PhotoData(LightningDataModule, ABC):
         chunks = [list(rows[start : start + self.batch]) for start in range(0, len(rows), self.batch)]
         if self._pixels is not None:
             return FixedBatches([self._pixels[chunk] for chunk in chunks])
-        return FixedBatches([decode_batch([self._members[row] for row in chunk], self.size) for chunk in chunks])
+        members = [[self._members[row] for row in chunk] for chunk in chunks]
+        return FixedBatches([decode_batch(some, self.size) for some in members])
 
     def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
         """Turn bytes into floats, and augment what is trained on."""

@@ -1,10 +1,10 @@
 """LPIPS networks, kept apart from what is trained, averaged and saved."""
 
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Net = Literal["alex", "squeeze", "vgg"]
 
@@ -13,6 +13,20 @@ _CHECKPOINTS: dict[Net, str] = {
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
     "vgg": "vgg16-397923af.pth",
 }
+
+
+def checkpoint_path(net: Net) -> Path:
+    """Return where torch.hub keeps the ImageNet weights of a trunk."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / _CHECKPOINTS[net]
+
+
+def unit_length(features: Tensor) -> Tensor:
+    """Return features (B, C, H, W) as float32, each pixel's channels divided by their L2 norm.
+
+    Where all channels are 0 the gradient is 0; with the norm's own root it would be NaN.
+    """
+    features = features.float()
+    return features * torch.rsqrt(features.square().sum(dim=1, keepdim=True) + 1e-20)
 
 
 class MetricNetwork:
@@ -27,20 +41,11 @@ class MetricNetwork:
     Raises:
         RuntimeError: the weights are not there and cannot be fetched.
 
-    Source: LPIPS, arXiv 1801.03924, through the `lpips` package.
+    Source: LPIPS, arXiv 1801.03924, with the weights of the `lpips` package.
     """
 
     def __init__(self, net: Net) -> None:
-        from lpips import LPIPS
-
-        try:
-            network = LPIPS(net=net, verbose=False)
-        except OSError as error:
-            raise RuntimeError(
-                f"LPIPS weights for {net!r} are not at {checkpoint_path(net)} and could not be fetched ({error}); "
-                f"set TORCH_HOME to a folder that has them, or the weight of this loss to 0"
-            ) from error
-        self._network: nn.Module = network.eval().requires_grad_(False)
+        self._network: Any = _load(net)
         self._device = torch.device("cpu")
 
     def __call__(self, image: Tensor, target: Tensor) -> Tensor:
@@ -48,9 +53,23 @@ class MetricNetwork:
         if image.device != self._device:
             self._network.to(image.device)
             self._device = image.device
-        return cast(Tensor, self._network(image, target, normalize=True)).flatten()
+        both = torch.cat([image.float(), target.float()])
+        layers = self._network.net(self._network.scaling_layer(2.0 * both - 1.0))
+        distance = image.new_zeros(len(image), dtype=torch.float32)
+        for features, weigh in zip(layers, self._network.lins, strict=True):
+            mine, theirs = unit_length(features).chunk(2)
+            distance = distance + weigh((mine - theirs).square()).float().mean(dim=(1, 2, 3))
+        return distance
 
 
-def checkpoint_path(net: Net) -> Path:
-    """Return where torch.hub keeps the weights of a trunk."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / _CHECKPOINTS[net]
+def _load(net: Net) -> Any:
+    from lpips import LPIPS
+
+    try:
+        network = LPIPS(net=net, verbose=False)
+    except OSError as error:
+        raise RuntimeError(
+            f"the ImageNet weights that LPIPS needs for {net!r} are not at {checkpoint_path(net)} and could "
+            f"not be fetched ({error}); set TORCH_HOME to a folder that has them, or perceptual.weight to 0"
+        ) from error
+    return network.eval().requires_grad_(False)

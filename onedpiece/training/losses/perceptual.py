@@ -29,7 +29,8 @@ class PerceptualConfig:
     def __post_init__(self) -> None:
         if self.weight < 0 or self.views < 0 or self.view_size < 32 or not 0 < self.min_scale <= 1:
             raise ValueError(
-                "perceptual needs weight ≥ 0, views ≥ 0, view_size ≥ 32 (AlexNet's smallest) and 0 < min_scale ≤ 1"
+                "perceptual needs weight ≥ 0, views ≥ 0, view_size ≥ 32 (the networks' smallest) and "
+                "0 < min_scale ≤ 1"
             )
         if self.weight > 0 and not self.nets:
             raise ValueError("perceptual.nets is empty; name a network or set perceptual.weight to 0")
@@ -68,7 +69,9 @@ class PerceptualLoss:
         ]
         return torch.stack(distances).mean()
 
-    def _views(self, image: Tensor, target: Tensor, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+    def _views(
+        self, image: Tensor, target: Tensor, generator: torch.Generator
+    ) -> list[tuple[Tensor, Tensor]]:
         if self.config.views == 0:
             return [(image, target)]
         size, out = image.shape[-1], self.config.view_size

@@ -18,7 +18,7 @@ class PixelConfig:
 
     def __post_init__(self) -> None:
         if self.l1 < 0 or self.l2 < 0 or self.l1 + self.l2 == 0:
-            raise ValueError(f"pixel.l1 and pixel.l2 must not be negative, nor both 0; got {self.l1} and {self.l2}")
+            raise ValueError(f"pixel.l1 and l2 must not be negative, nor both 0; got {self.l1} and {self.l2}")
 
 
 def pixel_loss(image: Tensor, target: Tensor, config: PixelConfig) -> Tensor:
