@@ -48,6 +48,15 @@ def join(num_tokens: int, moved: Tensor, targets: Tensor) -> Groups:
     return Groups(keep, moved, _places(keep, num_tokens).gather(1, targets))
 
 
+def prepend_prefix(groups: Groups, count: int) -> Groups:
+    """Let `count` more inputs pass in front of everything in `groups`."""
+    if count == 0:
+        return groups
+    batch = groups.keep.shape[0]
+    prefix = torch.arange(count, device=groups.keep.device).expand(batch, count)
+    return Groups(torch.cat([prefix, groups.keep + count], dim=1), groups.moved + count, groups.into + count)
+
+
 def append_tail(groups: Groups, start: int, count: int) -> Groups:
     """Let `count` more inputs, the first of them at index `start`, pass behind the outputs of `groups`."""
     batch = groups.keep.shape[0]

@@ -74,9 +74,7 @@ def plan_merge(metric: Tensor, importance: Tensor, r: int, bottom: int, num_prot
     """
     num_tokens = importance.shape[1]
     if not 2 * r <= bottom <= num_tokens - num_protected:
-        raise ValueError(
-            f"r is {r} and bottom {bottom}; give 2r ≤ bottom ≤ {num_tokens - num_protected}, the unprotected tokens"
-        )
+        raise ValueError(f"r is {r} and bottom {bottom}; give 2r ≤ bottom ≤ {num_tokens - num_protected}")
     lowest = importance[:, num_protected:].topk(bottom, dim=1, largest=False, sorted=False).indices
     lowest = lowest.sort(dim=1).values + num_protected
     pairs = match_one_way(cosine_scores(take_rows(metric, lowest)).float(), r)

@@ -3,10 +3,12 @@
 Set A holds the even positions (and so the class token), set B the odd ones; `scores` is (B, |A|, |B|).
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from onedpiece.retokenize.groups import Groups
+from onedpiece.retokenize.groups import Groups, prepend_prefix
 
 
 def num_removable(num_tokens: int, num_protected: int, r: float, floor: int = 0) -> int:
@@ -32,11 +34,19 @@ def cosine_scores(metric: Tensor) -> Tensor:
     return scores
 
 
-def protect(scores: Tensor, num_protected: int) -> Tensor:
-    """Bar the first `num_protected` tokens from every pair, on either side (in place)."""
-    scores[:, : (num_protected + 1) // 2] = -torch.inf
-    scores[:, :, : num_protected // 2] = -torch.inf
-    return scores
+def match_behind_prefix(scores: Tensor, num_protected: int, match: Callable[[Tensor], Groups]) -> Groups:
+    """Match with the first token barred, and let the protected ones in front of it pass.
+
+    `scores` are those of `behind_prefix` tokens: the last protected token, if there is one, comes first.
+    """
+    if num_protected:
+        scores[:, 0] = -torch.inf
+    return prepend_prefix(match(scores), max(num_protected - 1, 0))
+
+
+def behind_prefix(values: Tensor, num_protected: int) -> Tensor:
+    """Cut off all protected tokens but the last, which keeps the parity that one class token gives."""
+    return values[:, max(num_protected - 1, 0) :]
 
 
 def match_one_way(scores: Tensor, r: int, sort_kept: bool = True) -> Groups:

@@ -4,6 +4,7 @@
 want the fused tokens without paying for a fused attention map.
 """
 
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor
 
 from onedpiece.retokenize.groups import Groups, pool_max, pool_sum, pool_weighted, source_map
 from onedpiece.retokenize.matching import (
+    behind_prefix,
     cosine_scores,
+    match_behind_prefix,
     match_both_ways,
     match_one_way,
     num_removable,
-    protect,
 )
 from onedpiece.retokenize.reduction import Fusion
 
@@ -84,9 +86,10 @@ def plan(
     num_protected: int = 1,
 ) -> Groups:
     """Choose who is fused with whom: x (B, N, C), received (B, N), size (B, N, 1)."""
+    match = match_both_ways if bidirectional else match_one_way
+    x, received, size = (behind_prefix(values, num_protected) for values in (x, received, size))
     scores = criteria_scores(x, received, size, taus)
-    protect(scores, num_protected)
-    return match_both_ways(scores, num_removed) if bidirectional else match_one_way(scores, num_removed)
+    return match_behind_prefix(scores, num_protected, partial(match, r=num_removed))
 
 
 def criteria_scores(x: Tensor, received: Tensor, size: Tensor, taus: tuple[float, float, float]) -> Tensor:

@@ -1,10 +1,18 @@
 """ToMe, token merging (arXiv 2210.09461), written from the paper."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from onedpiece.retokenize.groups import Groups, pool_sum, pool_weighted, source_map
-from onedpiece.retokenize.matching import cosine_scores, match_one_way, num_removable, protect
+from onedpiece.retokenize.matching import (
+    behind_prefix,
+    cosine_scores,
+    match_behind_prefix,
+    match_one_way,
+    num_removable,
+)
 from onedpiece.retokenize.reduction import Reduction
 
 
@@ -31,9 +39,10 @@ def merge(
 @torch.no_grad()
 def plan(metric: Tensor, num_removed: int, num_protected: int = 1) -> Groups:
     """Choose who is merged with whom by the metric (B, N, D)."""
-    scores = protect(cosine_scores(metric).float(), num_protected)
+    scores = cosine_scores(behind_prefix(metric, num_protected)).float()
     # Without a protected token the order of what is left means nothing, and the authors leave it by score.
-    return match_one_way(scores, num_removed, sort_kept=num_protected > 0)
+    match = partial(match_one_way, r=num_removed, sort_kept=num_protected > 0)
+    return match_behind_prefix(scores, num_protected, match)
 
 
 def pool(x: Tensor, size: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,8 @@ def size_bias(size: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 
 def attention_map(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
     """Softmax over the keys: q (B, H, Q, D), k (B, H, N, D), bias broadcastable, give (B, H, Q, N)."""
-    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    scale: float = q.shape[-1] ** -0.5
+    logits = (q * scale) @ k.transpose(-2, -1)
     return (logits if bias is None else logits + bias).softmax(dim=-1)
 
 

@@ -10,7 +10,7 @@ from onedpiece.retokenize import evit, imagepiece, tome
 from onedpiece.retokenize.groups import Groups, pool_weighted
 from onedpiece.retokenize.vit.advance import advance, front, num_free, sizes, with_tail
 from onedpiece.retokenize.vit.attention import attend, importance, plain_step, size_bias
-from onedpiece.retokenize.vit.rounds import Finish, Turn, schedule
+from onedpiece.retokenize.vit.rounds import Finish, Turn, check_rounds, schedule
 from onedpiece.retokenize.vit.view import BlockView, Layout, Tokens
 
 _schedule = cache(schedule)
@@ -29,6 +29,9 @@ class ImagePieceReducer:
     rounds: Sequence[Sequence[int]] = ((1, 2, 3), (4, 5, 6), (7, 8, 9))  # from 0; inferred from their Table 5
     finish: Finish = "discard"
     proportional: bool = False  # the paper has no log size over the keys
+
+    def __post_init__(self) -> None:
+        check_rounds(self.keep, self.rounds, self.finish)
 
     @property
     def layers(self) -> list[int]:

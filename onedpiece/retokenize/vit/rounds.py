@@ -1,5 +1,6 @@
 """ImagePiece's schedule: how many tokens each layer removes, and in which way."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 from onedpiece.retokenize.evit import num_kept
@@ -29,11 +30,7 @@ def schedule(
     A round that begins with n tokens ends with ⌈keep · n⌉. The excess counts as non-semantic; each
     layer but the last merges its even part of it in pairs (never more than half of all tokens), and the
     last one removes what is left, as `finish` says. `num_tokens` counts unprotected tokens only.
-
-    Raises:
-        ValueError: `keep` is no share, `finish` is unknown, or layers are empty or out of order.
     """
-    _check(keep, rounds, finish)
     turns: dict[int, Turn] = {}
     for layers in rounds:
         start, goal = num_tokens, num_kept(num_tokens, keep)
@@ -48,7 +45,12 @@ def schedule(
     return turns
 
 
-def _check(keep: float, rounds: tuple[tuple[int, ...], ...], finish: str) -> None:
+def check_rounds(keep: float, rounds: Sequence[Sequence[int]], finish: str) -> None:
+    """Refuse a schedule that cannot be run.
+
+    Raises:
+        ValueError: `keep` is no share, `finish` is unknown, or layers are empty or out of order.
+    """
     if not 0 < keep <= 1:
         raise ValueError(f"keep is {keep}; give the share in (0, 1] of its tokens that a round leaves")
     if finish not in get_args(Finish):

@@ -1,0 +1,47 @@
+"""Small timm models of every kind that `apply` promises to work on."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+VARIANTS = {
+    "plain": {},
+    "layer_scale": {"init_values": 0.1},
+    "registers": {"reg_tokens": 4, "no_embed_class": True},
+    "no_class": {"class_token": False, "global_pool": "avg"},
+    "qk_norm": {"qk_norm": True},
+    "drop_path": {"drop_path_rate": 0.2, "proj_drop_rate": 0.1, "attn_drop_rate": 0.1},
+}
+
+
+@pytest.fixture
+def make_vit() -> Callable[..., nn.Module]:
+    """Build a 64-px, 8-px-patch ViT of depth 4: 64 patches and the variant's prefix tokens."""
+    timm = pytest.importorskip("timm")
+
+    def build(variant: str = "plain", **options: object) -> nn.Module:
+        torch.manual_seed(0)
+        vit = timm.models.VisionTransformer(
+            img_size=64,
+            patch_size=8,
+            embed_dim=48,
+            depth=4,
+            num_heads=3,
+            num_classes=10,
+            **VARIANTS[variant],
+            **options,
+        )
+        with torch.no_grad():
+            for parameter in vit.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        return vit.eval()
+
+    return build
+
+
+@pytest.fixture
+def pictures() -> torch.Tensor:
+    """Two random 64-px pictures."""
+    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
