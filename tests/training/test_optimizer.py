@@ -1,0 +1,54 @@
+import pytest
+import torch
+from torch import nn
+
+from onedpiece.training.optimizer import OptimizerConfig, build_optimizer, decays, learns, train_only
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(2, 3)
+        self.decoder = nn.Linear(3, 2)
+        self.positional_embedding = nn.Parameter(torch.zeros(4, 2))
+
+
+def test_only_matrices_decay() -> None:
+    net = Net()
+    by_name = {name: decays(name, parameter) for name, parameter in net.named_parameters()}
+    assert by_name == {
+        "positional_embedding": False,
+        "encoder.weight": True,
+        "encoder.bias": False,
+        "decoder.weight": True,
+        "decoder.bias": False,
+    }
+
+
+def test_groups_hold_every_trainable_parameter_once() -> None:
+    net = Net()
+    optimizer = build_optimizer([net], OptimizerConfig(lr=0.1, weight_decay=0.3))
+    sizes = {group["weight_decay"]: sum(p.numel() for p in group["params"]) for group in optimizer.param_groups}
+    # weights 6 + 6; biases 3 + 2 and the table 8
+    assert sizes == {0.3: 12, 0.0: 13}
+
+
+def test_train_only_freezes_the_rest_and_its_buffers() -> None:
+    net = Net().train()
+    train_only(net, ("decoder",))
+    assert {name for name, p in net.named_parameters() if p.requires_grad} == {"decoder.weight", "decoder.bias"}
+    assert (net.encoder.training, net.decoder.training) == (False, True)
+    assert not learns(net, except_for="decoder")
+    assert len(build_optimizer([net], OptimizerConfig()).param_groups) == 2
+
+
+def test_no_parts_means_all() -> None:
+    net = Net()
+    train_only(net, ())
+    assert all(p.requires_grad for p in net.parameters())
+    assert learns(net, except_for="decoder")
+
+
+def test_unknown_part_is_named() -> None:
+    with pytest.raises(ValueError, match=r"decodr; the tokenizer has encoder, decoder"):
+        train_only(Net(), ("decodr",))
