@@ -1,9 +1,12 @@
 """`onedpiece compare`: an honest rate-distortion study against JPEG, WebP and the rest."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from onedpiece.cli.failure import FAILED
+from onedpiece.cli.streams import write
 
 if TYPE_CHECKING:
     from onedpiece.codec import Codec
@@ -34,31 +37,20 @@ def compare(
 ) -> None:
     """Compare our codec with classical formats at equal bytes, each at its best, on your own photos."""
     import onedpiece
-    from onedpiece.evaluation.artefacts import curves_json, write_artefacts
     from onedpiece.evaluation.compare import Plan
-    from onedpiece.evaluation.formats import MissingFormatError
     from onedpiece.evaluation.photos import read_photos
-    from onedpiece.evaluation.reconstruct import reconstructor
 
-    try:
-        plan = Plan(_names(against), _numbers(budgets), workers)
-        scorer = _scorer(_names(metrics))
-        codec = onedpiece.load(model)
-        photos = read_photos(inputs, codec.tokenizer.config.image_size)
-        _complain(photos)
-        study = _run(photos, codec, plan, scorer)
-    except (ValueError, FileNotFoundError, MissingFormatError) as error:
-        _fail(error, 2)
-    written = write_artefacts(study, reconstructor(codec, study.side), out)
-    if as_json:
-        typer.echo(curves_json(study, study.codecs))
-    else:
-        _print_tables(study)
-    typer.echo(
-        f"wrote {written[-1]} and, beside it, side_by_side.png, rd.png, results.csv and curves/", err=True
-    )
+    plan = Plan(_names(against), _numbers(budgets), workers)
+    scorer = _scorer(_names(metrics))
+    codec = onedpiece.load(model)
+    photos = read_photos(inputs, codec.tokenizer.config.image_size)
+    for name, reason in photos.unreadable:
+        typer.echo(f"onedpiece: {name}: {reason}", err=True)
+    study = _run(photos, codec, plan, scorer)
+    _print_json(study) if as_json else _print_tables(study)
+    _write_artefacts(study, codec, out)
     if photos.unreadable:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _names(text: str) -> list[str]:
@@ -79,11 +71,6 @@ def _scorer(names: list[str]) -> "Scorer":
     for line in missing:
         typer.echo(f"onedpiece: {line}", err=True)
     return scorer
-
-
-def _complain(photos: "PhotoSet") -> None:
-    for name, reason in photos.unreadable:
-        typer.echo(f"onedpiece: {name}: {reason}", err=True)
 
 
 def _run(photos: "PhotoSet", codec: "Codec", plan: "Plan", scorer: "Scorer") -> "Study":
@@ -120,6 +107,20 @@ def _print_tables(study: "Study") -> None:
         console.print(table)
 
 
-def _fail(error: Exception, status: int) -> NoReturn:
-    typer.echo(f"onedpiece: {error}", err=True)
-    raise typer.Exit(status)
+def _print_json(study: "Study") -> None:
+    from onedpiece.evaluation.artefacts import curves_json
+
+    typer.echo(curves_json(study, study.codecs))
+
+
+def _write_artefacts(study: "Study", codec: "Codec", out: Path) -> None:
+    from onedpiece.evaluation.artefacts import artefacts
+    from onedpiece.evaluation.reconstruct import reconstructor
+
+    written = []
+    for name, data in artefacts(study, reconstructor(codec, study.side)):
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(str(path), data)
+        written.append(name)
+    typer.echo(f"wrote to {out}: {', '.join(reversed(written))}", err=True)

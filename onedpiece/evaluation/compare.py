@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from onedpiece.codec import Codec
+from onedpiece.evaluation.batches import batches
 from onedpiece.evaluation.classical import score_in_worker, start_worker
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.metrics import Scorer
@@ -17,8 +18,6 @@ from onedpiece.evaluation.study import OURS, Shot, Study
 
 Progress = Callable[[int], None]
 """Called with how many pairs of a photo and a codec have just been finished."""
-
-BATCH = 8  # photos that our codec takes at once
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,7 @@ def compare(
         raise ValueError("none of the photos could be read")
     with _classical_jobs(photos.photos, plan, scorer) as jobs:
         shots: list[Shot] = []
-        for start in range(0, len(photos.photos), BATCH):
-            batch = photos.photos[start : start + BATCH]
+        for batch in batches(photos.photos):
             shots += score_ours(codec, batch, plan.budgets, scorer)
             progress(len(batch))
         for job in as_completed(jobs):

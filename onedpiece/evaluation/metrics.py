@@ -1,7 +1,8 @@
 """How far a reconstruction is from its photo: one score a picture, taken on what an 8-bit screen shows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torchmetrics.functional.image import (
 
 from onedpiece.evaluation.perceptual import Lpips, MissingWeightsError
 
+_CHUNK = 8  # pictures scored at once: the maps of forty at 256 pixels take more than a gigabyte
 MS_SSIM_MIN_SIDE = 161  # five scales of an 11-pixel window: torchmetrics asks for more than (11 - 1) * 2**4
 
 
@@ -118,11 +120,15 @@ class Scorer:
     @torch.no_grad()
     def score(self, name: str, reference: Tensor, images: Tensor) -> list[float]:
         """Return one score a picture by the metric `name`; shapes as in `psnr`."""
-        if name in self._lpips:
-            scores = self._lpips[name].distance(round_to_8_bits(reference), round_to_8_bits(images))
-        else:
-            scores = {"psnr": psnr, "ssim": ssim, "ms-ssim": ms_ssim}[name](reference, images)
-        return [float(score) for score in scores]
+        functions = {"psnr": psnr, "ssim": ssim, "ms-ssim": ms_ssim}
+        function = self._lpips_of_8_bits(name) if name in self._lpips else functions[name]
+        references = reference.split(_CHUNK) if len(reference) == len(images) else repeat(reference)
+        pairs = zip(references, images.split(_CHUNK), strict=False)
+        return [score for pair in pairs for score in function(*pair).tolist()]
+
+    def _lpips_of_8_bits(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
+        distance = self._lpips[name].distance
+        return lambda reference, images: distance(round_to_8_bits(reference), round_to_8_bits(images))
 
 
 class AvailableScorer(NamedTuple):

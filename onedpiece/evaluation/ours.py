@@ -1,6 +1,5 @@
 """Our codec in a comparison: for each budget, the most tokens whose whole file fits."""
 
-from bisect import bisect_right
 from collections.abc import Sequence
 
 from onedpiece.bitstream import Code
@@ -10,24 +9,23 @@ from onedpiece.evaluation.photos import Photo, to_tensor
 from onedpiece.evaluation.study import OURS, Shot
 
 
-def most_tokens(code: Code, budget: int) -> int:
-    """Return how many leading tokens make a file of at most `budget` bytes; 0 where not even one does."""
-    return bisect_right(range(1, len(code) + 1), budget, key=lambda k: len(code[:k].to_bytes()))
-
-
 def score_ours(codec: Codec, photos: Sequence[Photo], budgets: Sequence[int], scorer: Scorer) -> list[Shot]:
     """Return our shots of a batch of photos; a budget that not even one token fits has none."""
     codes = codec.encode_batch([photo.image for photo in photos])
     shots: list[Shot] = []
     for budget in budgets:
-        fitting = [
-            (photo, code[:k])
-            for photo, code in zip(photos, codes, strict=True)
-            if (k := most_tokens(code, budget))
-        ]
+        cut = [(photo, _fit(code, budget)) for photo, code in zip(photos, codes, strict=True)]
+        fitting = [(photo, code) for photo, code in cut if code is not None]
         if fitting:
             shots += _score(codec, fitting, budget, scorer)
     return shots
+
+
+def _fit(code: Code, budget: int) -> Code | None:
+    try:
+        return code.fit(budget)
+    except ValueError:
+        return None
 
 
 def _score(codec: Codec, pairs: Sequence[tuple[Photo, Code]], budget: int, scorer: Scorer) -> list[Shot]:

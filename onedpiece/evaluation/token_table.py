@@ -1,0 +1,155 @@
+"""What a tokenizer is worth at each token count: the table of the README and the model card."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import repeat
+from multiprocessing import get_context
+from statistics import fmean
+
+import numpy as np
+from PIL import Image
+
+from onedpiece.bitstream import Code
+from onedpiece.codec import Codec
+from onedpiece.evaluation.batches import batches
+from onedpiece.evaluation.best_shot import restore
+from onedpiece.evaluation.classical import score_in_worker, start_worker
+from onedpiece.evaluation.fid import Features, FidScore, Moments, rfid
+from onedpiece.evaluation.formats import image_format
+from onedpiece.evaluation.judge import Judge
+from onedpiece.evaluation.metrics import Scorer
+from onedpiece.evaluation.photos import Photo, to_tensor
+from onedpiece.evaluation.study import Shot
+
+TOKEN_COUNTS = (8, 16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class Jury:
+    """Who judges: the metrics, and where wanted a classifier with its labels and the features of an rFID."""
+
+    scorer: Scorer
+    judge: Judge | None = None
+    labels: Mapping[str, int] = field(
+        default_factory=dict
+    )  # by photo name; photos without one are not judged
+    features: Features | None = None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row; None where nobody was there to judge."""
+
+    codec: str
+    tokens: int | None  # None for a classical format and for the originals
+    bytes: float  # mean size of the whole files
+    photos: int
+    scores: tuple[float | None, ...]  # one a metric of the jury's scorer; None for the originals
+    top1: float | None = None  # share, 0 to 1
+    codes_in_use: float | None = None  # share of the codebook seen anywhere in these tokens, 0 to 1
+    rfid: FidScore | None = None
+
+
+def originals_row(photos: Sequence[Photo], jury: Jury) -> TableRow:
+    """Return what the judge says of the photos themselves."""
+    blank = tuple(None for _ in jury.scorer.metrics)
+    return TableRow(
+        "original", None, float("nan"), len(photos), blank, _top1(photos, [p.image for p in photos], jury)
+    )
+
+
+def token_rows(codec: Codec, photos: Sequence[Photo], counts: Iterable[int], jury: Jury) -> list[TableRow]:
+    """Return one row a token count, means over the photos.
+
+    Args:
+        codec: the model.
+        photos: squares of the model's own side, at least one.
+        counts: token counts, each in 1 to the model's.
+        jury: who judges.
+    """
+    codes = [code for batch in batches(photos) for code in codec.encode_batch([p.image for p in batch])]
+    return [_token_row(codec, photos, [code.first(count) for code in codes], jury) for count in counts]
+
+
+def _token_row(codec: Codec, photos: Sequence[Photo], codes: Sequence[Code], jury: Jury) -> TableRow:
+    images = [image for batch in batches(codes) for image in codec.decode_batch(batch)]
+    scores = tuple(_mean_score(metric.name, photos, images, jury.scorer) for metric in jury.scorer.metrics)
+    used = np.unique(np.concatenate([code.indices for code in codes]))
+    return TableRow(
+        codec=codec.name,
+        tokens=len(codes[0]),
+        bytes=fmean(len(code.to_bytes()) for code in codes),
+        photos=len(photos),
+        scores=scores,
+        top1=_top1(photos, images, jury),
+        codes_in_use=len(used) / codes[0].codebook_size,
+        rfid=None if jury.features is None else _rfid(photos, images, jury.features),
+    )
+
+
+def classical_rows(
+    name: str, photos: Sequence[Photo], budgets: Sequence[int], jury: Jury, workers: int = 1
+) -> list[TableRow]:
+    """Return one row a byte budget for a classical format at its best, chosen anew for each metric.
+
+    The judge is shown the files with the best PSNR; a budget that not every photo fits has no row.
+
+    Raises:
+        MissingFormatError: the format's library is missing.
+    """
+    image_format(name)
+    shots = _classical_shots(name, photos, budgets, tuple(m.name for m in jury.scorer.metrics), workers)
+    rows = (
+        _classical_row(name, photos, [s for s in shots if s.budget == budget], jury) for budget in budgets
+    )
+    return [row for row in rows if row is not None]
+
+
+def _classical_shots(
+    name: str, photos: Sequence[Photo], budgets: Sequence[int], metrics: tuple[str, ...], workers: int
+) -> list[Shot]:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=start_worker) as pool:
+        per_photo = pool.map(score_in_worker, photos, repeat(name), repeat(budgets), repeat(metrics))
+        return [shot for shots in per_photo for shot in shots]
+
+
+def _classical_row(name: str, photos: Sequence[Photo], shots: Sequence[Shot], jury: Jury) -> TableRow | None:
+    by_metric = [[s for s in shots if s.metric == metric.name] for metric in jury.scorer.metrics]
+    if any(len(of_metric) < len(photos) for of_metric in by_metric):
+        return None
+    fmt = image_format(name)
+    first = by_metric[0]
+    images = [restore(fmt, shot.data, p.image.size) for shot, p in zip(first, photos, strict=True)]
+    return TableRow(
+        codec=name,
+        tokens=None,
+        bytes=fmean(len(shot.data) for of_metric in by_metric for shot in of_metric),
+        photos=len(photos),
+        scores=tuple(fmean(shot.score for shot in of_metric) for of_metric in by_metric),
+        top1=_top1(photos, images, jury),
+    )
+
+
+def _mean_score(metric: str, photos: Sequence[Photo], images: Sequence[Image.Image], scorer: Scorer) -> float:
+    scores: list[float] = []
+    for pairs in batches(list(zip(photos, images, strict=True))):
+        references = to_tensor([photo.image for photo, _ in pairs])
+        scores += scorer.score(metric, references, to_tensor([image for _, image in pairs]))
+    return fmean(scores)
+
+
+def _top1(photos: Sequence[Photo], images: Sequence[Image.Image], jury: Jury) -> float | None:
+    judged = [(jury.labels[p.name], i) for p, i in zip(photos, images, strict=True) if p.name in jury.labels]
+    if jury.judge is None or not judged:
+        return None
+    seen = jury.judge.classify([image for _, image in judged])
+    return fmean(label == guess for (label, _), guess in zip(judged, seen, strict=True))
+
+
+def _rfid(photos: Sequence[Photo], images: Sequence[Image.Image], features: Features) -> FidScore:
+    originals, reconstructions = Moments(), Moments()
+    for pairs in batches(list(zip(photos, images, strict=True))):
+        originals.add(features(to_tensor([photo.image for photo, _ in pairs])))
+        reconstructions.add(features(to_tensor([image for _, image in pairs])))
+    return rfid(originals, reconstructions)
