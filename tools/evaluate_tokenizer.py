@@ -5,8 +5,8 @@
         [--judge ../shared/judge/imagenet_mobilenet_edgetpu.tflite]
         [--markdown table.md] [--json table.json]
 
-LPIPS needs the weights of AlexNet and SqueezeNet: torchvision downloads them once, or finds them by TORCH_HOME;
-without them its columns are left out, and a line says so.
+LPIPS needs the weights of AlexNet and SqueezeNet: torchvision downloads them once, or finds them by
+TORCH_HOME; without them its columns are left out, and a line says so.
 """
 
 import argparse

@@ -39,35 +39,22 @@ def candidates(image: Image.Image, fmt: Format, budgets: Sequence[int]) -> list[
     Returns:
         Files of at most max(budgets) bytes, none twice; empty where nothing fits.
     """
-    kept: dict[int, list[_Tried]] = {budget: [] for budget in budgets}
+    found: dict[bytes, Candidate] = {}
     for share in SHARES if fmt.scales else (1.0,):
         size = max(1, round(image.width * share)), max(1, round(image.height * share))
         small = image if share == 1 else image.resize(size, Image.Resampling.LANCZOS)
         fitting = _highest_that_fit(fmt, small, budgets)
         if not fitting:
             break  # larger pictures only make larger files
-        for budget, tried in fitting.items():
-            if kept[budget] and kept[budget][-1].quality == fmt.qualities[-1]:
-                kept[budget].pop()  # it had bytes to spare at the best quality: more pixels serve it better
-            kept[budget].append(tried)
-    distinct = {tried.data: tried for of_budget in kept.values() for tried in of_budget}
-    return [Candidate(t.data, f"{t.size[0]}x{t.size[1]} q{t.quality}") for t in distinct.values()]
+        for data, quality in fitting:
+            found.setdefault(data, Candidate(data, f"{size[0]}x{size[1]} q{quality}"))
+    return list(found.values())
 
 
-class _Tried(NamedTuple):
-    data: bytes
-    quality: int
-    size: tuple[int, int]
-
-
-def _highest_that_fit(fmt: Format, image: Image.Image, budgets: Sequence[int]) -> dict[int, _Tried]:
+def _highest_that_fit(fmt: Format, image: Image.Image, budgets: Sequence[int]) -> list[tuple[bytes, int]]:
     encode = cache(lambda at: fmt.encode(image, fmt.qualities[at]))
-    chosen = {budget: _last_that_fits(encode, len(fmt.qualities), budget) for budget in budgets}
-    return {
-        budget: _Tried(encode(at), fmt.qualities[at], image.size)
-        for budget, at in chosen.items()
-        if at is not None
-    }
+    chosen = (_last_that_fits(encode, len(fmt.qualities), budget) for budget in budgets)
+    return [(encode(at), fmt.qualities[at]) for at in chosen if at is not None]
 
 
 def _last_that_fits(encode: Callable[[int], bytes], count: int, budget: int) -> int | None:

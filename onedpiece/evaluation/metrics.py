@@ -122,8 +122,8 @@ class Scorer:
         """Return one score a picture by the metric `name`; shapes as in `psnr`."""
         functions = {"psnr": psnr, "ssim": ssim, "ms-ssim": ms_ssim}
         function = self._lpips_of_8_bits(name) if name in self._lpips else functions[name]
-        references = reference.split(_CHUNK) if len(reference) == len(images) else repeat(reference)
-        pairs = zip(references, images.split(_CHUNK), strict=False)
+        references = torch.split(reference, _CHUNK) if len(reference) == len(images) else repeat(reference)
+        pairs = zip(references, torch.split(images, _CHUNK), strict=False)
         return [score for pair in pairs for score in function(*pair).tolist()]
 
     def _lpips_of_8_bits(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:

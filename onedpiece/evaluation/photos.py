@@ -19,7 +19,7 @@ class Photo(NamedTuple):
 
     Attributes:
         name: its file name, or its path below the folder that was named.
-        image: RGB, square.
+        image: RGB; square, unless whole photos were asked for.
     """
 
     name: str
@@ -60,8 +60,8 @@ def find_photos(inputs: Iterable[Path]) -> list[tuple[str, Path]]:
     return found
 
 
-def read_photos(inputs: Iterable[Path], side: int) -> PhotoSet:
-    """Read every photo as a square of `side` pixels; those that cannot be read are listed, not raised.
+def read_photos(inputs: Iterable[Path], side: int | None) -> PhotoSet:
+    """Read every photo as a square of `side` pixels, or whole (None); what cannot be read is listed.
 
     Raises:
         FileNotFoundError: as `find_photos`.
@@ -70,7 +70,7 @@ def read_photos(inputs: Iterable[Path], side: int) -> PhotoSet:
     unreadable: list[Unreadable] = []
     for name, path in find_photos(inputs):
         try:
-            photos.append(Photo(name, read_square(path, side)))
+            photos.append(Photo(name, read_picture(path) if side is None else read_square(path, side)))
         except (OSError, PictureError) as error:
             unreadable.append(Unreadable(name, str(error)))
     return PhotoSet(photos, unreadable)

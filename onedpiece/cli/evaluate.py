@@ -1,0 +1,109 @@
+"""`onedpiece evaluate`: what other networks make of our reconstructions."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onedpiece.cli.failure import FAILED
+from onedpiece.cli.streams import write
+
+if TYPE_CHECKING:
+    from onedpiece.codec import Codec
+    from onedpiece.evaluation.downstream import Example, Result, Study, Task
+    from onedpiece.evaluation.photos import PhotoSet
+
+_NONE = "\N{EN DASH}"
+
+evaluate = typer.Typer(
+    help="Check what other networks make of our reconstructions.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@evaluate.callback()
+def _evaluate() -> None:
+    # A group with a callback keeps its one verb's name on the command line.
+    pass
+
+
+@evaluate.command()
+def downstream(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Photos, or folders of them.")],
+    task: Annotated[str, typer.Option(help="classify, detect, segment, depth or clip.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="classify: a TSV of file and imagenet_class_index; detect: a JSON of boxes; segment: a folder "
+            "of masks. Without: the network's own output on the original counts as right."
+        ),
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="Another network of the same kind.")] = None,
+    tokens: Annotated[str, typer.Option(help="Token counts, by commas.")] = "32,64,128,256",
+    against: Annotated[str, typer.Option(help="Formats at equal bytes, by commas.")] = "webp,jpeg",
+    model: Annotated[str | None, typer.Option(help="Our model: a name, or a folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also write the table there, as JSON.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+) -> None:
+    """Run a pretrained network on originals, on our reconstructions, and on WebP and JPEG at equal bytes."""
+    import onedpiece
+    from onedpiece.evaluation.downstream import Example, Study, load_task
+    from onedpiece.evaluation.photos import read_photos
+
+    study = Study([int(count) for count in _words(tokens)], _words(against))
+    codec = onedpiece.load(model)
+    chosen = load_task(task, network, labels)
+    photos = read_photos(inputs, codec.tokenizer.config.image_size if chosen.square else None)
+    _complain(photos)
+    results = _run([Example(name, image) for name, image in photos.photos], codec, chosen, study)
+    text = json.dumps([{**result._asdict(), "measure": chosen.measure} for result in results], indent=2)
+    typer.echo(text) if as_json else _print_table(results, chosen.measure)
+    if out:
+        write(str(out), f"{text}\n".encode())
+    if photos.unreadable:
+        raise typer.Exit(FAILED)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _complain(photos: "PhotoSet") -> None:
+    for name, reason in photos.unreadable:
+        typer.echo(f"onedpiece: {name}: {reason}", err=True)
+    if not photos.photos:
+        raise ValueError("none of the photos could be read")
+
+
+def _run(examples: "list[Example]", codec: "Codec", task: "Task", study: "Study") -> "list[Result]":
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from onedpiece.evaluation.downstream import run
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("Showing", total=len(examples))
+        return run(examples, codec, task, study, lambda done: progress.advance(bar, done))
+
+
+def _print_table(results: "list[Result]", measure: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("codec")
+    for column in ("tokens", "bytes", "photos", measure):
+        table.add_column(column, justify="right")
+    ours = results[1].codec
+    for codec, tokens, size, photos, value in results:
+        table.add_row(
+            codec,
+            _NONE if tokens is None else str(tokens) if codec == ours else f"bytes of {tokens}",
+            _NONE if size is None else f"{size:.0f}",
+            str(photos),
+            _NONE if value is None else f"{value:.1f}" if "%" in measure else f"{value:.3f}",
+        )
+    Console().print(table)

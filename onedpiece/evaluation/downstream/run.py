@@ -1,0 +1,100 @@
+"""Show one network originals, our reconstructions by token count, and classical formats at equal bytes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from PIL import Image
+
+from onedpiece.bitstream import Code
+from onedpiece.codec import Codec
+from onedpiece.evaluation.batches import batches
+from onedpiece.evaluation.best_shot import candidates, restore
+from onedpiece.evaluation.downstream.protocol import Example, Result, Tally, Task
+from onedpiece.evaluation.formats import image_format
+from onedpiece.evaluation.metrics import psnr
+from onedpiece.evaluation.photos import to_tensor
+
+Progress = Callable[[int], None]
+"""Called with how many photos have just been finished."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What to show; classical formats get, for each photo and token count, the bytes that our file has."""
+
+    tokens: Sequence[int] = (32, 64, 128, 256)
+    against: Sequence[str] = ("webp", "jpeg")
+
+
+@dataclass
+class _Condition:
+    codec: str
+    tokens: int | None
+    tally: Tally
+    sizes: list[int] = field(default_factory=list)
+    shown: int = 0
+
+    def add(self, example: Example, image: Image.Image, size: int | None) -> None:
+        self.tally.add(example, image)
+        self.shown += 1
+        if size is not None:
+            self.sizes.append(size)
+
+    def result(self) -> Result:
+        size = fmean(self.sizes) if self.sizes else None
+        return Result(self.codec, self.tokens, size, self.shown, self.tally.value() if self.shown else None)
+
+
+def run(
+    examples: Sequence[Example], codec: Codec, task: Task, study: Study, progress: Progress = lambda _: None
+) -> list[Result]:
+    """Return the table: the originals, ours by token count, then each format at our files' sizes.
+
+    A format's file is the one with the best PSNR over scale and quality; photos that it cannot fit are not
+    shown, and its row says how many were.
+
+    Raises:
+        ValueError: a token count that the model does not have, or an unknown format.
+        MissingFormatError: a format's library is missing.
+    """
+    for name in study.against:
+        image_format(name)
+    original = _Condition("original", None, task.tally())
+    ours = {count: _Condition(codec.name, count, task.tally()) for count in study.tokens}
+    classical = {
+        (n, count): _Condition(n, count, task.tally()) for n in study.against for count in study.tokens
+    }
+    for batch in batches(examples):
+        codes = codec.encode_batch([example.image for example in batch])
+        for example in batch:
+            original.add(example, example.image, None)
+        for count, condition in ours.items():
+            _show_ours(codec, batch, [code.first(count) for code in codes], condition)
+        for example, code in zip(batch, codes, strict=True):
+            for name in study.against:
+                sizes = {count: len(code.first(count).to_bytes()) for count in study.tokens}
+                _show_classical(name, example, sizes, classical)
+        progress(len(batch))
+    return [condition.result() for condition in (original, *ours.values(), *classical.values())]
+
+
+def _show_ours(codec: Codec, batch: Sequence[Example], codes: Sequence[Code], condition: _Condition) -> None:
+    for example, code, image in zip(batch, codes, codec.decode_batch(codes), strict=True):
+        condition.add(example, image, len(code.to_bytes()))
+
+
+def _show_classical(
+    name: str, example: Example, budgets: dict[int, int], conditions: dict[tuple[str, int], _Condition]
+) -> None:
+    fmt = image_format(name)
+    files = candidates(example.image, fmt, list(budgets.values()))
+    if not files:
+        return
+    images = [restore(fmt, file.data, example.image.size) for file in files]
+    scores = psnr(to_tensor([example.image]), to_tensor(images)).tolist()
+    for count, budget in budgets.items():
+        fitting = [at for at, file in enumerate(files) if len(file.data) <= budget]
+        if fitting:
+            best = max(fitting, key=lambda at: scores[at])
+            conditions[name, count].add(example, images[best], len(files[best].data))

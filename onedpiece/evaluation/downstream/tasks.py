@@ -1,0 +1,51 @@
+"""Tasks by name."""
+
+from pathlib import Path
+
+from onedpiece.evaluation.downstream.classify import Classify
+from onedpiece.evaluation.downstream.clip import Clip
+from onedpiece.evaluation.downstream.depth import Depth
+from onedpiece.evaluation.downstream.detect import Detect, read_boxes
+from onedpiece.evaluation.downstream.networks import torchvision_network, transformers_pair
+from onedpiece.evaluation.downstream.protocol import Task
+from onedpiece.evaluation.downstream.segment import Segment
+from onedpiece.evaluation.labels import read_class_labels
+
+TASKS = {
+    "classify": "squeezenet1_1",
+    "detect": "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "segment": "deeplabv3_mobilenet_v3_large",
+    "depth": "depth-anything/Depth-Anything-V2-Small-hf",
+    "clip": "openai/clip-vit-base-patch32",
+}
+"""Every task, with the network that stands for it by default: the smallest usual one of its kind."""
+
+
+def load_task(name: str, network: str | None = None, labels: Path | None = None) -> Task:
+    """Return a task with its network loaded.
+
+    Args:
+        name: one of TASKS.
+        network: another network of the same kind: torchvision's name, or the hub's for depth and clip.
+        labels: classify: a TSV of file and imagenet_class_index; detect: a JSON of boxes; segment: a folder
+            of masks. None: the network's own output on the original counts as right.
+
+    Raises:
+        ValueError: no such task or network, or labels that cannot be read or that the task takes none of.
+        MissingWeightsError: the network's weights are neither on the machine nor to be downloaded.
+        ModuleNotFoundError: an extra is missing; the message names it.
+    """
+    if name not in TASKS:
+        raise ValueError(f"no task {name!r}; there are: {', '.join(TASKS)}")
+    network = network or TASKS[name]
+    if name == "classify":
+        return Classify(torchvision_network(network), read_class_labels(labels) if labels else None)
+    if name == "detect":
+        return Detect(torchvision_network(network), read_boxes(labels) if labels else None)
+    if name == "segment":
+        return Segment(torchvision_network(network), labels)
+    if labels:
+        raise ValueError(f"{name} compares with the original and takes no labels")
+    if name == "depth":
+        return Depth(*transformers_pair(network, "AutoModelForDepthEstimation"))
+    return Clip(*transformers_pair(network, "CLIPModel"))
