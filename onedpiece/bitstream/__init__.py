@@ -16,9 +16,10 @@ from onedpiece.bitstream.errors import (
     UnknownVersionError,
     UnsupportedFlagError,
 )
-from onedpiece.bitstream.layout import MAX_PIXELS, MAX_SIDE, MAX_TOKENS
+from onedpiece.bitstream.layout import MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, MAX_TOKENS
 
 __all__ = [
+    "MAX_FILE_BYTES",
     "MAX_PIXELS",
     "MAX_SIDE",
     "MAX_TOKENS",

@@ -1,0 +1,96 @@
+"""`onedpiece decode`: .odp files to pictures."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from onedpiece.cli.job import CODES, STREAM, Job, plan
+from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL, OUT
+from onedpiece.cli.report import Report, counted, name_of
+from onedpiece.cli.streams import reading, write
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from onedpiece.bitstream import Code
+    from onedpiece.codec import Codec
+
+_QUALITY = 95  # of JPEG, WebP and AVIF: what the codec lost should be all that is lost
+
+
+def decode(
+    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help=".odp files, a folder of them, or -.")],
+    out: OUT = None,
+    tokens: Annotated[int | None, typer.Option(metavar="K", help="Decode the first K tokens only.")] = None,
+    model: MODEL = None,
+    device: DEVICE = "cpu",
+    as_json: JSON = False,
+) -> None:
+    """Decode .odp files to pictures.
+
+    They have the photos' own sizes, and are PNG or what the ending of OUT says. Without -o, the picture of
+    a.odp is a.png, unless that exists: it may be the original.
+    """
+    jobs = plan(inputs, out, ".png", CODES, keep_existing=True)
+    file_format = _format_of(jobs[0].target)
+    from onedpiece.weights import load
+
+    codec = load(model, device)
+    with Report(
+        [job.source for job in jobs], as_json=as_json, data_on_stdout=jobs[0].target == STREAM
+    ) as report:
+        for start in range(0, len(jobs), CHUNK):
+            _decode_together(codec, jobs[start : start + CHUNK], tokens, file_format, report)
+
+
+def _decode_together(
+    codec: "Codec", jobs: list[Job], tokens: int | None, file_format: str, report: Report
+) -> None:
+    codes = _read(codec, jobs, tokens, report)
+    for (job, code), image in zip(codes.items(), codec.decode_batch(list(codes.values())), strict=True):
+        with report.guarding(job.source):
+            write(job.target, _file_of(image, file_format))
+            line = f"{name_of(job.target)}: {image.width}x{image.height} from {counted(len(code))}"
+            report.done(line, _record(job, code, image))
+
+
+def _read(codec: "Codec", jobs: list[Job], tokens: int | None, report: Report) -> "dict[Job, Code]":
+    from onedpiece.bitstream import Code
+
+    codes = {}
+    for job in jobs:
+        with report.guarding(job.source), reading(job.source) as file:
+            code = Code.read(file)
+            codec.check_code(code)
+            codes[job] = code if tokens is None else code.first(tokens)
+    return codes
+
+
+def _format_of(target: str) -> str:
+    suffix = Path(target).suffix.lower()
+    if target == STREAM or suffix in ("", ".png"):
+        return "PNG"
+    from PIL import Image
+
+    file_format = Image.registered_extensions().get(suffix, "")
+    if file_format not in Image.SAVE:
+        raise ValueError(f"cannot write pictures that end in {suffix}; use .png, .jpg, .webp or .avif")
+    return file_format
+
+
+def _file_of(image: "Image.Image", file_format: str) -> bytes:
+    file = BytesIO()
+    image.save(file, file_format, quality=_QUALITY)
+    return file.getvalue()
+
+
+def _record(job: Job, code: "Code", image: "Image.Image") -> dict[str, Any]:
+    return {
+        "file": job.source,
+        "out": job.target,
+        "tokens": len(code),
+        "width": image.width,
+        "height": image.height,
+    }

@@ -1,0 +1,116 @@
+"""Which file becomes which: the inputs that were named, each with its output."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+STREAM = "-"  # standard input, or standard output
+
+PICTURES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".tga"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".qoi"}
+)
+CODES = frozenset({".odp"})
+
+
+class Job(NamedTuple):
+    """One input and its output: a path, or `-`."""
+
+    source: str
+    target: str
+
+
+def expand(inputs: Sequence[str], extensions: frozenset[str]) -> list[str]:
+    """Return the inputs, with the files of those extensions that lie in it for every folder, sorted.
+
+    Raises:
+        ValueError: a folder holds none, or standard input is one of several.
+    """
+    if STREAM in inputs and len(inputs) > 1:
+        raise ValueError("- (standard input) cannot be one of several inputs; give it alone")
+    return [source for name in inputs for source in _files_of(name, extensions)]
+
+
+def plan(
+    inputs: Sequence[str],
+    out: str | None,
+    suffix: str,
+    extensions: frozenset[str],
+    *,
+    keep_existing: bool = False,
+) -> list[Job]:
+    """Return a job for every input, and make the folder that is named for the outputs of many.
+
+    Args:
+        inputs: files, folders, or `-` alone.
+        out: the output file, `-`, or the folder for many; None: beside each input, under `suffix`.
+        suffix: what takes the place of the input's extension where the output is not named.
+        extensions: which files of a folder count.
+        keep_existing: refuse to replace a file that stands where the output was not named.
+
+    Raises:
+        ValueError: the outputs cannot be told apart, would replace an input, or make no sense.
+        OSError: the folder cannot be made.
+    """
+    sources = expand(inputs, extensions)
+    many = len(inputs) > 1 or (inputs[0] != STREAM and Path(inputs[0]).is_dir())
+    if many or (out not in (None, STREAM) and Path(str(out)).is_dir()):
+        jobs = [Job(source, _into(out, source, suffix)) for source in sources]
+    else:
+        jobs = [Job(source, _beside(source, suffix) if out is None else out) for source in sources]
+    _check_targets(jobs)
+    if keep_existing and out is None:
+        _check_free(jobs)
+    if many and out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    return jobs
+
+
+def _files_of(name: str, extensions: frozenset[str]) -> list[str]:
+    if name == STREAM or not Path(name).is_dir():
+        return [name]
+    inside = sorted(
+        path for path in Path(name).iterdir() if path.suffix.lower() in extensions and path.is_file()
+    )
+    visible = [str(path) for path in inside if not path.name.startswith(".")]
+    if not visible:
+        raise ValueError(f"{name} holds no file that ends in {', '.join(sorted(extensions))}")
+    return visible
+
+
+def _beside(source: str, suffix: str) -> str:
+    return STREAM if source == STREAM else str(Path(source).with_suffix(suffix))
+
+
+def _into(folder: str | None, source: str, suffix: str) -> str:
+    if folder is None:
+        return _beside(source, suffix)
+    if folder == STREAM:
+        raise ValueError("many files cannot go to standard output; name a folder with -o")
+    if source == STREAM:
+        raise ValueError(f"{folder} is a folder, and standard input has no name; name the file with -o")
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(f"{folder} is a file; many outputs need a folder")
+    return str(Path(folder) / Path(source).with_suffix(suffix).name)
+
+
+def _check_targets(jobs: Iterable[Job]) -> None:
+    sources = {Path(job.source).resolve(): job.source for job in jobs if job.source != STREAM}
+    seen: dict[Path, str] = {}
+    for source, target in jobs:
+        if target == STREAM:
+            continue
+        place = Path(target).resolve()
+        if place in sources:
+            raise ValueError(f"{target} is an input; name another output with -o")
+        if place in seen:
+            raise ValueError(
+                f"{seen[place]} and {source} would both be written to {target}; do one at a time"
+            )
+        seen[place] = source
+
+
+def _check_free(jobs: Iterable[Job]) -> None:
+    for _, target in jobs:
+        if target != STREAM and Path(target).exists():
+            raise ValueError(f"{target} is already there, perhaps the original; name the output with -o")

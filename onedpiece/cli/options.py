@@ -1,0 +1,16 @@
+"""The options that several verbs share."""
+
+from typing import Annotated
+
+import typer
+
+OUT = Annotated[
+    str | None,
+    typer.Option("-o", "--out", metavar="OUT", help="File, folder for many, or - for standard output."),
+]
+MODEL = Annotated[
+    str | None, typer.Option(metavar="M", help="A model's name or folder; the bundled one by default.")
+]
+DEVICE = Annotated[str, typer.Option(help="Where the network runs, as torch names it: cpu, cuda, mps.")]
+JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+CHUNK = 8  # files that go through the network together: more gain little and hold more pixels

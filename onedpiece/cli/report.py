@@ -1,0 +1,99 @@
+"""What the user sees of many files: a line each, failures by name, a bar on a terminal."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import typer
+
+from onedpiece.cli.failure import FAILED, OutputError, message_of, status_of
+from onedpiece.cli.job import STREAM
+from onedpiece.cli.streams import say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Report:
+    """Collects how each of several files went; leaving its `with` block ends the verb with the exit status.
+
+    Args:
+        sources: the inputs, `-` for standard input.
+        as_json: print records, not lines.
+        data_on_stdout: standard output carries a file, so what is said goes to standard error.
+    """
+
+    def __init__(
+        self, sources: Sequence[str], *, as_json: bool = False, data_on_stdout: bool = False
+    ) -> None:
+        self.total = len(sources)
+        self.as_json = as_json
+        self.data_on_stdout = data_on_stdout
+        self.statuses: list[int] = []
+        self._bar: tuple[Progress, TaskID] | None = None
+
+    def __enter__(self) -> Self:
+        if self.total > 1 and sys.stderr.isatty():
+            self._bar = _start_bar(self.total)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        if self._bar:
+            self._bar[0].stop()
+        if kind is None and self.statuses:
+            raise typer.Exit(self.statuses[0] if self.total == 1 else FAILED)
+
+    @contextmanager
+    def guarding(self, source: str) -> Iterator[None]:
+        """Note what goes wrong with one file inside the block, and go on after it."""
+        try:
+            yield
+        except (ValueError, OSError, OutputError) as error:
+            self._fail(source, error)
+
+    def done(self, line: str, record: dict[str, Any]) -> None:
+        """Say that one file is finished: `line`, or `record` as JSON."""
+        say(json.dumps(record) if self.as_json else line, aside=self.data_on_stdout)
+        self._advance()
+
+    def _fail(self, source: str, error: Exception) -> None:
+        self.statuses.append(status_of(error))
+        name = "standard input" if source == STREAM else source
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else message_of(error)
+        sys.stderr.write(f"onedpiece: {name}: {reason}\n")
+        self._advance()
+
+    def _advance(self) -> None:
+        if self._bar:
+            bar, task = self._bar
+            bar.advance(task)
+
+
+def name_of(place: str) -> str:
+    """Return what to call an output: its path, or standard output."""
+    return "standard output" if place == STREAM else place
+
+
+def counted(tokens: int) -> str:
+    """Return "1 token", "2 tokens" and so on."""
+    return "1 token" if tokens == 1 else f"{tokens} tokens"
+
+
+def _start_bar(total: int) -> "tuple[Progress, TaskID]":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # Lines pass through the bar only where both end on a terminal: a pipe must get them as they are.
+    bar = Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+        redirect_stderr=True,
+    )
+    bar.start()
+    return bar, bar.add_task("", total=total)

@@ -1,0 +1,26 @@
+"""`onedpiece train`: everything after it goes to LightningCLI."""
+
+import sys
+import traceback
+
+import typer
+
+PASS_EVERYTHING_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+"""Even --help is LightningCLI's."""
+
+
+def train(context: typer.Context) -> None:
+    """Train a tokenizer with LightningCLI.
+
+    As in `onedpiece train fit --config configs/smoke.yaml`.
+    """
+    from onedpiece.training.cli import main
+
+    try:
+        main(context.args)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        # Hours into a run, where it broke is worth more than a tidy terminal.
+        traceback.print_exc(file=sys.stderr)
+        raise typer.Exit(1) from error

@@ -1,0 +1,142 @@
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from onedpiece.bitstream import Code
+
+CODE = Code(np.arange(16), 4096, bytes.fromhex("0badcafe"), (481, 321))
+SQUARE = Code(np.arange(9), 4096, bytes.fromhex("0badcafe"))
+
+
+@pytest.fixture
+def codes(tmp_path: Path) -> Path:
+    """A folder with two codes of different lengths."""
+    folder = tmp_path / "codes"
+    folder.mkdir()
+    (folder / "a.odp").write_bytes(CODE.to_bytes())
+    (folder / "b.odp").write_bytes(SQUARE.to_bytes())
+    return folder
+
+
+def test_a_code_becomes_a_picture_beside_it(cli: Any, codes: Path) -> None:
+    result = cli("decode", codes / "a.odp")
+    assert result == (0, f"{codes}/a.png: 481x321 from 16 tokens\n".encode(), "")
+    assert Image.open(codes / "a.png").size == (481, 321)
+
+
+def test_json(cli: Any, codes: Path) -> None:
+    record = json.loads(cli("decode", codes / "b.odp", "--json", "--tokens", 4).out)
+    names = {"file": f"{codes}/b.odp", "out": f"{codes}/b.png"}
+    assert record == names | {"tokens": 4, "width": 256, "height": 256}
+
+
+def test_a_picture_that_may_be_the_original_is_not_replaced(cli: Any, codes: Path) -> None:
+    (codes / "a.png").write_bytes(b"the original")
+    result = cli("decode", codes / "a.odp")
+    assert result.status == 2
+    assert result.err == (
+        f"onedpiece: {codes}/a.png is already there, perhaps the original; name the output with -o\n"
+    )
+    assert (codes / "a.png").read_bytes() == b"the original"
+    assert cli("decode", codes / "a.odp", "-o", codes / "a.png").status == 0
+    assert Image.open(codes / "a.png").size == (481, 321)
+
+
+def test_the_start_of_a_file_is_a_picture(cli: Any, codes: Path) -> None:
+    result = cli("decode", "-", "-o", codes / "c.png", stdin=CODE.to_bytes()[:20])
+    # 9 bytes after the header of 11: 72 bits, 6 tokens
+    assert result.out == f"{codes}/c.png: 481x321 from 6 tokens\n".encode()
+    assert cli("decode", codes / "a.odp", "-o", codes / "d.png", "--tokens", 6).status == 0
+    assert (codes / "c.png").read_bytes() == (codes / "d.png").read_bytes()
+
+
+def test_standard_output_is_png(cli: Any, codes: Path) -> None:
+    result = cli("decode", codes / "b.odp", "-o", "-")
+    assert (result.status, result.err) == (0, "standard output: 256x256 from 9 tokens\n")
+    assert Image.open(io.BytesIO(result.out)).format == "PNG"
+
+
+def test_many_files_of_mixed_lengths(cli: Any, codes: Path, tmp_path: Path) -> None:
+    result = cli("decode", codes, "-o", tmp_path / "pictures")
+    assert result.status == 0
+    assert [Image.open(tmp_path / "pictures" / f"{name}.png").size for name in "ab"] == [
+        (481, 321),
+        (256, 256),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "file_format"), [(".jpg", "JPEG"), (".WEBP", "WEBP"), ("", "PNG"), (".ppm", "PPM")]
+)
+def test_the_ending_says_the_format(cli: Any, codes: Path, suffix: str, file_format: str) -> None:
+    out = codes / f"x{suffix}"
+    assert cli("decode", codes / "b.odp", "-o", out).status == 0
+    assert Image.open(out).format == file_format
+
+
+def test_an_unknown_ending_is_refused_at_once(cli: Any, codes: Path) -> None:
+    result = cli("decode", codes / "b.odp", "-o", codes / "x.txt", "--model", "none")
+    assert result == (
+        2,
+        b"",
+        "onedpiece: cannot write pictures that end in .txt; use .png, .jpg, .webp or .avif\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: b"\xd0" + data[1:], "not an .odp file: it starts with d0 1d"),
+        (lambda data: data[:1] + b"\x1c" + data[2:], "not an .odp file: it starts with d1 1c"),
+        (lambda data: b"", "the file is empty"),
+        (lambda data: b"hello, I am a text\n", "not an .odp file: it starts with 68 65 ('hello, I')"),
+        (lambda data: data[:5], "the file ends after 5 bytes, inside its header"),
+        (lambda data: data[:8], "the file ends after 8 bytes, inside the picture's width"),
+        (lambda data: data[:11], "the file ends after 11 bytes, before its first token"),
+        (
+            lambda data: data[:2] + b"\x21" + data[3:],
+            "the file is .odp version 2; this onedpiece reads version 1",
+        ),
+        (lambda data: data[:2] + b"\x15" + data[3:], "the file uses ENTROPY, which needs a newer onedpiece"),
+        (lambda data: data + bytes(3), "the file has 18 tokens; tiny makes at most 16"),
+        (lambda data: data + bytes(10**6), "found "),
+    ],
+)
+@pytest.mark.parametrize("source", ["file", "-"])
+def test_damaged_files_have_one_clear_line(
+    cli: Any, tmp_path: Path, damage: Any, message: str, source: str
+) -> None:
+    data = damage(CODE.to_bytes())
+    (tmp_path / "bad.odp").write_bytes(data)
+    name = "-" if source == "-" else tmp_path / "bad.odp"
+    result = cli("decode", name, "-o", tmp_path / "out.png", stdin=data)
+    assert (result.status, result.out) == (2, b"")
+    assert result.err.startswith(f"onedpiece: {'standard input' if source == '-' else name}: {message}")
+    assert result.err.count("\n") == 1
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_the_wrong_model_is_named(cli: Any, codes: Path) -> None:
+    result = cli("decode", codes / "a.odp", "--model", "other")
+    assert result.status == 2
+    assert result.err == (
+        f"onedpiece: {codes}/a.odp: the file was made by model 0badcafe, this is feedbeef (other); "
+        "decode it with the model that made it\n"
+    )
+
+
+def test_more_tokens_than_there_are(cli: Any, codes: Path, tmp_path: Path) -> None:
+    result = cli("decode", codes, "-o", tmp_path / "p", "--tokens", 12)
+    assert result.status == 1
+    assert result.err == f"onedpiece: {codes}/b.odp: tokens is 12; this code has 1 to 9\n"
+    assert (tmp_path / "p" / "a.png").exists()
+
+
+def test_a_folder_without_codes(cli: Any, tmp_path: Path) -> None:
+    result = cli("decode", tmp_path)
+    assert result == (2, b"", f"onedpiece: {tmp_path} holds no file that ends in .odp\n")
