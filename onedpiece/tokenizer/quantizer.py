@@ -115,12 +115,20 @@ class CosineVQ(nn.Module):
             threshold_ema_dead_code=1,
             commitment_weight=0.25,
         )
+        # The library leaves zeros until k-means has run; an untrained tokenizer should decode to something.
+        self.vq.codebook = F.normalize(torch.randn(codebook_size, dim), dim=-1)
 
     def forward(self, latents: Tensor) -> Quantized:
-        """Quantise (B, N, dim) latents in float32; in training mode the codebook moves."""
+        """Quantise (B, N, dim) latents in float32; the codebook starts and moves in training mode only."""
         with torch.autocast(latents.device.type, enabled=False):
+            if not self.training:
+                return self._nearest(latents.float())
             codes, indices, loss = self.vq(latents.float())
         return Quantized(codes, indices.long(), loss.sum())
+
+    def _nearest(self, latents: Tensor) -> Quantized:
+        indices = (F.normalize(latents, dim=-1) @ self.vq.codebook.T).argmax(-1)
+        return Quantized(self.codes_from_indices(indices), indices, latents.new_zeros(()))
 
     def codes_from_indices(self, indices: Tensor) -> Tensor:
         """Return the (B, k, dim) unit-length codes of (B, k) indices."""

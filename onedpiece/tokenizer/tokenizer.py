@@ -120,8 +120,7 @@ class Tokenizer(nn.Module):
         """
         self._check_indices(indices, lengths)
         if lengths is not None:
-            lengths = lengths.to(indices.device)
-            indices = indices * key_mask(lengths, indices.shape[1])
+            indices, lengths = _trim(indices, lengths.to(indices.device))
         with _evaluating(self):
             codes = self.quantizer.codes_from_indices(indices)
             return self.decode(codes, lengths).float().clamp(0, 1)
@@ -154,6 +153,13 @@ class Tokenizer(nn.Module):
             return
         if lengths.shape != indices.shape[:1] or not 1 <= int(lengths.min()) <= int(lengths.max()) <= indices.shape[1]:
             raise ValueError(f"lengths are {lengths.tolist()}; one in 1…{indices.shape[1]} is needed for each sample")
+
+
+def _trim(indices: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Cut to the longest length; a batch of equal lengths then needs no mask."""
+    longest = int(lengths.max())
+    indices = indices[:, :longest] * key_mask(lengths, longest)
+    return indices, None if int(lengths.min()) == longest else lengths
 
 
 class _evaluating:  # noqa: N801
