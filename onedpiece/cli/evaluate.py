@@ -34,8 +34,8 @@ def downstream(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="classify: a TSV of file and imagenet_class_index; detect: a JSON of boxes; segment: a folder "
-            "of masks. Without: the network's own output on the original counts as right."
+            help="classify: a TSV of file and imagenet_class_index; detect: a JSON of boxes; segment: a "
+            "folder of masks. Without: the network's own output on the original counts as right."
         ),
     ] = None,
     network: Annotated[str | None, typer.Option(help="Another network of the same kind.")] = None,
