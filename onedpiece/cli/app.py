@@ -9,6 +9,7 @@ from onedpiece import __version__
 from onedpiece.cli.compare import compare
 from onedpiece.cli.decode import decode
 from onedpiece.cli.encode import encode
+from onedpiece.cli.evaluate import evaluate
 from onedpiece.cli.info import info
 from onedpiece.cli.models import models
 from onedpiece.cli.train import PASS_EVERYTHING_ON, train
@@ -22,6 +23,7 @@ app.command()(decode)
 app.command()(truncate)
 app.command()(info)
 app.command()(compare)
+app.add_typer(evaluate, name="evaluate")
 app.command()(models)
 app.command(context_settings=PASS_EVERYTHING_ON, add_help_option=False)(train)
 

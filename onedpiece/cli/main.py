@@ -41,7 +41,9 @@ def _run(argv: list[str]) -> int:
 
 
 def _complain(error: Exception) -> int:
-    sys.stderr.write(f"onedpiece: {message_of(error)}\n")
+    text = message_of(error)
+    # A group of verbs that is given none raises its whole help.
+    sys.stderr.write(f"{error}\n" if text.startswith("Usage: ") else f"onedpiece: {text}\n")
     return status_of(error)
 
 
@@ -53,7 +55,7 @@ def _tolerate_odd_names() -> None:
 
 
 def _quit_without_stdout(error: BaseException | None) -> int:
-    """End the program where standard output is a full disk, or a closed pipe: then quietly, as `head` expects."""
+    """End where standard output is a full disk, or a closed pipe: then quietly, as `head` expects."""
     # Python flushes once more as it exits, and would complain in its own words.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):

@@ -11,7 +11,7 @@ import onedpiece
 from onedpiece.bitstream import Code
 
 COMMAND = [sys.executable, "-m", "onedpiece.cli.main"]
-VERBS = ("encode", "decode", "truncate", "info", "models", "train", "compare")
+VERBS = ("encode", "decode", "truncate", "info", "models", "compare", "evaluate", "train")
 
 
 def test_help_lists_the_verbs_and_imports_nothing_heavy() -> None:
@@ -43,7 +43,11 @@ def test_no_verb_is_help(cli: Any) -> None:
     assert cli().out.startswith(b"Usage: onedpiece")
 
 
-@pytest.mark.parametrize("verb", VERBS[:-2])
+def test_a_group_without_its_verb_is_help(cli: Any) -> None:
+    assert cli("evaluate").err.startswith("Usage: onedpiece evaluate [OPTIONS] COMMAND [ARGS]...\n\n")
+
+
+@pytest.mark.parametrize("verb", VERBS[:-1])
 def test_every_verb_has_help(cli: Any, verb: str) -> None:
     result = cli(verb, "--help")
     assert result.out.startswith(f"Usage: onedpiece {verb}".encode())
