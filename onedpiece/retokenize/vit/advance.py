@@ -36,3 +36,26 @@ def advance(tokens: Tokens, x: Tensor, groups: Groups) -> Tokens:
     if source is not None:
         source = compose(source_map(groups, source.shape[1], source.dtype), source)
     return Tokens(x, tokens.origin, pool_sum(sizes(tokens)[..., 0], groups)[..., None], source)
+
+
+def split(tokens: Tokens, count: int) -> list[Tokens]:
+    """Cut a batch into states of at most `count` samples."""
+    parts = []
+    for start in range(0, tokens.x.shape[0], count):
+        some = slice(start, start + count)
+        size = None if tokens.size is None else tokens.size[some]
+        source = None if tokens.source is None else tokens.source[some]
+        parts.append(Tokens(tokens.x[some], tokens.origin, size, source))
+    return parts
+
+
+def concatenate(parts: list[Tokens]) -> Tokens:
+    """Join states of equally many tokens to one batch."""
+    sizes = [part.size for part in parts if part.size is not None]
+    sources = [part.source for part in parts if part.source is not None]
+    return Tokens(
+        torch.cat([part.x for part in parts]),
+        parts[0].origin,
+        torch.cat(sizes) if sizes else None,
+        torch.cat(sources) if sources else None,
+    )

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from onedpiece.retokenize.reduction import unmerge
+from onedpiece.retokenize.vit.advance import concatenate, split
 from onedpiece.retokenize.vit.view import BlockView, Layout, Reducer, Tokens
+
+# Pictures that run together on a CPU: a reduced block then works inside the caches. DeiT-S with MCTF takes
+# 39 ms a picture in slices of 16 and 47-50 ms in one batch of 64 (one core, AVX-512).
+SLICE = 16
 
 
 class ReducedBlocks(nn.Module):
@@ -76,10 +81,7 @@ class ReducedBlocks(nn.Module):
 
     def reduce(self, x: Tensor, trace: bool = False) -> Tokens:
         """Run all blocks and return the last state, with the source map if `trace`."""
-        tokens = self.begin(x, trace)
-        for layer in range(len(self._views)):
-            tokens = self.step(layer, tokens)
-        return tokens
+        return self._run(self.begin(x, trace), 0, self._slices(x))
 
     def walk(self, x: Tensor, trace: bool = False) -> Iterator[Tokens]:
         """Yield the state behind each block."""
@@ -97,6 +99,19 @@ class ReducedBlocks(nn.Module):
     def step(self, layer: int, tokens: Tokens) -> Tokens:
         """Run one block."""
         return self.reducer.step(layer, self._views[layer], tokens, self.layout)
+
+    def _run(self, tokens: Tokens, first: int, slices: bool) -> Tokens:
+        for layer in range(first, len(self._views)):
+            # Up to here every step is the model's own, and stays bit for bit what it was.
+            if slices and self.reducer.active(layer, tokens, self.layout):
+                parts = [self._run(part, layer, slices=False) for part in split(tokens, SLICE)]
+                return concatenate(parts)
+            tokens = self.step(layer, tokens)
+        return tokens
+
+    def _slices(self, x: Tensor) -> bool:
+        fits = x.shape[0] <= SLICE or self.reducer.ragged
+        return x.device.type == "cpu" and not fits and not torch.compiler.is_compiling()
 
     def finish(self, tokens: Tokens) -> Tensor:
         """Bring the last state into the shape that the model expects."""

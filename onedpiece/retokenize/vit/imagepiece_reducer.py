@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -12,8 +12,6 @@ from onedpiece.retokenize.vit.advance import advance, front, num_free, sizes, wi
 from onedpiece.retokenize.vit.attention import attend, importance, plain_step, size_bias
 from onedpiece.retokenize.vit.rounds import Finish, Turn, check_rounds, schedule
 from onedpiece.retokenize.vit.view import BlockView, Layout, Tokens
-
-_schedule = cache(schedule)
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,16 @@ class ImagePieceReducer:
         """All layers that do something."""
         return [layer for turns in self.rounds for layer in turns]
 
+    ragged: ClassVar[bool] = False
+
+    def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
+        """See `Reducer`."""
+        turn = self._turn(layer, tokens, layout)
+        return turn is not None and turn.removed > 0
+
     def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""
-        rounds = tuple(tuple(turns) for turns in self.rounds)
-        turn = _schedule(num_free(tokens.origin, layout), self.keep, rounds, self.finish).get(layer)
+        turn = self._turn(layer, tokens, layout)
         if turn is None or turn.removed == 0:
             return plain_step(view, tokens, self.proportional)
         q, k, v = view.project(view.normed(tokens.x))
@@ -52,6 +56,10 @@ class ImagePieceReducer:
         groups = with_tail(groups, x.shape[1], layout)
         weights = evit.fusion_weights(rank) if turn.action == "evit" else sizes(tokens)[..., 0]
         return advance(tokens, view.add_mlp(pool_weighted(x, weights, groups)), groups)
+
+    def _turn(self, layer: int, tokens: Tokens, layout: Layout) -> Turn | None:
+        rounds = tuple(tuple(turns) for turns in self.rounds)
+        return schedule(num_free(tokens.origin, layout), self.keep, rounds, self.finish).get(layer)
 
 
 def _plan(turn: Turn, metric: Tensor, rank: Tensor, num_protected: int) -> Groups:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,33 +28,42 @@ class MctfReducer:
     pooling: mctf.Pooling = "attention"
     proportional: bool = True  # log size over the keys, as in the published runs
 
+    ragged: ClassVar[bool] = False
+
+    def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
+        """See `Reducer`."""
+        due = layer > 0 if self.layers is None else layer in self.layers
+        return due and self._num_removed(tokens, layout) > 0
+
     def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""
-        num_tokens = tokens.x.shape[1] - layout.tail
-        removed = num_removable(num_tokens, layout.prefix, self.r, mctf.MIN_TOKENS)
-        active = layer > 0 if self.layers is None else layer in self.layers
-        if not active or removed == 0:
+        if not self.active(layer, tokens, layout):
             return plain_step(view, tokens, self.proportional)
         size = sizes(tokens)
         q, k = view.project_queries_keys(view.normed(tokens.x))
         attn = attention_map(q, k, size_bias(size, q.dtype) if self.proportional else None)
         received = mctf.attention_received(attn)
-        groups = with_tail(self._plan(tokens.x, received, size, removed, layout), tokens.x.shape[1], layout)
+        groups = self._plan(tokens, received, size, layout)
         weights = mctf.pooling_weights(received, size, self.pooling)
         x = mctf.pool(tokens.x, weights, groups, self.pooling)
         x = view.add_attention(x, self._attend(view, x, attn, weights, groups))
         return advance(tokens, view.add_mlp(x), groups)
 
-    def _plan(self, x: Tensor, received: Tensor, size: Tensor, removed: int, layout: Layout) -> Groups:
-        return mctf.plan(
-            front(x, layout),
+    def _num_removed(self, tokens: Tokens, layout: Layout) -> int:
+        num_tokens = tokens.x.shape[1] - layout.tail
+        return num_removable(num_tokens, layout.prefix, self.r, mctf.MIN_TOKENS)
+
+    def _plan(self, tokens: Tokens, received: Tensor, size: Tensor, layout: Layout) -> Groups:
+        groups = mctf.plan(
+            front(tokens.x, layout),
             front(received, layout),
             front(size, layout),
-            removed,
+            self._num_removed(tokens, layout),
             (self.tau_sim, self.tau_info, self.tau_size),
             self.bidirectional,
             layout.prefix,
         )
+        return with_tail(groups, tokens.x.shape[1], layout)
 
     def _attend(self, view: BlockView, x: Tensor, attn: Tensor, weights: Tensor, groups: Groups) -> Tensor:
         """Multiply by the fused map without building it.

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,15 +29,21 @@ class MustdropReducer:
     grid: tuple[int, int] | None = None  # rows and columns of patches; None: a square
     proportional: bool = True  # log size over the keys, since sizes differ by up to window²
 
+    ragged: ClassVar[bool] = True
+
     @property
     def layers(self) -> list[int]:
         """The one layer that does something."""
         return [self.layer]
 
+    def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
+        """See `Reducer`."""
+        return layer == self.layer
+
     def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""
         tokens = tokens._replace(x=self._run(view, tokens))
-        if layer != self.layer:
+        if not self.active(layer, tokens, layout):
             return tokens
         body = tokens.x.shape[1] - layout.tail
         grid = self.grid or _square(num_free(tokens.x.shape[1], layout))

@@ -1,6 +1,7 @@
 """ImagePiece's schedule: how many tokens each layer removes, and in which way."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal, NamedTuple, get_args
 
 from onedpiece.retokenize.evit import num_kept
@@ -22,6 +23,7 @@ class Turn(NamedTuple):
     bottom: int
 
 
+@cache
 def schedule(
     num_tokens: int, keep: float, rounds: tuple[tuple[int, ...], ...], finish: Finish = "discard"
 ) -> dict[int, Turn]:

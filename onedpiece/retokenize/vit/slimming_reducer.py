@@ -1,6 +1,7 @@
 """SiT's slimming in front of a block; the one reducer with weights of its own."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -22,6 +23,8 @@ class SlimmingReducer(nn.Module):
         layers: the blocks in front of which a stage begins, counted from 0.
     """
 
+    ragged: ClassVar[bool] = False
+
     def __init__(
         self, dim: int, num_tokens: int, keep: float = 0.5, layers: Sequence[int] = (3, 6, 9)
     ) -> None:
@@ -32,9 +35,13 @@ class SlimmingReducer(nn.Module):
             num_tokens = num_kept(num_tokens, keep)
             self.stages[str(layer)] = TokenSlimming(dim, num_tokens)
 
+    def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
+        """See `Reducer`."""
+        return layer in self.layers
+
     def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""
-        if layer in self.layers:
+        if self.active(layer, tokens, layout):
             tokens = self._slim(layer, tokens, layout)
         return plain_step(view, tokens, proportional=False)
 

@@ -22,9 +22,15 @@ class Trace(NamedTuple):
 class Recorder:
     """A reducer that asks another one for source maps and keeps every state."""
 
+    ragged = True  # in the sense that one batch must stay in one piece
+
     def __init__(self, reducer: Reducer) -> None:
         self.reducer = reducer
         self.states: list[Tokens] = []
+
+    def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
+        """See `Reducer`."""
+        return self.reducer.active(layer, tokens, layout)
 
     def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""

@@ -83,6 +83,15 @@ class Tokens(NamedTuple):
 class Reducer(Protocol):
     """A method's way through one block."""
 
+    @property
+    def ragged(self) -> bool:
+        """Whether the number of tokens left depends on the picture."""
+        ...
+
+    def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
+        """Whether block number `layer` (from 0) will remove anything."""
+        ...
+
     def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
-        """Run block number `layer` (from 0) on `tokens`, reducing them if it is that layer's turn."""
+        """Run block number `layer` on `tokens`, reducing them where it is active."""
         ...
