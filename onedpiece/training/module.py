@@ -228,7 +228,8 @@ class TokenizerModule(LightningModule):
         """Log the means over all processes."""
         assert self._metrics is not None
         results = self._metrics.results(lambda x: self.trainer.strategy.reduce(x, reduce_op="sum"))
-        self.log_dict({f"val/{name}": value for name, value in results.items()})
+        # They are over all processes already; sync_dist only spares a warning.
+        self.log_dict({f"val/{name}": value for name, value in results.items()}, sync_dist=True)
         log.info("validation: %s", ", ".join(f"{name} {value:.4g}" for name, value in results.items()))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -64,7 +64,9 @@ class Tiny:
         }
         return Trainer(**(defaults | options))
 
-    def fit(self, module: TokenizerModule, *callbacks: Callback, ckpt: Path | None = None, **options: Any) -> Trainer:
+    def fit(
+        self, module: TokenizerModule, *callbacks: Callback, ckpt: Path | None = None, **options: Any
+    ) -> Trainer:
         trainer = self.trainer(*callbacks, **options)
         trainer.fit(module, datamodule=self.data(), ckpt_path=ckpt, weights_only=False)
         return trainer
@@ -86,7 +88,9 @@ def each_loss() -> Callable[[], Callback]:
         def __init__(self) -> None:
             self.values: list[float] = []
 
-        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        def on_train_batch_end(
+            self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
             self.values.append(float(outputs["loss"]))
 
     return Losses

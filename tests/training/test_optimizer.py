@@ -28,7 +28,9 @@ def test_only_matrices_decay() -> None:
 def test_groups_hold_every_trainable_parameter_once() -> None:
     net = Net()
     optimizer = build_optimizer([net], OptimizerConfig(lr=0.1, weight_decay=0.3))
-    sizes = {group["weight_decay"]: sum(p.numel() for p in group["params"]) for group in optimizer.param_groups}
+    sizes = {
+        group["weight_decay"]: sum(p.numel() for p in group["params"]) for group in optimizer.param_groups
+    }
     # weights 6 + 6; biases 3 + 2 and the table 8
     assert sizes == {0.3: 12, 0.0: 13}
 
@@ -36,7 +38,10 @@ def test_groups_hold_every_trainable_parameter_once() -> None:
 def test_train_only_freezes_the_rest_and_its_buffers() -> None:
     net = Net().train()
     train_only(net, ("decoder",))
-    assert {name for name, p in net.named_parameters() if p.requires_grad} == {"decoder.weight", "decoder.bias"}
+    assert {name for name, p in net.named_parameters() if p.requires_grad} == {
+        "decoder.weight",
+        "decoder.bias",
+    }
     assert (net.encoder.training, net.decoder.training) == (False, True)
     assert not learns(net, except_for="decoder")
     assert len(build_optimizer([net], OptimizerConfig()).param_groups) == 2

@@ -44,7 +44,9 @@ def test_shares_are_checked(given: dict[str, float]) -> None:
         ScheduleConfig(steps=1, **given)
 
 
-@pytest.mark.parametrize(("progress", "expected"), [(0.39, 0.0), (0.4, 0.0), (0.45, 0.5), (0.5, 1.0), (0.9, 1.0)])
+@pytest.mark.parametrize(
+    ("progress", "expected"), [(0.39, 0.0), (0.4, 0.0), (0.45, 0.5), (0.5, 1.0), (0.9, 1.0)]
+)
 def test_ramp(progress: float, expected: float) -> None:
     # from 0.4 over 0.1
     assert ramp(progress, 0.4, 0.1) == pytest.approx(expected)

@@ -1,0 +1,110 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from onedpiece.training.cli import main
+from onedpiece.weights import load_tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+SMALL = """
+model:
+  tokenizer: {image_size: 32, patch_size: 8, num_tokens: 8, width: 32, heads: 2, encoder_layers: 1,
+              decoder_layers: 1, linear_size: 16, fsq_grades: [[8, [16, 16, 16]]]}
+  statistics: data
+  schedule: {steps: 2}
+data:
+  class_path: onedpiece.training.data.FolderData
+  init_args: {size: 32, batch: 2, workers: 0, include: [astronaut.png, coffee.png], val_share: 0}
+trainer: {accelerator: cpu, devices: 1, log_every_n_steps: 1}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path, data: Path) -> list[str]:
+    config = tmp_path / "small.yaml"
+    config.write_text(SMALL)
+    return [
+        "fit",
+        f"--config={config}",
+        f"--data.init_args.path={data}",
+        f"--trainer.default_root_dir={tmp_path / 'run'}",
+    ]
+
+
+def test_there_are_configs() -> None:
+    assert {"smoke.yaml", "tokenizer_ti256.yaml", "tokenizer_ti256_cpu.yaml"} <= {
+        path.name for path in CONFIGS
+    }
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_parses(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", f"--config={path}", "--print_config"])
+    assert stop.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    written = yaml.safe_load(path.read_text())
+    assert printed["data"]["class_path"] == written["data"]["class_path"]
+    assert printed["model"]["schedule"] == printed["model"]["schedule"] | written["model"]["schedule"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_opens_with_what_one_has_to_know(path: Path) -> None:
+    opening = path.read_text().split("seed_everything")[0]
+    assert all(line.startswith("#") for line in opening.strip().splitlines())
+    assert all(word in opening for word in ("command:", "hardware:", "duration:", "expected:"))
+    assert f"configs/{path.name}" in opening
+
+
+def test_unknown_field_is_named(small: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*small, "--model.tokenizer.widht=3"])
+    assert stop.value.code == 2
+    assert "widht" in capsys.readouterr().err
+
+
+def test_fit_writes_a_model_that_loads(small: list[str], tmp_path: Path) -> None:
+    main(small)
+    run = tmp_path / "run"
+    assert load_tokenizer(run / "weights").config.num_tokens == 8
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    assert (run / "log" / "version_0" / "metrics.csv").is_file()
+    assert (
+        yaml.safe_load((run / "log" / "version_0" / "config.yaml").read_text())["model"]["schedule"]["steps"]
+        == 2
+    )
+    assert [path.name for path in (run / "pictures").iterdir()] == ["step-0000002.png"]
+
+
+def test_fit_resumes(small: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    main(small)
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    main([*small, "--model.schedule.steps=4", f"--ckpt_path={checkpoint}"])
+    assert "step 4: weights are in" in caplog.text
+    assert (tmp_path / "run" / "log" / "version_1" / "metrics.csv").is_file()
+
+
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_two_processes_train_together(small: list[str], tmp_path: Path, adversarial: bool) -> None:
+    strategy = "ddp_find_unused_parameters_true" if adversarial else "ddp"
+    options = ["--trainer.devices=2", f"--trainer.strategy={strategy}", "--progress.seconds=1e-9"]
+    if adversarial:
+        options += ["--model.adversarial={weight: 0.1, start: 0, width: 8}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "onedpiece.training.cli", *small, *options],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "MEMBER: 2/2" in done.stderr
+    assert "step 2 | " in done.stderr
+    assert load_tokenizer(tmp_path / "run" / "weights").config.num_tokens == 8
