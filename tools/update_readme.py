@@ -1,0 +1,173 @@
+"""Measure again every number and picture of the README and the model card, and write them in.
+
+    python tools/update_readme.py [--shared ../shared] [--only quality,compare,downstream,speed,picture]
+
+Each part runs the command that the README names beside its table; a part replaces what stands between
+`<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about 25 minutes on 4 cores.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+CARD = ROOT / "onedpiece" / "weights" / "ti-256" / "MODEL_CARD.md"
+PICTURE = ROOT / "onedpiece" / "weights" / "ti-256" / "reconstructions.png"
+FREE = [ROOT / "tests" / "data" / f"{name}.png" for name in ("astronaut", "chelsea", "coffee", "rocket")]
+
+
+def put(path: Path, part: str, text: str) -> None:
+    """Replace what stands between a part's markers.
+
+    Raises:
+        ValueError: the file has no such part.
+    """
+    old = path.read_text(encoding="utf-8")
+    begin, end = f"<!-- begin: {part} -->", f"<!-- end: {part} -->"
+    if begin not in old or end not in old:
+        raise ValueError(f"{path.name} has no part {part!r}: add {begin} and {end}")
+    head, rest = old.split(begin, 1)
+    path.write_text(f"{head}{begin}\n{text.strip()}\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")
+
+
+def run(shared: Path, *words: str | Path) -> str:
+    """Run a command of ours with the offline metric weights, and return what it printed."""
+    environment = os.environ | {"TORCH_HOME": str(shared / "torch_home")}
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout
+
+
+def quality(shared: Path) -> None:
+    """The token tables: shipped with WebP in both files, untrained in the card."""
+    photos, labels = shared / "data/eval/imagenet100", shared / "data/eval/imagenet100.tsv"
+    judge = shared / "judge/imagenet_mobilenet_edgetpu.tflite"
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "table.md"
+        tool = ["tools/evaluate_tokenizer.py", "--data", photos, "--labels", labels, "--judge", judge]
+        run(shared, *tool, "--webp", "--markdown", out)
+        for path in (README, CARD):
+            put(path, "quality", out.read_text(encoding="utf-8"))
+        run(shared, *tool, "--model", "ti-256-untrained", "--markdown", out)
+        put(CARD, "untrained", out.read_text(encoding="utf-8"))
+
+
+def compare(shared: Path) -> None:
+    """Our tokens beside JPEG, WebP and AVIF at equal whole-file bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["--against", "jpeg,webp,avif", "--metrics", "psnr,lpips,lpips-squeeze", "--out", folder]
+        run(shared, "-m", "onedpiece.cli.main", "compare", shared / "data/eval/imagenet100", *words)
+        rows = list(csv.DictReader((Path(folder) / "results.csv").open(encoding="utf-8")))
+    put(README, "compare", pivot(rows))
+
+
+def pivot(rows: list[dict[str, str]]) -> str:
+    """Return compare's results as one Markdown table: a row a metric and codec, a column a budget.
+
+    A cell is the mean over photos, or a dash where more than one photo in twenty does not fit the budget.
+    """
+    scores: dict[tuple[str, str, int], list[float | None]] = {}
+    for row in rows:
+        key = (row["metric"], row["codec"], int(row["budget"]))
+        scores.setdefault(key, []).append(float(row["score"]) if row["score"] else None)
+    metrics, codecs, budgets = (list(dict.fromkeys(key[at] for key in scores)) for at in range(3))
+    lines = ["| metric | codec | " + " | ".join(f"{b} B" for b in budgets) + " |"]
+    lines.append("|---|---|" + "---:|" * len(budgets))
+    for metric in metrics:
+        for codec in codecs:
+            cells = [_mean(scores[metric, codec, budget], 2 if metric == "psnr" else 3) for budget in budgets]
+            lines.append(f"| {metric} | {codec} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _mean(values: list[float | None], digits: int) -> str:
+    known = [value for value in values if value is not None]
+    return f"{fmean(known):.{digits}f}" if len(known) >= 0.95 * len(values) else "–"
+
+
+def downstream(shared: Path) -> None:
+    """What SqueezeNet 1.1 still recognises, by tokens and beside WebP and JPEG at equal bytes."""
+    photos, labels = shared / "data/eval/imagenet100", shared / "data/eval/imagenet100.tsv"
+    words = ["evaluate", "downstream", photos, "--task", "classify", "--labels", labels, "--json"]
+    rows = json.loads(run(shared, "-m", "onedpiece.cli.main", *words))
+    put(README, "downstream", markdown_rows(rows))
+
+
+def markdown_rows(rows: list[dict[str, object]]) -> str:
+    """Return a list of flat records as a Markdown table."""
+    heads = list(rows[0])
+    cells = [[_text(row[head]) for head in heads] for row in rows]
+    lines = [heads, ["---"] * len(heads), *cells]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def speed(shared: Path) -> None:
+    """Milliseconds an image of both geometries, and their ratio."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "speed.json"
+        run(shared, "tools/bench_speed.py", "--json", out)
+        report = json.loads(out.read_text(encoding="utf-8"))
+    lines = ["| | batch | ti-256, ms | s-256, ms | ratio | share of the matrix rate, ti / s |", "|---|---:|---:|---:|---:|---:|"]
+    lines += [
+        f"| {row['what']} | {row['batch']} | {row['ours_ms']:.0f} | {row['theirs_ms']:.0f} | {row['ratio']:.1f}× "
+        f"| {row['ours_share']:.0%} / {row['theirs_share']:.0%} |"
+        for row in report["rows"]
+    ]
+    machine = f"{report['threads']} threads, float32, torch {report['torch']}, {report['matmul_gflops']:.0f} GFLOP/s"
+    put(README, "speed", "\n".join([*lines, "", f"Measured in one run on {machine} for a 2048³ matrix product."]))
+
+
+def picture(shared: Path) -> None:
+    """Four free photographs at 104 and 391 bytes, ours beside WebP."""
+    sheets = []
+    for photo in FREE:
+        with tempfile.TemporaryDirectory() as folder:
+            words = ["--against", "webp", "--metrics", "psnr", "--bytes", "104,391", "--out", folder]
+            run(shared, "-m", "onedpiece.cli.main", "compare", photo, *words)
+            sheets.append(Image.open(Path(folder) / "side_by_side.png").convert("RGB"))
+    width, height = sheets[0].size
+    whole = Image.new("RGB", (2 * width, 2 * height), "white")
+    for at, sheet in enumerate(sheets):
+        whole.paste(sheet, (width * (at % 2), height * (at // 2)))
+    whole.quantize(256).save(PICTURE, optimize=True)
+
+
+PARTS: dict[str, Callable[[Path], None]] = {
+    "picture": picture,
+    "speed": speed,
+    "quality": quality,
+    "compare": compare,
+    "downstream": downstream,
+}
+
+
+def main() -> None:
+    """Run the parts that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="photographs, labels and judge")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, by commas")
+    arguments = parser.parse_args()
+    for part in arguments.only.split(","):
+        print(part, flush=True)
+        PARTS[part](arguments.shared.resolve())
+
+
+if __name__ == "__main__":
+    main()
