@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 from PIL import Image
 from rich.progress import Progress
 
@@ -53,6 +54,7 @@ def draw_gains(gains: Sequence[Gain]) -> Figure:
         gain.set_yscale("log")
     for panel in (quality, gain):
         panel.set_xscale("log", base=2)
+        panel.xaxis.set_major_formatter(ScalarFormatter())
         panel.set_xlabel("tokens")
         panel.grid(alpha=0.3)
     return figure

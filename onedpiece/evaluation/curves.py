@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -45,13 +46,14 @@ def rd_png(study: Study) -> bytes:
 
 
 def panel_svg(study: Study, metric: Metric) -> str:
-    """Return one panel as an <svg> element whose texts stay texts, for a page."""
+    """Return one panel as an <svg> element, for a page."""
     figure = Figure(figsize=(4.6, 3.5), layout="constrained")
     FigureCanvasSVG(figure)
     draw(figure.subplots(), study, metric)
     file = io.StringIO()
-    # The hash salt and the missing date make equal studies equal files.
-    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    # The fixed salt of its ids and the missing date make equal studies equal files.
+    with rc_context({"svg.hashsalt": metric.name}):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     return text[text.index("<svg") :]
 

@@ -92,7 +92,7 @@ def inception_features() -> Features:
         from torchmetrics.image.fid import NoTrainInceptionV3
     except ImportError as error:
         raise ModuleNotFoundError("rFID needs torch-fidelity: pip install torch-fidelity") from error
-    from onedpiece.evaluation.perceptual import missing_weights
+    from onedpiece.rate.perceptual import missing_weights
 
     try:
         network = NoTrainInceptionV3(name="inception-v3-compat", features_list=["2048"])

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import (
-    multiscale_structural_similarity_index_measure,
-    structural_similarity_index_measure,
-)
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from onedpiece.evaluation.perceptual import Lpips, MissingWeightsError
+from onedpiece.rate.perceptual import Lpips, MissingWeightsError
+from onedpiece.rate.scores import per_picture
+from onedpiece.rate.scores import psnr as psnr
+from onedpiece.rate.scores import round_to_8_bits as round_to_8_bits
+from onedpiece.rate.scores import ssim as ssim
 
 _CHUNK = 8  # pictures scored at once: the maps of forty at 256 pixels take more than a gigabyte
 MS_SSIM_MIN_SIDE = 161  # five scales of an 11-pixel window: torchmetrics asks for more than (11 - 1) * 2**4
@@ -55,32 +56,6 @@ def metric(name: str) -> Metric:
     return METRICS[name]
 
 
-def round_to_8_bits(images: Tensor) -> Tensor:
-    """Return what a file of 8 bits a channel keeps of `images` (any shape, in [0, 1] or beyond)."""
-    return (images.clamp(0, 1) * 255).round() / 255
-
-
-def psnr(reference: Tensor, images: Tensor) -> Tensor:
-    """Return the PSNR of each picture in dB, (B,); infinite where nothing differs.
-
-    Args:
-        reference: (B, 3, H, W) or (1, 3, H, W), in [0, 1].
-        images: (B, 3, H, W), in [0, 1]; both are rounded to 8 bits first.
-    """
-    error = (round_to_8_bits(reference) - round_to_8_bits(images)).square().mean(dim=(1, 2, 3))
-    return -10 * torch.log10(error)
-
-
-def ssim(reference: Tensor, images: Tensor) -> Tensor:
-    """Return the SSIM of each picture, (B,): Gaussian window of 11 pixels; shapes as in `psnr`.
-
-    Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity".
-    """
-    reference, images = round_to_8_bits(reference).expand_as(images), round_to_8_bits(images)
-    scores = structural_similarity_index_measure(images, reference, data_range=1.0, reduction="none")
-    return _per_picture(scores)
-
-
 def ms_ssim(reference: Tensor, images: Tensor) -> Tensor:
     """Return the MS-SSIM of each picture, (B,): five scales; shapes as in `psnr`.
 
@@ -96,12 +71,7 @@ def ms_ssim(reference: Tensor, images: Tensor) -> Tensor:
     scores = multiscale_structural_similarity_index_measure(
         images, reference, data_range=1.0, reduction="none", normalize="relu"
     )
-    return _per_picture(scores)
-
-
-def _per_picture(scores: Tensor | tuple[Tensor, Tensor]) -> Tensor:
-    # torchmetrics returns a pair when asked for the full map, and drops the batch axis of a single picture.
-    return (scores if isinstance(scores, Tensor) else scores[0]).reshape(-1)
+    return per_picture(scores)
 
 
 class Scorer:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from onedpiece.evaluation.metrics import Scorer
-from onedpiece.evaluation.perceptual import Lpips, MissingWeightsError
+from onedpiece.rate.perceptual import Lpips, MissingWeightsError
 
 
 @pytest.mark.usefixtures("torch_home")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from onedpiece.evaluation.perceptual import missing_weights
+from onedpiece.rate.perceptual import missing_weights
 
 Preprocess = Callable[[Any], Tensor]
 """A PIL image to the (3, H, W) tensor that the network takes."""

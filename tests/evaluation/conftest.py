@@ -1,0 +1,109 @@
+"""A codec with as few weights as can be, and a study that was never run."""
+
+import importlib.util
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from PIL import Image
+
+from onedpiece.bitstream import Code
+from onedpiece.codec import Codec
+from onedpiece.evaluation.metrics import METRICS
+from onedpiece.evaluation.photos import Photo, Unreadable
+from onedpiece.evaluation.study import OURS, Shot, Study
+from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+@pytest.fixture(scope="session")
+def codec() -> Codec:
+    """16 tokens of 12 bits on 256×256 pixels: a file of k tokens is a header of 7 bytes and ⌈1.5·k⌉."""
+    torch.manual_seed(0)
+    config = TokenizerConfig(
+        patch_size=64,
+        num_tokens=16,
+        width=64,
+        heads=1,
+        encoder_layers=1,
+        decoder_layers=1,
+        fsq_grades=((8, (64, 64)), (8, (8, 8, 8, 8))),
+        linear_size=16,
+    )
+    return Codec(Tokenizer(config), b"tiny", name="tiny")
+
+
+@pytest.fixture(scope="session")
+def photos(data: Path) -> list[Photo]:
+    """Three 256×256 photographs."""
+    names = ("astronaut.png", "chelsea.png", "coffee.png")
+    return [Photo(name, Image.open(data / name).convert("RGB")) for name in names]
+
+
+@pytest.fixture
+def study(codec: Codec, photos: list[Photo]) -> Study:
+    """Budgets 16 and 96; ours always fits, WebP's flat 48-byte file only the larger, JPEG nothing."""
+    shots = []
+    flat = _flat_webp()
+    for number, photo in enumerate(photos):
+        code = codec.encode(photo.image)
+        for budget, tokens in ((16, 4), (96, 16)):
+            data = code[:tokens].to_bytes()
+            # PSNR 20, 21, 22 and one more at the larger budget; LPIPS 0.5, 0.4.
+            shots.append(
+                Shot(photo.name, OURS, budget, "psnr", 20.0 + number + (budget == 96), data, "", tokens)
+            )
+            shots.append(
+                Shot(photo.name, OURS, budget, "lpips", 0.5 - 0.1 * (budget == 96), data, "", tokens)
+            )
+        shots.append(Shot(photo.name, "webp", 96, "psnr", 19.0 + number, flat, "1x1 q0"))
+        shots.append(Shot(photo.name, "webp", 96, "lpips", 0.6, flat, "1x1 q0"))
+    return Study(
+        model="onedpiece tiny",
+        side=256,
+        photos=photos,
+        codecs=(OURS, "webp", "jpeg"),
+        budgets=(16, 96),
+        metrics=(METRICS["psnr"], METRICS["lpips"]),
+        shots=shots,
+        unreadable=(Unreadable("br<oken>.png", "not a picture"),),
+    )
+
+
+def _flat_webp() -> bytes:
+    from onedpiece.evaluation.formats import image_format
+
+    return image_format("webp").encode(Image.new("RGB", (1, 1), "teal"), 0)
+
+
+@pytest.fixture
+def file_bytes(codec: Codec) -> Callable[[int], int]:
+    """How long our file of k tokens is."""
+
+    def length(tokens: int) -> int:
+        header = len(Code([0], 4096, codec.fingerprint).to_bytes()) - 2
+        return header + math.ceil(1.5 * tokens)
+
+    return length
+
+
+@pytest.fixture
+def tool() -> Callable[[str], ModuleType]:
+    """Import tools/NAME.py, which is no package."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"tools_{name}", TOOLS / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        import sys
+
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        return module
+
+    return load

@@ -1,0 +1,56 @@
+from pathlib import Path
+from shutil import copy
+
+import pytest
+import torch
+from PIL import Image
+
+from onedpiece.evaluation.photos import find_photos, read_photos, read_square, to_tensor
+
+
+def test_folders_are_searched_and_files_taken_as_they_come(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    copy(data / "coffee.png", tmp_path / "b.PNG")
+    copy(data / "coffee.png", tmp_path / "sub" / "a.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    found = find_photos([tmp_path, data / "rocket.png"])
+    assert [name for name, _ in found] == ["b.PNG", "sub/a.png", "rocket.png"]
+
+
+def test_missing_path_and_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.png does not exist"):
+        find_photos([tmp_path / "nowhere.png"])
+    with pytest.raises(FileNotFoundError, match="holds no picture"):
+        find_photos([tmp_path])
+
+
+def test_corrupt_photos_are_listed_by_name(tmp_path: Path, data: Path) -> None:
+    copy(data / "coffee.png", tmp_path / "good.png")
+    (tmp_path / "cut.png").write_bytes((data / "coffee.png").read_bytes()[:2000])
+    (tmp_path / "text.jpg").write_text("not a picture")
+    found = read_photos([tmp_path], 64)
+    assert [photo.name for photo in found.photos] == ["good.png"]
+    assert sorted(u.name for u in found.unreadable) == ["cut.png", "text.jpg"]
+    assert all(u.reason for u in found.unreadable)
+
+
+def test_short_side_is_resized_and_the_centre_cropped(tmp_path: Path) -> None:
+    # 90×30 in thirds of red, green, blue: at 10 pixels the middle third is left.
+    image = Image.new("RGB", (90, 30), "red")
+    image.paste("lime", (30, 0, 60, 30))
+    image.paste("blue", (60, 0, 90, 30))
+    image.save(tmp_path / "wide.png")
+    square = read_square(tmp_path / "wide.png", 10)
+    assert square.size == (10, 10)
+    assert square.getpixel((5, 5)) == (0, 255, 0)
+
+
+def test_whole_photos(data: Path) -> None:
+    (photo,) = read_photos([data / "chelsea_451x300.png"], None).photos
+    assert photo.image.size == (451, 300)
+
+
+def test_tensor_of_pictures() -> None:
+    batch = to_tensor([Image.new("RGB", (4, 2), (255, 0, 51))])
+    assert batch.shape == (1, 3, 2, 4)
+    torch.testing.assert_close(batch[0, :, 0, 0], torch.tensor([1.0, 0.0, 0.2]))
