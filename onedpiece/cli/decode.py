@@ -21,7 +21,7 @@ _QUALITY = 95  # of JPEG, WebP and AVIF: what the codec lost should be all that 
 
 
 def decode(
-    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help=".odp files, a folder of them, or -.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="IN", help=".odp files, a folder of them, or -.")],
     out: OUT = None,
     tokens: Annotated[int | None, typer.Option(metavar="K", help="Decode the first K tokens only.")] = None,
     model: MODEL = None,

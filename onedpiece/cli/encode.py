@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def encode(
-    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Photos, a folder of them, or -.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="IN", help="Photos, a folder of them, or -.")],
     out: OUT = None,
     tokens: Annotated[int | None, typer.Option(metavar="K", help="Tokens to keep; all by default.")] = None,
     max_bytes: Annotated[

@@ -11,7 +11,7 @@ from onedpiece.cli.streams import reading
 
 
 def info(
-    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help=".odp files, a folder of them, or -.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="IN", help=".odp files, a folder of them, or -.")],
     as_json: JSON = False,
 ) -> None:
     """Say what .odp files hold."""

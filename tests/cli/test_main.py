@@ -59,7 +59,7 @@ def test_every_verb_has_help(cli: Any, verb: str) -> None:
     [
         (["encod"], "No such command 'encod'"),
         (["--colour"], "No such option: --colour"),
-        (["encode"], "Missing argument 'IN...'"),
+        (["encode"], "Missing argument 'IN'"),
     ],
 )
 def test_usage_errors_are_one_line(cli: Any, words: list[str], message: str) -> None:
