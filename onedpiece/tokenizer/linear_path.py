@@ -56,6 +56,8 @@ class LinearPath(nn.Module):
         self.size = config.linear_size
         self.num_tokens, self.code_dim = config.num_tokens, config.code_dim
         slots, levels = _slots(config)
+        # How many coefficients k tokens carry, as plain integers: a lookup on the device would wait for it.
+        self._ends = [int((slots < k * self.code_dim).sum()) for k in range(config.num_tokens + 1)]
         self.register_buffer("slots", slots, persistent=False)
         self.register_buffer("levels", levels, persistent=False)
         self.register_buffer("dct", dct_matrix(self.size), persistent=False)
@@ -96,7 +98,7 @@ class LinearPath(nn.Module):
             (B, 3, size, size), about [0, 1], not clamped. Coefficients of absent tokens take their mean.
         """
         batch, count, _ = codes.shape
-        here = int(torch.searchsorted(self.slots, count * self.code_dim))
+        here = self._ends[count]
         slots, levels = self.slots[:here], self.levels[:here]
         values = restore(codes.reshape(batch, -1)[:, slots], levels, self._first(levels), self.centroids)
         if mask is not None:
