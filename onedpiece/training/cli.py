@@ -70,6 +70,7 @@ def main(args: list[str] | None = None) -> None:
         trainer_defaults=_TRAINER_DEFAULTS,
         seed_everything_default=0,
         auto_configure_optimizers=False,
+        parser_kwargs={"prog": "onedpiece train"},
         args=args,
     )
 
