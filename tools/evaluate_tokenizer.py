@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.table import Table
 
 import onedpiece
-from onedpiece.evaluation.compare import usable_cores
 from onedpiece.evaluation.fid import MIN_SAMPLES, inception_features
 from onedpiece.evaluation.judge import Judge
 from onedpiece.evaluation.labels import read_class_labels
@@ -67,7 +66,7 @@ def evaluate(
     rows += ours
     if args.webp:
         sizes = [int(row.bytes) for row in ours]
-        rows += classical_rows("webp", photos, sizes, jury, workers=args.threads or usable_cores())
+        rows += classical_rows("webp", photos, sizes, jury, workers=args.threads)
     return rows
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-import torch
-
 from onedpiece.evaluation.best_shot import Candidate, candidates, restore
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.metrics import Metric, Scorer
@@ -43,11 +41,6 @@ def _best(files: Sequence[Candidate], scores: Sequence[float], budget: int, metr
         return None
     sign = 1 if metric.higher_is_better else -1
     return max(fitting, key=lambda at: sign * scores[at])
-
-
-def start_worker() -> None:
-    """Keep a worker process to one thread: there is one worker a core already."""
-    torch.set_num_threads(1)
 
 
 @lru_cache(maxsize=1)

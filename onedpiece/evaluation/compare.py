@@ -1,20 +1,19 @@
 """Run a study: our codec in this process, the classical formats in one process a core."""
 
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from onedpiece.codec import Codec
 from onedpiece.evaluation.batches import batches
-from onedpiece.evaluation.classical import score_in_worker, start_worker
+from onedpiece.evaluation.classical import score_in_worker
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.metrics import Scorer
 from onedpiece.evaluation.ours import score_ours
 from onedpiece.evaluation.photos import Photo, PhotoSet
 from onedpiece.evaluation.study import OURS, Shot, Study
+from onedpiece.evaluation.workers import start_executor
 
 Progress = Callable[[int], None]
 """Called with how many pairs of a photo and a codec have just been finished."""
@@ -37,13 +36,6 @@ class Plan:
             raise ValueError(f"budgets are {list(self.budgets)}; give at least one, each of at least 1 byte")
         object.__setattr__(self, "budgets", tuple(sorted(set(self.budgets))))
         object.__setattr__(self, "against", tuple(dict.fromkeys(self.against)))
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def compare(
@@ -91,16 +83,14 @@ def _classical_jobs(
     photos: Sequence[Photo], plan: Plan, scorer: Scorer
 ) -> Iterator[list[Future[list[Shot]]]]:
     metrics = tuple(m.name for m in scorer.metrics)
-    count = min(plan.workers or usable_cores(), max(1, len(photos) * len(plan.against)))
-    # A forked child would inherit torch's thread pools in whatever state they are in.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=start_worker) as pool:
+    count = len(photos) * len(plan.against)
+    with start_executor(count, plan.workers) as executor:
         try:
             yield [
-                pool.submit(score_in_worker, photo, name, plan.budgets, metrics)
+                executor.submit(score_in_worker, photo, name, plan.budgets, metrics)
                 for photo in photos
                 for name in plan.against
             ]
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            executor.shutdown(wait=False, cancel_futures=True)
             raise

@@ -24,7 +24,10 @@ class Judge:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
             raise ModuleNotFoundError("a TFLite judge needs: pip install ai-edge-litert") from error
-        self._interpreter: Any = Interpreter(str(path), num_threads=1)
+        try:
+            self._interpreter: Any = Interpreter(str(path), num_threads=1)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
         self._interpreter.allocate_tensors()
         taken = self._interpreter.get_input_details()[0]
         if taken["dtype"] is not np.uint8 or len(taken["shape"]) != 4 or taken["shape"][3] != 3:

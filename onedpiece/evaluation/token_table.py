@@ -1,10 +1,8 @@
 """What a tokenizer is worth at each token count: the table of the README and the model card."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import repeat
-from multiprocessing import get_context
 from statistics import fmean
 
 import numpy as np
@@ -14,13 +12,14 @@ from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
 from onedpiece.evaluation.batches import batches
 from onedpiece.evaluation.best_shot import restore
-from onedpiece.evaluation.classical import score_in_worker, start_worker
+from onedpiece.evaluation.classical import score_in_worker
 from onedpiece.evaluation.fid import Features, FidScore, Moments, rfid
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.judge import Judge
 from onedpiece.evaluation.metrics import Scorer
 from onedpiece.evaluation.photos import Photo, to_tensor
 from onedpiece.evaluation.study import Shot
+from onedpiece.evaluation.workers import start_executor
 
 TOKEN_COUNTS = (8, 16, 32, 64, 128, 256)
 
@@ -89,7 +88,7 @@ def _token_row(codec: Codec, photos: Sequence[Photo], codes: Sequence[Code], jur
 
 
 def classical_rows(
-    name: str, photos: Sequence[Photo], budgets: Sequence[int], jury: Jury, workers: int = 1
+    name: str, photos: Sequence[Photo], budgets: Sequence[int], jury: Jury, workers: int | None = None
 ) -> list[TableRow]:
     """Return one row a byte budget for a classical format at its best, chosen anew for each metric.
 
@@ -107,10 +106,10 @@ def classical_rows(
 
 
 def _classical_shots(
-    name: str, photos: Sequence[Photo], budgets: Sequence[int], metrics: tuple[str, ...], workers: int
+    name: str, photos: Sequence[Photo], budgets: Sequence[int], metrics: tuple[str, ...], workers: int | None
 ) -> list[Shot]:
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=start_worker) as pool:
-        per_photo = pool.map(score_in_worker, photos, repeat(name), repeat(budgets), repeat(metrics))
+    with start_executor(len(photos), workers) as executor:
+        per_photo = executor.map(score_in_worker, photos, repeat(name), repeat(budgets), repeat(metrics))
         return [shot for shots in per_photo for shot in shots]
 
 

@@ -4,7 +4,7 @@ from PIL import Image
 from onedpiece.codec import Codec
 from onedpiece.evaluation.artefacts import artefacts, curves_json
 from onedpiece.evaluation.classical import score_classical
-from onedpiece.evaluation.compare import Plan, compare, usable_cores
+from onedpiece.evaluation.compare import Plan, compare
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.metrics import Scorer, psnr
 from onedpiece.evaluation.ours import score_ours
@@ -87,7 +87,3 @@ def test_plans_that_make_no_sense(codec: Codec, photos: list[Photo]) -> None:
         compare(PhotoSet(photos, []), codec, Plan(("heic",)), Scorer(["psnr"]))
     with pytest.raises(ValueError, match="none of the photos could be read"):
         compare(PhotoSet([], []), codec, Plan(("webp",)), Scorer(["psnr"]))
-
-
-def test_at_least_one_core() -> None:
-    assert usable_cores() >= 1
