@@ -7,13 +7,14 @@ which puts any of them into a vision transformer.
 from onedpiece.retokenize import evit, imagepiece, losses, mctf, mustdrop, slimming, stem, tome
 from onedpiece.retokenize.reduction import Fusion, Reduction, compose, unmerge
 from onedpiece.retokenize.vit.trace import Trace
-from onedpiece.retokenize.vit.wrap import apply, reconfigured, remove, trace
+from onedpiece.retokenize.vit.wrap import apply, apply_share, reconfigured, remove, trace
 
 __all__ = [
     "Fusion",
     "Reduction",
     "Trace",
     "apply",
+    "apply_share",
     "compose",
     "evit",
     "imagepiece",

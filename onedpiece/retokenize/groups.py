@@ -24,6 +24,26 @@ class Groups(NamedTuple):
     into: Tensor
 
 
+class Mixture(NamedTuple):
+    """Groups with their pooling weights, prepared for use on several streams; indices into B·N rows.
+
+    Attributes:
+        keep: (B·K,) int64, input rows.
+        moved: (B·R,) int64, input rows.
+        into: (B·R,) int64, output rows.
+        staying: (B·K, 1), the share of a kept token in its group's mean.
+        joining: (B·R, 1), that of a moved one.
+        outputs: K.
+    """
+
+    keep: Tensor
+    moved: Tensor
+    into: Tensor
+    staying: Tensor
+    joining: Tensor
+    outputs: int
+
+
 def take_rows(x: Tensor, index: Tensor) -> Tensor:
     """Gather tokens per sample: x (B, N, C), index (B, K) gives (B, K, C)."""
     # index_select copies whole rows; gather with an expanded index walks single elements.
@@ -70,15 +90,29 @@ def pool_sum(values: Tensor, groups: Groups) -> Tensor:
     return kept.scatter_add(1, groups.into, values.gather(1, groups.moved))
 
 
+def mixture(weights: Tensor, groups: Groups) -> Mixture:
+    """Prepare the weighted mean of each group for weights (B, N) ≥ 0."""
+    keep, moved = (_flat(index, weights.shape[1]) for index in (groups.keep, groups.moved))
+    into = _flat(groups.into, groups.keep.shape[1])
+    flat = weights.reshape(-1)
+    staying, joining = flat.index_select(0, keep), flat.index_select(0, moved)
+    total = staying.index_add(0, into, joining)
+    shares = (staying / total)[:, None], (joining / total.index_select(0, into))[:, None]
+    return Mixture(keep, moved, into, *shares, outputs=groups.keep.shape[1])
+
+
+def mix(x: Tensor, mixed: Mixture) -> Tensor:
+    """Take the weighted mean of each group: x (B, N, C) gives (B, K, C)."""
+    rows = x.reshape(-1, x.shape[-1])
+    pooled = rows.index_select(0, mixed.keep) * mixed.staying.to(x.dtype)
+    joining = rows.index_select(0, mixed.moved) * mixed.joining.to(x.dtype)
+    # In place on a fresh product, whose gradient does not need it.
+    return pooled.index_add_(0, mixed.into, joining).view(x.shape[0], mixed.outputs, x.shape[-1])
+
+
 def pool_weighted(x: Tensor, weights: Tensor, groups: Groups) -> Tensor:
     """Take the weighted mean of each group: x (B, N, C), weights (B, N) ≥ 0 give (B, K, C)."""
-    total = pool_sum(weights, groups)
-    staying = (weights.gather(1, groups.keep) / total).to(x.dtype)
-    joining = (weights.gather(1, groups.moved) / total.gather(1, groups.into)).to(x.dtype)
-    pooled = take_rows(x, groups.keep) * staying[..., None]
-    rows = take_rows(x, groups.moved) * joining[..., None]
-    flat = pooled.view(-1, x.shape[-1])
-    return flat.index_add(0, _flat(groups.into, pooled.shape[1]), rows.flatten(0, 1)).view_as(pooled)
+    return mix(x, mixture(weights, groups))
 
 
 def pool_max(x: Tensor, groups: Groups) -> Tensor:

@@ -1,6 +1,6 @@
 """MCTF, multi-criteria token fusion (arXiv 2403.10030).
 
-`fuse` is the operator on its own; `plan`, `pool` and `pooling_weights` are its parts, for callers who
+`fuse` is the operator on its own; `plan` and `pooling_weights` are its parts, for callers who
 want the fused tokens without paying for a fused attention map.
 """
 
@@ -64,10 +64,9 @@ def fuse(
     )
     weights = pooling_weights(received, size, pooling)
     source = source_map(groups, x.shape[1], x.dtype)
+    fused = pool_max(x, groups) if pooling == "max" else pool_weighted(x, weights, groups)
     fused_size = pool_sum(size[..., 0], groups)[..., None]
-    return Fusion(
-        pool(x, weights, groups, pooling), fused_size, fuse_attention(attn, weights, source), source
-    )
+    return Fusion(fused, fused_size, fuse_attention(attn, weights, source), source)
 
 
 def attention_received(attn: Tensor) -> Tensor:
@@ -123,11 +122,6 @@ def pooling_weights(received: Tensor, size: Tensor, pooling: Pooling = "attentio
     if pooling == "attention":
         return received * size[..., 0] / size[..., 0].amax(dim=1, keepdim=True)
     return size[..., 0] if pooling == "size" else torch.ones_like(size[..., 0])
-
-
-def pool(x: Tensor, weights: Tensor, groups: Groups, pooling: Pooling = "attention") -> Tensor:
-    """Pool the tokens of each group: x (B, N, C), weights (B, N) give (B, K, C)."""
-    return pool_max(x, groups) if pooling == "max" else pool_weighted(x, weights, groups)
 
 
 def fuse_attention(attn: Tensor, weights: Tensor, source: Tensor) -> Tensor:

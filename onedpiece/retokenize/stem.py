@@ -1,6 +1,5 @@
 """ImagePiece's local coherence bias: an overlapping stem instead of the patch projection."""
 
-import torch
 from torch import Tensor, nn
 
 
@@ -50,5 +49,5 @@ def with_coherence_stem(vit: nn.Module) -> nn.Module:
         )
     assert embed is not None
     stem = CoherenceStem(int(vit.embed_dim), int(embed.proj.in_channels))  # type: ignore[arg-type]
-    vit.patch_embed = stem.to(next(vit.parameters()).device, torch.get_default_dtype())
+    vit.patch_embed = stem.to(embed.proj.weight)
     return vit

@@ -27,3 +27,80 @@ def test_matches_the_authors_code(data: Path, case: str) -> None:
     torch.testing.assert_close(fused.attn, vectors[f"{case}.attn_out"], atol=1e-5, rtol=0)
     assert torch.equal(fused.size, vectors[f"{case}.size_out"])
     assert torch.equal(fused.source, vectors[f"{case}.source"])
+
+
+def _pair(scale: float = 1.0) -> torch.Tensor:
+    """Twelve tokens: a class token, ten orthogonal ones, and token 11 equal to token 10 up to `scale`."""
+    x = torch.eye(12)[None].clone()
+    x[0, 11] = scale * x[0, 10]
+    return x
+
+
+def test_the_most_similar_pair_is_fused() -> None:
+    fused = mctf.fuse(_pair(), torch.full((1, 1, 12, 12), 1 / 12), r=1, pooling="mean", bidirectional=False)
+    assert fused.x.shape == (1, 11, 12)
+    both = fused.source[0].sum(dim=1).argmax()
+    assert fused.source[0, both].nonzero().flatten().tolist() == [10, 11]
+    assert fused.size[0, both] == 2
+    assert torch.equal(fused.x[0, both], _pair()[0, 10])
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    # Token 10 is 1 and token 11 is 3 in channel 10; attention received 0.25 and 0.75; sizes 1 and 4.
+    [
+        ("mean", 2.0),
+        ("max", 3.0),
+        ("size", (1 + 4 * 3) / 5),
+        ("attention", (0.25 + 0.75 * 4 * 3) / (0.25 + 0.75 * 4)),
+    ],
+)
+def test_poolings(pooling: mctf.Pooling, expected: float) -> None:
+    received = torch.full((12,), 0.5)
+    received[10], received[11] = 0.25, 0.75
+    attn = received.expand(1, 1, 12, 12)
+    size = torch.ones(1, 12, 1)
+    size[0, 11] = 4
+    fused = mctf.fuse(
+        _pair(3.0), attn, size, r=1, tau_info=0, tau_size=0, bidirectional=False, pooling=pooling
+    )
+    both = fused.source[0].sum(dim=1).argmax()
+    assert fused.x[0, both, 10].item() == pytest.approx(expected)
+
+
+def test_criteria_prefer_the_unattended_and_the_small() -> None:
+    x = torch.ones(1, 12, 4)
+    received, size = torch.ones(1, 12), torch.ones(1, 12, 1)
+    received[0, 4] = 2  # even: its row of pairs loses a factor of 2^(1/20)
+    size[0, 7] = 3  # odd: its column loses 3^(1/40)
+    scores = mctf.criteria_scores(x, received, size, (1, 20, 40))[0]
+    assert scores[0, 0].item() == pytest.approx(1.0)
+    assert scores[2, 0].item() == pytest.approx(2 ** (-1 / 20))
+    assert scores[0, 3].item() == pytest.approx(3 ** (-1 / 40))
+
+
+def test_fused_attention_rows_still_sum_to_one() -> None:
+    torch.manual_seed(0)
+    fused = mctf.fuse(torch.randn(2, 30, 8), torch.randn(2, 3, 30, 30).softmax(-1), r=9)
+    torch.testing.assert_close(fused.attn.sum(-1), torch.ones(2, 3, 21))
+
+
+def test_several_protected_tokens_stay_in_front() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 37, 8)
+    fused = mctf.fuse(x, torch.randn(2, 3, 37, 37).softmax(-1), r=16, num_protected=5)
+    assert torch.equal(fused.x[:, :5], x[:, :5])
+    assert fused.x.shape[1] == 21
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"r": -1}, "r is -1"),
+        ({"pooling": "median"}, "pooling is 'median'; choose"),
+        ({"tau_info": -2}, "taus are"),
+    ],
+)
+def test_mistakes_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        mctf.fuse(_pair(), torch.full((1, 1, 12, 12), 1 / 12), **options)

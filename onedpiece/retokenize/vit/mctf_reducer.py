@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from onedpiece.retokenize import mctf
-from onedpiece.retokenize.groups import Groups, destinations, pool_weighted, take_rows
+from onedpiece.retokenize.groups import Groups, destinations, mix, mixture, pool_max, take_rows
 from onedpiece.retokenize.matching import num_removable
 from onedpiece.retokenize.vit.advance import advance, front, sizes, with_tail
 from onedpiece.retokenize.vit.attention import attention_map, merge_heads, plain_step, size_bias
@@ -44,9 +44,10 @@ class MctfReducer:
         attn = attention_map(q, k, size_bias(size, q.dtype) if self.proportional else None)
         received = mctf.attention_received(attn)
         groups = self._plan(tokens, received, size, layout)
-        weights = mctf.pooling_weights(received, size, self.pooling)
-        x = mctf.pool(tokens.x, weights, groups, self.pooling)
-        x = view.add_attention(x, self._attend(view, x, attn, weights, groups))
+        mixed = mixture(mctf.pooling_weights(received, size, self.pooling), groups)
+        x = pool_max(tokens.x, groups) if self.pooling == "max" else mix(tokens.x, mixed)
+        places = destinations(groups, attn.shape[-1])
+        x = view.add_attention(x, mix(_attend(view, x, attn, places), mixed))
         return advance(tokens, view.add_mlp(x), groups)
 
     def _num_removed(self, tokens: Tokens, layout: Layout) -> int:
@@ -65,13 +66,15 @@ class MctfReducer:
         )
         return with_tail(groups, tokens.x.shape[1], layout)
 
-    def _attend(self, view: BlockView, x: Tensor, attn: Tensor, weights: Tensor, groups: Groups) -> Tensor:
-        """Multiply by the fused map without building it.
 
-        Summing keys is the same as repeating values, and the weighted mean of queries the same as that
-        of their results: two row gathers instead of two products with a (K, N) matrix per head.
-        """
-        values = take_rows(view.project_values(view.normed(x)), destinations(groups, attn.shape[-1]))
-        values = values.view(*values.shape[:2], attn.shape[1], -1).transpose(1, 2)
-        attn = F.dropout(attn, view.attention_dropout()) if view.attention_dropout() else attn
-        return pool_weighted(merge_heads(attn.to(values.dtype) @ values), weights, groups)
+def _attend(view: BlockView, x: Tensor, attn: Tensor, places: Tensor) -> Tensor:
+    """Let the old queries (B, N) look at the fused stream x (B, K, C): (B, N, H·D).
+
+    Multiplies by the fused attention map without building it: to sum keys is to repeat values, and the
+    mean of queries is the mean of their results, which the caller takes. Two row gathers take the place
+    of two products with a (K, N) matrix per head.
+    """
+    values = take_rows(view.project_values(view.normed(x)), places)
+    values = values.view(*values.shape[:2], attn.shape[1], -1).transpose(1, 2)
+    attn = F.dropout(attn, view.attention_dropout()) if view.attention_dropout() else attn
+    return merge_heads(attn.to(values.dtype) @ values)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from onedpiece.retokenize.vit.blocks import ReducedBlocks
+from onedpiece.retokenize.vit.matched import options_for_share
 from onedpiece.retokenize.vit.table import build_reducer
 from onedpiece.retokenize.vit.target import find_target
 from onedpiece.retokenize.vit.trace import Recorder, Trace
@@ -43,6 +44,17 @@ def apply(vit: Model, name: str, *, restore: bool = False, **options: Any) -> Mo
     target.stack.training = stack.training
     vit.remove = partial(remove, vit)  # type: ignore[assignment]
     return vit
+
+
+def apply_share(vit: Model, name: str, share: float, *, restore: bool = False) -> Model:
+    """Put the reducer `name` into a model so that about `share` of its patch tokens are left at the end.
+
+    Raises:
+        ValueError: as for `apply`; or the share is not in (0, 1], or the reducer has no fixed share.
+    """
+    target = find_target(vit)
+    options = options_for_share(name, share, len(_own(target.stack)), target.num_free)
+    return apply(vit, name, restore=restore, **options)
 
 
 def remove(vit: Model) -> Model:

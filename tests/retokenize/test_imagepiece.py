@@ -1,0 +1,63 @@
+"""ImagePiece's operators and schedule, by hand."""
+
+import pytest
+import torch
+
+from onedpiece.retokenize import imagepiece
+from onedpiece.retokenize.vit.rounds import Turn, schedule
+
+# Tokens 2 and 5 are equal, 1 and 4 nearly so; 3 and 6 are important, and equal too.
+METRIC = torch.tensor([[[1.0, 1], [1, 0], [0, 1], [-1, 1], [1, 0.1], [0, 1], [-1, 1]]])
+IMPORTANCE = torch.tensor([[0.0, 0.1, 0.2, 0.9, 0.3, 0.4, 0.8]])
+X = torch.tensor([[[0.0], [1], [2], [3], [4], [5], [6]]])
+
+
+def test_merges_only_among_the_unimportant() -> None:
+    # The bottom four are 1, 2, 4, 5; in their order even ones are 1 and 4, odd ones 2 and 5; the best
+    # pair between the two sets is 4 with 2 or 5 (cosine 0.1/√1.01), as 1 is orthogonal to both.
+    reduced = imagepiece.retokenize(X, METRIC, IMPORTANCE, r=1, bottom=4)
+    assert reduced.x.shape[1] == 6
+    assert {0.0, 1.0, 3.0, 6.0} <= set(reduced.x.flatten().tolist())
+    assert reduced.source[0].sum(dim=0).tolist() == [1] * 7
+    merged = reduced.source[0, reduced.size[0, :, 0].argmax()].nonzero().flatten().tolist()
+    assert merged in ([2, 4], [4, 5])
+
+
+def test_the_order_is_kept() -> None:
+    reduced = imagepiece.retokenize(X, METRIC, IMPORTANCE, r=2, bottom=4)
+    first = reduced.source[0].argmax(dim=1)
+    assert reduced.x.shape[1] == 5
+    assert torch.equal(reduced.size.sum(), torch.tensor(7.0))
+    assert first[0] == 0
+
+
+def test_discard_drops_what_ranks_low() -> None:
+    reduced = imagepiece.discard(X, IMPORTANCE, kept=3)
+    assert reduced.x.flatten().tolist() == [0, 3, 5, 6]
+    assert reduced.source[0].sum(dim=0).tolist() == [1, 0, 0, 1, 0, 1, 1]
+
+
+def test_too_many_pairs_are_refused() -> None:
+    with pytest.raises(ValueError, match="r is 3 and bottom 4; give 2r ≤ bottom ≤ 6"):
+        imagepiece.retokenize(X, METRIC, IMPORTANCE, r=3, bottom=4)
+
+
+def test_the_paper_schedule_ends_at_68_patches() -> None:
+    # 196 → ⌈0.7 · 196⌉ = 138 → 97 → 68; the excess of 58 goes in parts of 19, 20 and 19.
+    turns = schedule(196, 0.7, ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
+    assert turns[1] == Turn("merge", 19, 58)
+    assert turns[2] == Turn("merge", 20, 40)  # 39 above the goal, but 20 pairs need 40 tokens
+    assert turns[3] == Turn("discard", 19, 38)
+    assert 196 - sum(turn.removed for turn in turns.values()) == 68
+
+
+def test_half_three_times_ends_at_25_patches() -> None:
+    turns = schedule(196, 0.5, ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
+    assert 196 - sum(turn.removed for turn in turns.values()) == 25  # 98, 49, ⌈24.5⌉
+
+
+@pytest.mark.parametrize("finish", ["merge", "tome"])
+def test_a_merge_takes_at_most_half(finish: str) -> None:
+    turns = schedule(100, 0.2, ((1,),), finish)  # type: ignore[arg-type]
+    assert turns[1].removed == 50
+    assert turns[1].bottom == 100

@@ -1,0 +1,89 @@
+"""MustDrop's three stages, by hand."""
+
+import pytest
+import torch
+
+from onedpiece.retokenize import mustdrop, unmerge
+
+
+def _half_flat() -> torch.Tensor:
+    """A class token and 4×4 patches: the left 2×2 windows are flat, the right ones all different."""
+    x = torch.zeros(2, 17, 20)
+    for patch in range(16):
+        x[:, 1 + patch, patch if patch % 4 > 1 else 18] = 1
+    x[1, 1, 18], x[1, 1, 19] = 0, 1  # the second picture's first window is not flat
+    return x
+
+
+def test_flat_windows_are_merged_and_batches_padded() -> None:
+    merged = mustdrop.merge_windows(_half_flat(), (4, 4), window=2)
+    assert merged.x.shape[1] == 14  # the second picture: 17 - 3; the first: 17 - 6 = 11, and 3 padded
+    assert merged.size[0].flatten().tolist() == [1, 4, 1, 1, 1, 1, 4, 1, 1, 1, 1, 0, 0, 0]
+    assert merged.source[0, 1].nonzero().flatten().tolist() == [1, 2, 5, 6]
+    torch.testing.assert_close(unmerge(merged.x, merged.source)[0], _half_flat()[0])
+    assert merged.x[0, 11:].abs().sum() == 0
+
+
+def test_key_tokens_protect_their_window() -> None:
+    key = torch.zeros(2, 17, dtype=torch.bool)
+    key[:, 6] = True
+    merged = mustdrop.merge_windows(_half_flat(), (4, 4), window=2, key=key)
+    assert merged.size[0].max() == 4
+    assert (merged.size[0] == 4).sum() == 1
+
+
+def test_patches_outside_whole_windows_pass() -> None:
+    x = torch.ones(1, 25, 3)
+    merged = mustdrop.merge_windows(x, (5, 5), num_protected=0)  # one 3×3 window fits, 16 patches do not
+    assert merged.size[0].flatten().tolist() == [9] + [1] * 16
+
+
+def test_window_similarity_is_the_mean_over_pairs() -> None:
+    x = torch.tensor([[[1.0, 0], [1, 0], [0, 1]]])  # pairs: 1, 0, 0
+    similarity = mustdrop.window_similarity(x, torch.tensor([[0, 1, 2]]))
+    torch.testing.assert_close(similarity, torch.tensor([[1 / 3]]))
+
+
+def test_key_set_is_the_top_share() -> None:
+    importance = torch.tensor([[9.0, 0.1, 0.5, 0.3, 0.2]])
+    assert mustdrop.key_set(importance, 0.5).tolist() == [[True, False, True, True, False]]
+
+
+def test_prefill_drops_what_nobody_looks_at() -> None:
+    # Sums .3, .02, .02, .001; maxima .1, .02, .01, .0005. Only the last is low in both; the third is key.
+    attention = torch.tensor([[[0.1, 0.02, 0.01, 0.0005], [0.2, 0.0, 0.01, 0.0005]]])
+    x = torch.arange(4.0).view(1, 4, 1)
+    kept = mustdrop.prefill_filter(x, attention, global_threshold=0.025, individual_threshold=0.015)
+    assert kept.x.flatten().tolist() == [0, 1]
+    key = torch.tensor([[False, False, True, False]])
+    kept = mustdrop.prefill_filter(x, attention, key, global_threshold=0.025, individual_threshold=0.015)
+    assert kept.x.flatten().tolist() == [0, 1, 2]
+
+
+def test_the_cache_follows() -> None:
+    keys = torch.arange(6.0).view(1, 1, 6, 1)  # text 0, vision 1-4, text 5
+    x = torch.arange(4.0).view(1, 4, 1)
+    attention = torch.tensor([[[0.0, 0.9, 0.0, 0.9]]])
+    kept = mustdrop.kept_positions(mustdrop.prefill_filter(x, attention))
+    assert kept.tolist() == [[1, 3]]
+    cache = mustdrop.reindex_cache(mustdrop.Cache(keys, 10 * keys), 1, 4, kept)
+    assert cache.keys.flatten().tolist() == [0, 2, 4, 5]
+    assert cache.values.flatten().tolist() == [0, 20, 40, 50]
+
+
+def test_padding_in_the_cache_is_zero() -> None:
+    keys = torch.ones(2, 1, 3, 1)
+    cache = mustdrop.reindex_cache(mustdrop.Cache(keys, keys), 0, 3, torch.tensor([[0, 2], [1, -1]]))
+    assert cache.keys.flatten().tolist() == [1, 1, 1, 0]
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(ValueError, match="10 tokens are not 1 protected ones and a grid"):
+        mustdrop.merge_windows(torch.ones(1, 10, 2), (4, 4))
+    with pytest.raises(ValueError, match="share is 2"):
+        mustdrop.key_set(torch.ones(1, 4), 2)
+    cache = mustdrop.Cache(torch.ones(1, 1, 4, 1), torch.ones(1, 1, 4, 1))
+    with pytest.raises(ValueError, match=r"lie outside a cache of 4"):
+        mustdrop.reindex_cache(cache, 2, 3, torch.tensor([[0]]))
+    with pytest.raises(ValueError, match=r"kept positions run from 0 to 3, not -1…1"):
+        mustdrop.reindex_cache(cache, 2, 2, torch.tensor([[0, 3]]))
