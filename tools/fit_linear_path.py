@@ -40,7 +40,9 @@ def pictures(archives: list[Path], batch: int = 64) -> Iterator[torch.Tensor]:
 def main() -> None:
     """Fit and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("archives", nargs="+", type=Path, help="WebDataset shards of pictures of the model's size")
+    parser.add_argument(
+        "archives", nargs="+", type=Path, help="WebDataset shards of pictures of the model's size"
+    )
     parser.add_argument("--preset", default="ti-256")
     arguments = parser.parse_args()
     path = Tokenizer(preset(arguments.preset)).linear_path

@@ -44,7 +44,12 @@ def run(shared: Path, *words: str | Path) -> str:
     """Run a command of ours with the offline metric weights, and return what it printed."""
     environment = os.environ | {"TORCH_HOME": str(shared / "torch_home")}
     done = subprocess.run(
-        [sys.executable, *map(str, words)], cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, *map(str, words)],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     return done.stdout
 
@@ -124,14 +129,18 @@ def speed(shared: Path) -> None:
         out = Path(folder) / "speed.json"
         run(shared, "tools/bench_speed.py", "--json", out)
         report = json.loads(out.read_text(encoding="utf-8"))
-    lines = ["| | batch | ti-256, ms | s-256, ms | ratio | share of the matrix rate, ti / s |", "|---|---:|---:|---:|---:|---:|"]
+    lines = [
+        "| | batch | ti-256, ms | s-256, ms | ratio | share of the matrix rate, ti / s |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
     lines += [
-        f"| {row['what']} | {row['batch']} | {row['ours_ms']:.0f} | {row['theirs_ms']:.0f} | {row['ratio']:.1f}× "
-        f"| {row['ours_share']:.0%} / {row['theirs_share']:.0%} |"
+        f"| {row['what']} | {row['batch']} | {row['ours_ms']:.0f} | {row['theirs_ms']:.0f} "
+        f"| {row['ratio']:.1f}× | {row['ours_share']:.0%} / {row['theirs_share']:.0%} |"
         for row in report["rows"]
     ]
-    machine = f"{report['threads']} threads, float32, torch {report['torch']}, {report['matmul_gflops']:.0f} GFLOP/s"
-    put(README, "speed", "\n".join([*lines, "", f"Measured in one run on {machine} for a 2048³ matrix product."]))
+    machine = f"{report['threads']} threads, float32, torch {report['torch']}"
+    rate = f"a 2048³ matrix product ran at {report['matmul_gflops']:.0f} GFLOP/s"
+    put(README, "speed", "\n".join([*lines, "", f"One run, {machine}; {rate}."]))
 
 
 def picture(shared: Path) -> None:
@@ -161,7 +170,9 @@ PARTS: dict[str, Callable[[Path], None]] = {
 def main() -> None:
     """Run the parts that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="photographs, labels and judge")
+    parser.add_argument(
+        "--shared", type=Path, default=ROOT.parent / "shared", help="photographs, labels and judge"
+    )
     parser.add_argument("--only", default=",".join(PARTS), help="parts, by commas")
     arguments = parser.parse_args()
     for part in arguments.only.split(","):

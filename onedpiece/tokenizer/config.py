@@ -63,10 +63,12 @@ class TokenizerConfig:
         if self.quantizer == "fsq":
             self._check_grades()
         if self.linear_path and self.quantizer != "fsq":
-            raise ValueError("linear_path needs quantizer 'fsq': its lattice is what carries the coefficients")
+            raise ValueError(
+                "linear_path needs quantizer 'fsq': its lattice is what carries the coefficients"
+            )
         if self.linear_path and self.image_size % self.linear_size:
             raise ValueError(
-                f"image_size {self.image_size} is not a multiple of linear_size {self.linear_size}; change one"
+                f"image_size {self.image_size} is no multiple of linear_size {self.linear_size}; change one"
             )
         if self.pixel_head == "vqgan" and 2 ** (len(self.vqgan_multipliers) - 1) != self.patch_size:
             raise ValueError(
@@ -77,10 +79,14 @@ class TokenizerConfig:
     def _check_grades(self) -> None:
         total = sum(count for count, _ in self.fsq_grades)
         if total != self.num_tokens:
-            raise ValueError(f"fsq_grades cover {total} tokens, num_tokens is {self.num_tokens}; make them equal")
+            raise ValueError(
+                f"fsq_grades cover {total} tokens, num_tokens is {self.num_tokens}; make them equal"
+            )
         sizes = {prod(levels) for _, levels in self.fsq_grades}
         if len(sizes) != 1:
-            raise ValueError(f"fsq_grades have codebooks of sizes {sorted(sizes)}; every grade needs the same")
+            raise ValueError(
+                f"fsq_grades have codebooks of sizes {sorted(sizes)}; every grade needs the same"
+            )
 
     @property
     def codebook_size(self) -> int:

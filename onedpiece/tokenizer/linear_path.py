@@ -67,8 +67,9 @@ class LinearPath(nn.Module):
         self.register_buffer("order", order)
         self.register_buffer("mean", torch.zeros(len(slots)))
         self.register_buffer("scale", variance[order].sqrt())
-        self.register_buffer("centroids", torch.zeros(int(levels.unique().sum())))
-        for count in levels.unique().tolist():
+        self._lattices = sorted(set(levels.tolist()))
+        self.register_buffer("centroids", torch.zeros(sum(self._lattices)))
+        for count in self._lattices:
             self._take_lattice(count, fit_lattice(_normal_sample(), count))
 
     def downscale(self, x: Tensor) -> Tensor:
@@ -125,13 +126,15 @@ class LinearPath(nn.Module):
         deviation = variance[self.order].sqrt().clamp_min(1e-6)
         standard = (sample[:, self.order] - self.mean) / deviation
         self.scale.copy_(deviation)
-        for count in self.levels.unique().tolist():
+        for count in self._lattices:
             self._take_lattice(count, fit_lattice(standard[:, self.levels == count].flatten(), count))
 
     def _first(self, levels: Tensor) -> Tensor:
         """Return where in `centroids` the lattice with so many levels begins: smaller lattices come first."""
-        sizes = self.levels.unique()
-        return (sizes.cumsum(0) - sizes)[torch.searchsorted(sizes, levels)]
+        first = torch.zeros_like(levels)
+        for count in self._lattices:
+            first += count * (levels > count)
+        return first
 
     def _take_lattice(self, count: int, lattice: Lattice) -> None:
         self.scale[self.levels == count] *= lattice.factor
@@ -160,9 +163,10 @@ def _spectrum(size: int) -> Tensor:
 
 def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean, variance (both (C,)) and the first FIT_SAMPLES rows of a stream of (B, C) batches."""
-    count, total, squares, kept = 0, torch.zeros(()), torch.zeros(()), []
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    kept: list[Tensor] = []
     for batch in batches:
-        if sum(len(rows) for rows in kept) < FIT_SAMPLES:
+        if count < FIT_SAMPLES:
             kept.append(batch)
         count += len(batch)
         total = total + batch.double().sum(0)
@@ -175,4 +179,5 @@ def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
 
 def _normal_sample(count: int = 4096) -> Tensor:
     """Return the quantiles of a standard normal: a sample without randomness."""
-    return torch.special.ndtri((torch.arange(count) + 0.5) / count)
+    quantiles: Tensor = torch.special.ndtri((torch.arange(count) + 0.5) / count)
+    return quantiles

@@ -3,7 +3,8 @@
 A *code* is the vector the decoder sees, an *index* the integer that goes into the file.
 """
 
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,18 +26,6 @@ class Quantized(NamedTuple):
     codes: Tensor
     indices: Tensor
     loss: Tensor
-
-
-class Quantizer(Protocol):
-    """What the tokenizer asks of a quantizer module."""
-
-    def __call__(self, latents: Tensor) -> Quantized:
-        """Quantise (B, N, code_dim) latents."""
-        ...
-
-    def codes_from_indices(self, indices: Tensor) -> Tensor:
-        """Return the (B, k, code_dim) codes of the first k tokens' (B, k) indices."""
-        ...
 
 
 class GradedFSQ(nn.Module):
@@ -62,33 +51,23 @@ class GradedFSQ(nn.Module):
     def forward(self, latents: Tensor) -> Quantized:
         """Quantise (B, N, code_dim) latents, always in float32."""
         with torch.autocast(latents.device.type, enabled=False):
-            parts = latents.float().split(self.counts, dim=1)
-            pairs = [
-                fsq(part[..., :dim])
-                for fsq, dim, part in zip(self.grades, self.dims, parts, strict=True)
-            ]
+            pairs = [fsq(part[..., :dim]) for fsq, dim, part in self._by_grade(latents.float())]
         codes = torch.cat([self._widen(code) for code, _ in pairs], dim=1)
         indices = torch.cat([index for _, index in pairs], dim=1).long()
         return Quantized(codes, indices, codes.new_zeros(()))
 
     def codes_from_indices(self, indices: Tensor) -> Tensor:
         """Return the (B, k, code_dim) codes of (B, k) indices, k ≤ N."""
-        return torch.cat(
-            [
-                self._widen(fsq.indices_to_codes(part))
-                for fsq, part in zip(self.grades, self._split(indices), strict=False)
-            ],
-            dim=1,
-        )
+        codes = [self._widen(fsq.indices_to_codes(part)) for fsq, _, part in self._by_grade(indices)]
+        return torch.cat(codes, dim=1)
 
-    def _split(self, tokens: Tensor) -> list[Tensor]:
+    def _by_grade(self, tokens: Tensor) -> Iterator[tuple[Any, int, Tensor]]:
         """Cut the first k tokens, (B, k, …), by grade; fewer parts when k ends early."""
-        left, sizes = tokens.shape[1], []
-        for count in self.counts:
-            if left > 0:
-                sizes.append(min(count, left))
-                left -= count
-        return list(tokens.split(sizes, dim=1))
+        start = 0
+        for fsq, dim, count in zip(self.grades, self.dims, self.counts, strict=True):
+            if start < tokens.shape[1]:
+                yield fsq, dim, tokens[:, start : start + count]
+            start += count
 
     def _widen(self, codes: Tensor) -> Tensor:
         return F.pad(codes, (0, self.code_dim - codes.shape[-1]))

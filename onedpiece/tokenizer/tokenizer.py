@@ -58,9 +58,12 @@ class Tokenizer(nn.Module):
         """
         self._check_pictures(x)
         if self.linear_path is None:
-            return self.quantizer(self.encoder(x, self.latent_tokens))
-        linear = self.linear_path.analyse(x)
-        return self.quantizer(linear + self.encoder(x, self.latent_tokens, linear).float())
+            latents = self.encoder(x, self.latent_tokens)
+        else:
+            linear = self.linear_path.analyse(x)
+            latents = linear + self.encoder(x, self.latent_tokens, linear).float()
+        quantized: Quantized = self.quantizer(latents)
+        return quantized
 
     def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Decode the first k codes; differentiable.
@@ -79,7 +82,8 @@ class Tokenizer(nn.Module):
         with torch.autocast(codes.device.type, enabled=False):
             linear = self.linear_path.synthesise(codes, mask)
         base = F.interpolate(linear, self.config.image_size, mode="bicubic", align_corners=False)
-        return base + self.decoder(codes, mask, linear)
+        picture: Tensor = base + self.decoder(codes, mask, linear)
+        return picture
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Reconstruction:
         """Encode and decode x (B, 3, H, W) in [0, 1], keeping `lengths` (B,) tokens of each (None: all)."""
@@ -147,12 +151,17 @@ class Tokenizer(nn.Module):
             raise ValueError(f"indices are {tuple(indices.shape)}; this tokenizer takes (B, 1…{limit})")
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < codes:
             raise ValueError(
-                f"indices run from {int(indices.min())} to {int(indices.max())}; the codebook has 0…{codes - 1}"
+                f"indices run from {indices.min()} to {indices.max()}; the codebook has 0…{codes - 1}"
             )
         if lengths is None:
             return
-        if lengths.shape != indices.shape[:1] or not 1 <= int(lengths.min()) <= int(lengths.max()) <= indices.shape[1]:
-            raise ValueError(f"lengths are {lengths.tolist()}; one in 1…{indices.shape[1]} is needed for each sample")
+        if (
+            lengths.shape != indices.shape[:1]
+            or not 1 <= int(lengths.min()) <= int(lengths.max()) <= indices.shape[1]
+        ):
+            raise ValueError(
+                f"lengths are {lengths.tolist()}; one in 1…{indices.shape[1]} is needed for each sample"
+            )
 
 
 def _trim(indices: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:

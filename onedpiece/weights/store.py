@@ -26,7 +26,7 @@ def fingerprint(tokenizer: "Tokenizer") -> bytes:
     digest = sha256(json.dumps(tokenizer.config.to_dict(), sort_keys=True).encode())
     for name, tensor in sorted(_stored(tokenizer).items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(memoryview(tensor.numpy()).cast("B"))
+        digest.update(tensor.numpy().data.cast("B"))
     return digest.digest()[:4]
 
 
@@ -36,7 +36,10 @@ def _stored(tokenizer: "Tokenizer", precision: "dtype | None" = None) -> "dict[s
 
     parameters = {name for name, _ in tokenizer.named_parameters()}
     return {
-        name: (tensor.to(precision or torch.float16) if name in parameters else tensor).detach().cpu().contiguous()
+        name: (tensor.to(precision or torch.float16) if name in parameters else tensor)
+        .detach()
+        .cpu()
+        .contiguous()
         for name, tensor in tokenizer.state_dict().items()
     }
 
@@ -132,7 +135,9 @@ def load_tokenizer(folder: str | Path) -> "Tokenizer":
         raise WeightsError(f"the weights in {folder} do not load: {_one_line(error)}") from error
     found = fingerprint(tokenizer).hex()
     if found != card.get("fingerprint"):
-        raise WeightsError(f"the weights in {folder} have fingerprint {found}, config.json says {card['fingerprint']}")
+        raise WeightsError(
+            f"the weights in {folder} have fingerprint {found}, config.json says {card['fingerprint']}"
+        )
     return tokenizer.eval()
 
 

@@ -10,10 +10,12 @@ def normal_quantiles(count: int = 20_000) -> torch.Tensor:
     return torch.special.ndtri((torch.arange(count) + 0.5) / count)
 
 
-@pytest.mark.parametrize(("levels", "optimum", "excess"), [(4, 0.1175, 1.01), (8, 0.03454, 1.1), (16, 0.009497, 1.19)])
+@pytest.mark.parametrize(
+    ("levels", "optimum", "excess"), [(4, 0.1175, 1.01), (8, 0.03454, 1.1), (16, 0.009497, 1.19)]
+)
 def test_a_normal_is_quantised_nearly_as_well_as_can_be(levels: int, optimum: float, excess: float):
-    # Max (1960), table 1: the least mean squared error of a unit normal at so many levels. The tanh spaces its
-    # thresholds otherwise, which costs more the more levels there are.
+    # Max (1960), table 1: the least mean squared error of a unit normal at so many levels. The tanh spaces
+    # its thresholds otherwise, which costs more the more levels there are.
     error = fit_lattice(normal_quantiles(), levels).error
     assert optimum * 0.99 < error < optimum * excess
 
@@ -38,7 +40,7 @@ def test_restore_looks_up_and_has_the_slope_of_its_neighbours():
     values = restore(codes, levels, first, centroids)
     assert values.tolist() == [[-3.0, 0.0], [3.0, 9.0]]
     values.sum().backward()
-    # A code step of 2/3 is one level, so d value / d code = 1.5 · slope: 1.5·(−1+3)/1 = 3 and 1.5·(1+9)/2 = 7.5
-    # below, 1.5·(3−1)/1 = 3 and 1.5·(9−1)/1 = 12 at the top.
+    # A code step of 2/3 is one level, so d value / d code = 1.5 · slope: 1.5·(−1+3)/1 = 3 and
+    # 1.5·(1+9)/2 = 7.5 below, 1.5·(3−1)/1 = 3 and 1.5·(9−1)/1 = 12 at the top.
     assert codes.grad is not None
     torch.testing.assert_close(codes.grad, torch.tensor([[3.0, 7.5], [3.0, 12.0]]))

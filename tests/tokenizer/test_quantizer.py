@@ -42,7 +42,7 @@ def test_a_prefix_has_the_same_codes(kept: int):
 def test_fsq_gradient_is_that_of_the_bound():
     z = torch.full((1, 1, 3), 0.0, requires_grad=True)
     GradedFSQ(((1, (5, 5, 5)),))(z).codes.sum().backward()
-    # code = 2/(L−1)·floor((L−1)·(tanh z + 1)/2 + ½) − 1; with floor passed through, the slope is tanh′(0) = 1.
+    # code = 2/(L−1)·floor((L−1)·(tanh z + 1)/2 + ½) − 1; floor passed through, the slope is tanh′(0) = 1.
     assert z.grad is not None
     torch.testing.assert_close(z.grad, torch.ones(1, 1, 3))
 

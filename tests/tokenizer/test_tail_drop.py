@@ -21,7 +21,7 @@ def test_means_of_the_laws():
         return float(sample_lengths(40_000, 256, law, torch.Generator().manual_seed(0)).float().mean())
 
     assert mean("uniform") == pytest.approx(128.5, rel=0.02)
-    # floor(exp(u·ln 257)): the mean of a log-uniform on [1, 257) is 256/ln 257 = 46.1, less about half a token.
+    # floor(exp(u·ln 257)): the mean of a log-uniform on [1, 257) is 256/ln 257 = 46.1, less half a token.
     assert mean("log_uniform") == pytest.approx(45.6, rel=0.03)
     assert mean("mixture") == pytest.approx((128.5 + 45.6) / 2, rel=0.02)
     # 1, 2, 4, …, 256: 511/9.
