@@ -6,7 +6,9 @@ the networks only learn what a linear map cannot do.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -57,9 +59,10 @@ class LinearPath(nn.Module):
         self.num_tokens, self.code_dim = config.num_tokens, config.code_dim
         slots, levels = _slots(config)
         # How many coefficients k tokens carry, as plain integers: a lookup on the device would wait for it.
-        self._ends = [int((slots < k * self.code_dim).sum()) for k in range(config.num_tokens + 1)]
-        self.register_buffer("slots", slots, persistent=False)
-        self.register_buffer("levels", levels, persistent=False)
+        self._ends = [bisect_left(slots, k * self.code_dim) for k in range(config.num_tokens + 1)]
+        self._lattices = sorted(set(levels))
+        self.register_buffer("slots", torch.tensor(slots), persistent=False)
+        self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.register_buffer("dct", dct_matrix(self.size), persistent=False)
         self.register_buffer("colours", colour_rotation(), persistent=False)
         variance = _spectrum(self.size).flatten()
@@ -67,10 +70,9 @@ class LinearPath(nn.Module):
         self.register_buffer("order", order)
         self.register_buffer("mean", torch.zeros(len(slots)))
         self.register_buffer("scale", variance[order].sqrt())
-        self._lattices = sorted(set(levels.tolist()))
         self.register_buffer("centroids", torch.zeros(sum(self._lattices)))
         for count in self._lattices:
-            self._take_lattice(count, fit_lattice(_normal_sample(), count))
+            self._take_lattice(count, _normal_lattice(count))
 
     def downscale(self, x: Tensor) -> Tensor:
         """Return (B, 3, size, size), each pixel the mean of its area, of x (B, 3, H, W)."""
@@ -137,20 +139,22 @@ class LinearPath(nn.Module):
         return first
 
     def _take_lattice(self, count: int, lattice: Lattice) -> None:
-        self.scale[self.levels == count] *= lattice.factor
-        first = int(self._first(torch.tensor([count], device=self.levels.device)))
+        self.scale *= torch.where(self.levels == count, lattice.factor, 1.0)
+        first = sum(smaller for smaller in self._lattices if smaller < count)
         self.centroids[first : first + count] = lattice.centroids
 
 
-def _slots(config: TokenizerConfig) -> tuple[Tensor, Tensor]:
+def _slots(config: TokenizerConfig) -> tuple[list[int], list[int]]:
     """Return where in the flattened (N, code_dim) latents each coefficient goes, and its number of levels."""
-    slots, levels, token = [], [], 0
+    slots: list[int] = []
+    levels: list[int] = []
+    token = 0
     for count, grade in config.fsq_grades:
         for _ in range(count):
             slots += [token * config.code_dim + channel for channel in range(len(grade))]
             levels += list(grade)
             token += 1
-    return torch.tensor(slots), torch.tensor(levels)
+    return slots, levels
 
 
 def _spectrum(size: int) -> Tensor:
@@ -177,7 +181,8 @@ def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     return mean.float(), (squares / count - mean.square()).float(), torch.cat(kept)[:FIT_SAMPLES]
 
 
-def _normal_sample(count: int = 4096) -> Tensor:
-    """Return the quantiles of a standard normal: a sample without randomness."""
-    quantiles: Tensor = torch.special.ndtri((torch.arange(count) + 0.5) / count)
-    return quantiles
+@cache
+def _normal_lattice(levels: int, samples: int = 4096) -> Lattice:
+    """Return the lattice for a standard normal, fitted to its quantiles: a sample without randomness."""
+    with torch.device("cpu"):
+        return fit_lattice(torch.special.ndtri((torch.arange(samples) + 0.5) / samples), levels)
