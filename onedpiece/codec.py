@@ -14,7 +14,12 @@ from torch.nn import functional as F
 
 from onedpiece.bitstream import Code, TooManyTokensError
 from onedpiece.pictures import read_picture, resize, to_rgb
+from onedpiece.rate import Target
+from onedpiece.rate.aim import Aim
+from onedpiece.rate.search import Found, fewest
+from onedpiece.scoring import scorer
 from onedpiece.tokenizer import Tokenizer
+from onedpiece.tokenizer.forecast import forecast
 
 Picture = Image.Image | str | PathLike[str] | Tensor
 """A PIL image, the path of one, or a (3, H, W) float tensor in [0, 1]."""
@@ -67,31 +72,56 @@ class Codec:
         """The most tokens that a code of this model has."""
         return self.tokenizer.config.num_tokens
 
-    def encode(self, image: Picture, *, tokens: int | None = None, max_bytes: int | None = None) -> Code:
-        """Encode one photo.
+    def encode(
+        self,
+        image: Picture,
+        *,
+        tokens: int | None = None,
+        max_bytes: int | None = None,
+        bpp: float | None = None,
+        psnr: float | None = None,
+        ssim: float | None = None,
+        lpips: float | None = None,
+        best_effort: bool = False,
+    ) -> Code:
+        """Encode one photo; give at most one of the wishes: without any, all tokens are kept.
 
         Args:
             image: PIL image, path, or (3, H, W) float tensor in [0, 1]; any size: the whole photo is squeezed
                 to the model's square and stretched back on decoding.
-            tokens: how many to keep, 1 to `num_tokens`; with neither this nor `max_bytes`, all.
+            tokens: how many to keep, 1 to `num_tokens`.
             max_bytes: keep as many tokens as make a file of at most so many bytes.
+            bpp: the same in bits a pixel of the photo.
+            psnr: keep as few tokens as make the decoded file reach this many dB, at the photo's own size.
+            ssim: the same for SSIM.
+            lpips: the same for LPIPS-Alex, of which less is better.
+            best_effort: where a target is out of reach, take the best there is.
 
         Raises:
-            ValueError: both were given, one is out of range, or the tensor is not as described.
+            ValueError: two wishes were given, one is out of range, or the tensor is not as described.
+            TargetOutOfReachError: no prefix reaches psnr, ssim or lpips; it says what the best one reaches.
             PictureError: the picture cannot be read.
             OSError: the file cannot be opened.
         """
-        return self.encode_batch([image], tokens=tokens, max_bytes=max_bytes)[0]
+        aim = Aim(tokens, max_bytes, bpp, psnr, ssim, lpips)
+        self.check_aim(aim)
+        if aim.target is None:
+            photo_size = None if aim.bpp is None else _to_input(image, self._side).photo_size
+            return self.encode_batch(
+                [image], tokens=tokens, max_bytes=aim.bytes_for(photo_size or (self._side, self._side))
+            )[0]
+        photo = to_photo(image)
+        code = self.encode_batch([photo])[0]
+        return code.first(self.reach(photo, code, aim.target, best_effort=best_effort).tokens)
 
     def encode_batch(
         self, images: Sequence[Picture], *, tokens: int | None = None, max_bytes: int | None = None
     ) -> list[Code]:
         """Encode several photos, of any sizes, in one pass; as `encode` for each."""
-        self.check_budget(tokens, max_bytes)
+        self.check_aim(Aim(tokens=tokens, max_bytes=max_bytes))
         if not images:
             return []
-        side = self.tokenizer.config.image_size
-        inputs = [_to_input(image, side) for image in images]
+        inputs = [_to_input(image, self._side) for image in images]
         pixels = torch.stack([each.pixels for each in inputs]).to(self.device)
         rows = self.tokenizer.tokenize(pixels)[:, :tokens].cpu().numpy()
         codebook = self.tokenizer.config.codebook_size
@@ -99,6 +129,38 @@ class Codec:
             Code(row, codebook, self.fingerprint, each.size) for row, each in zip(rows, inputs, strict=True)
         ]
         return codes if max_bytes is None else [code.fit(max_bytes) for code in codes]
+
+    def reach(self, photo: Image.Image, code: Code, target: Target, *, best_effort: bool = False) -> Found:
+        """Return the fewest tokens of a photo's code that reach a target, as `rate.search.fewest` guarantees.
+
+        Args:
+            photo: RGB, as it was encoded.
+            code: all of its tokens.
+            target: what the decoded file is to reach, at the photo's own size.
+            best_effort: where that is out of reach, return the best there is.
+
+        Raises:
+            TargetOutOfReachError: no prefix reaches it, and `best_effort` is off.
+            ValueError: the photo's size is none for the metric.
+        """
+        score = scorer(target.metric, photo)
+        found = fewest(
+            target,
+            lambda tokens: score([self.decode(code, tokens)])[0],
+            len(code),
+            self._forecast(photo, code),
+        )
+        if not (found.reached or best_effort):
+            raise target.out_of_reach(found.score, found.tokens)
+        return found
+
+    def _forecast(self, photo: Image.Image, code: Code) -> list[float] | None:
+        path = self.tokenizer.linear_path
+        if path is None:
+            return None
+        pixels = _to_input(photo, self._side).pixels[None].to(self.device)
+        codes = self.tokenizer.quantizer.codes_from_indices(torch.tensor(code.indices)[None].to(self.device))
+        return [float(value) for value in forecast(path, pixels, codes)[0]]
 
     def decode(self, code: CodeLike, tokens: int | None = None) -> Image.Image:
         """Decode a code, the bytes of an .odp file or its path to an RGB image of the photo's own size.
@@ -127,14 +189,10 @@ class Codec:
             for picture, code in zip(pictures, prefixes, strict=True)
         ]
 
-    def check_budget(self, tokens: int | None = None, max_bytes: int | None = None) -> None:
-        """Raise ValueError unless `encode` can take these; no picture is needed for it."""
-        if tokens is not None and max_bytes is not None:
-            raise ValueError("give tokens or max_bytes, not both")
-        if tokens is not None and not 1 <= index(tokens) <= self.num_tokens:
-            raise ValueError(f"tokens is {tokens}; {self.name} takes 1 to {self.num_tokens}")
-        if max_bytes is not None and index(max_bytes) < 1:
-            raise ValueError(f"max_bytes is {max_bytes}; give the largest size of the file, in bytes")
+    def check_aim(self, aim: Aim) -> None:
+        """Raise ValueError unless `encode` can take it; no picture is needed for it."""
+        if aim.tokens is not None and not 1 <= index(aim.tokens) <= self.num_tokens:
+            raise ValueError(f"tokens is {aim.tokens}; {self.name} takes 1 to {self.num_tokens}")
 
     def check_code(self, code: Code) -> None:
         """Raise WrongModelError unless this model made the code."""
@@ -153,6 +211,10 @@ class Codec:
                 f"the file has {len(code)} tokens; {self.name} makes at most {config.num_tokens}"
             )
 
+    @property
+    def _side(self) -> int:
+        return self.tokenizer.config.image_size
+
     def _prefix(self, code: Code, tokens: int | None) -> Code:
         self.check_code(code)
         return code if tokens is None else code.first(tokens)
@@ -160,23 +222,40 @@ class Codec:
 
 class _Input(NamedTuple):
     pixels: Tensor  # (3, S, S) in [0, 1]
-    size: tuple[int, int] | None  # the photo's own, where it is not (S, S)
+    photo_size: tuple[int, int]  # width, height
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """What the file says: nothing where the photo has the model's own size."""
+        return None if self.photo_size == _size_of(self.pixels) else self.photo_size
 
 
-def _to_input(image: Picture, side: int) -> _Input:
+def to_photo(image: Picture) -> Image.Image:
+    """Return a picture as the 8-bit RGB image that its decoded file is compared with.
+
+    Raises:
+        PictureError, OSError, ValueError, TypeError: as `Codec.encode`.
+    """
     if isinstance(image, Tensor):
-        return _tensor_to_input(image, side)
+        return _to_image(_checked(image).cpu())
     if not isinstance(image, Image.Image | str | PathLike):
         raise TypeError(
             f"found {type(image).__name__}; expected a PIL image, a path or a (3, H, W) float tensor"
         )
-    photo = to_rgb(image) if isinstance(image, Image.Image) else read_picture(image)
+    return to_rgb(image) if isinstance(image, Image.Image) else read_picture(image)
+
+
+def _to_input(image: Picture, side: int) -> _Input:
+    if isinstance(image, Tensor):
+        return _tensor_to_input(_checked(image), side)
+    photo = to_photo(image)
     # torch.tensor copies: Pillow's memory is read-only.
     squeezed = torch.tensor(np.asarray(resize(photo, (side, side)))).permute(2, 0, 1)
-    return _Input(squeezed.float() / 255, None if photo.size == (side, side) else photo.size)
+    return _Input(squeezed.float() / 255, photo.size)
 
 
-def _tensor_to_input(image: Tensor, side: int) -> _Input:
+def _checked(image: Tensor) -> Tensor:
+    """(3, H, W) float32 in [0, 1], or a ValueError that says why it is not."""
     if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
         raise ValueError(f"the tensor has shape {tuple(image.shape)}; expected (3, H, W)")
     if not image.is_floating_point():
@@ -188,12 +267,14 @@ def _tensor_to_input(image: Tensor, side: int) -> _Input:
         raise ValueError(
             f"the tensor's values run from {pixels.min():.4g} to {pixels.max():.4g}; expected [0, 1]"
         )
+    return pixels
+
+
+def _tensor_to_input(pixels: Tensor, side: int) -> _Input:
     if _size_of(pixels) == (side, side):
-        return _Input(pixels, None)
-    squeezed = F.interpolate(pixels[None], (side, side), mode="bicubic", align_corners=False, antialias=True)[
-        0
-    ]
-    return _Input(squeezed.clamp(0, 1), _size_of(pixels))
+        return _Input(pixels, (side, side))
+    squeezed = F.interpolate(pixels[None], (side, side), mode="bicubic", align_corners=False, antialias=True)
+    return _Input(squeezed[0].clamp(0, 1), _size_of(pixels))
 
 
 def _size_of(picture: Tensor) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from onedpiece.cli.job import CODES, STREAM, Job, plan
-from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL, OUT
+from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL, OUT, SKIP_EXISTING
 from onedpiece.cli.report import Report, counted, name_of
 from onedpiece.cli.streams import reading, write
 
@@ -24,6 +24,7 @@ def decode(
     inputs: Annotated[list[str], typer.Argument(metavar="IN", help=".odp files, a folder of them, or -.")],
     out: OUT = None,
     tokens: Annotated[int | None, typer.Option(metavar="K", help="Decode the first K tokens only.")] = None,
+    skip_existing: SKIP_EXISTING = False,
     model: MODEL = None,
     device: DEVICE = "cpu",
     as_json: JSON = False,
@@ -33,7 +34,9 @@ def decode(
     They have the photos' own sizes, and are PNG or what the ending of OUT says. Without -o, the picture of
     a.odp is a.png, unless that exists: it may be the original.
     """
-    jobs = plan(inputs, out, ".png", CODES, keep_existing=True)
+    jobs = plan(inputs, out, ".png", CODES, keep_existing=True, skip_existing=skip_existing)
+    if not jobs:
+        return
     file_format = _format_of(jobs[0].target)
     from onedpiece.weights import load
 

@@ -7,7 +7,7 @@ from warnings import filterwarnings
 import typer
 
 from onedpiece.cli.job import PICTURES, STREAM, Job, plan
-from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL, OUT
+from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL, OUT, SKIP_EXISTING
 from onedpiece.cli.report import Report, counted, name_of
 from onedpiece.cli.streams import reading, write
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from onedpiece.bitstream import Code
     from onedpiece.codec import Codec
+    from onedpiece.rate.aim import Aim
+    from onedpiece.rate.search import Found
 
 
 def encode(
@@ -25,41 +27,59 @@ def encode(
     max_bytes: Annotated[
         int | None, typer.Option(metavar="B", help="Keep as many tokens as fit a file of B bytes.")
     ] = None,
+    bpp: Annotated[float | None, typer.Option(metavar="R", help="The same, in bits a pixel.")] = None,
+    psnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="Keep the fewest tokens that reach this PSNR.")
+    ] = None,
+    ssim: Annotated[float | None, typer.Option(metavar="S", help="The same for SSIM.")] = None,
+    lpips: Annotated[float | None, typer.Option(metavar="X", help="The same for LPIPS, at most X.")] = None,
+    best_effort: Annotated[
+        bool, typer.Option("--best-effort", help="Where a target is out of reach, take the best there is.")
+    ] = False,
+    skip_existing: SKIP_EXISTING = False,
     model: MODEL = None,
     device: DEVICE = "cpu",
     as_json: JSON = False,
 ) -> None:
     """Encode photos to .odp files.
 
-    Without -o, the file of a.jpg is a.odp.
+    Without -o, the file of a.jpg is a.odp. A target is met by the decoded file, at the photo's own size;
+    where it is out of reach, nothing is written and the exit status is 1.
     """
-    jobs = plan(inputs, out, ".odp", PICTURES)
+    jobs = plan(inputs, out, ".odp", PICTURES, skip_existing=skip_existing)
+    if not jobs:
+        return
+    from onedpiece.rate.aim import Aim
     from onedpiece.weights import load
 
+    aim = Aim(tokens, max_bytes, bpp, psnr, ssim, lpips)
     _expect_large_photos()
     codec = load(model, device)
-    codec.check_budget(tokens, max_bytes)
+    codec.check_aim(aim)
     with Report(
         [job.source for job in jobs], as_json=as_json, data_on_stdout=jobs[0].target == STREAM
     ) as report:
         for start in range(0, len(jobs), CHUNK):
-            _encode_together(codec, jobs[start : start + CHUNK], tokens, max_bytes, report)
+            _encode_together(codec, jobs[start : start + CHUNK], aim, best_effort, report)
 
 
-def _encode_together(
-    codec: "Codec", jobs: list[Job], tokens: int | None, max_bytes: int | None, report: Report
-) -> None:
+def _encode_together(codec: "Codec", jobs: list[Job], aim: "Aim", best_effort: bool, report: Report) -> None:
     photos = _read(jobs, report)
     codes: dict[Job, Code] = {}
-    for (job, _), code in zip(
-        photos.items(), codec.encode_batch(list(photos.values()), tokens=tokens), strict=True
+    searches: dict[Job, Found] = {}
+    for (job, photo), code in zip(
+        photos.items(), codec.encode_batch(list(photos.values()), tokens=aim.tokens), strict=True
     ):
         with report.guarding(job.source):
-            code = code if max_bytes is None else code.fit(max_bytes)
+            if aim.target:
+                searches[job] = codec.reach(photo, code, aim.target, best_effort=best_effort)
+                code = code.first(searches[job].tokens)
+            budget = aim.bytes_for(photo.size)
+            code = code if budget is None else code.fit(budget)
             write(job.target, code.to_bytes())
             codes[job] = code
     for (job, code), image in zip(codes.items(), codec.decode_batch(list(codes.values())), strict=True):
-        record = _record(job, code, photos[job], image)
+        record = _record(job, code, photos[job], image) | _reached(aim, searches.get(job))
         report.done(_line(record), record)
 
 
@@ -97,7 +117,26 @@ def _record(job: Job, code: "Code", photo: "Image.Image", image: "Image.Image") 
     }
 
 
+def _reached(aim: "Aim", found: "Found | None") -> dict[str, Any]:
+    """What to report of a target."""
+    if found is None or aim.target is None:
+        return {}
+    return {
+        "target": {"metric": aim.target.metric, "value": aim.target.value},
+        "reached": found.score,
+        "met": found.reached,
+    }
+
+
 def _line(record: dict[str, Any]) -> str:
     quality = "lossless" if record["psnr"] is None else f"PSNR {record['psnr']:.1f} dB"
     rate = f"{counted(record['tokens'])}, {record['bytes']} bytes, {record['bpp']:.4f} bpp"
-    return f"{name_of(record['out'])}: {rate}, {quality}"
+    return f"{name_of(record['out'])}: {rate}, {quality}{_verdict(record)}"
+
+
+def _verdict(record: dict[str, Any]) -> str:
+    if "target" not in record:
+        return ""
+    metric, value = record["target"]["metric"], record["target"]["value"]
+    verdict = "reaches" if record["met"] else "falls short of"
+    return f"; {metric} {record['reached']:.4g} {verdict} {value:g}"

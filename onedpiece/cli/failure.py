@@ -4,6 +4,8 @@ from typing import Any
 
 import typer
 
+from onedpiece.rate.errors import TargetOutOfReachError
+
 BAD_INPUT = 2
 FAILED = 1
 
@@ -28,7 +30,7 @@ def message_of(error: Exception) -> str:
         text = error.format_message()
     elif isinstance(error, OSError):
         text = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
-    elif isinstance(error, ValueError | OutputError | RuntimeError | ImportError):
+    elif isinstance(error, ValueError | OutputError | TargetOutOfReachError | RuntimeError | ImportError):
         text = str(error)
     else:
         text = f"unexpected {type(error).__name__}: {error} (set ONEDPIECE_DEBUG=1 for the traceback)"

@@ -38,6 +38,7 @@ def plan(
     extensions: frozenset[str],
     *,
     keep_existing: bool = False,
+    skip_existing: bool = False,
 ) -> list[Job]:
     """Return a job for every input, and make the folder that is named for the outputs of many.
 
@@ -47,6 +48,7 @@ def plan(
         suffix: what takes the place of the input's extension where the output is not named.
         extensions: which files of a folder count.
         keep_existing: refuse to replace a file that stands where the output was not named.
+        skip_existing: leave out the jobs whose output is there: outputs appear whole, so that it is done.
 
     Raises:
         ValueError: the outputs cannot be told apart, would replace an input, or make no sense.
@@ -59,7 +61,9 @@ def plan(
     else:
         jobs = [Job(source, _beside(source, suffix) if out is None else out) for source in sources]
     _check_targets(jobs)
-    if keep_existing and out is None:
+    if skip_existing:
+        jobs = [job for job in jobs if job.target == STREAM or not Path(job.target).exists()]
+    elif keep_existing and out is None:
         _check_free(jobs)
     if many and out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)

@@ -13,4 +13,7 @@ MODEL = Annotated[
 ]
 DEVICE = Annotated[str, typer.Option(help="Where the network runs, as torch names it: cpu, cuda, mps.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+SKIP_EXISTING = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave out inputs whose output is already there.")
+]
 CHUNK = 8  # files that go through the network together: more gain little and hold more pixels

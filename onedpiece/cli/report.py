@@ -12,6 +12,7 @@ import typer
 from onedpiece.cli.failure import FAILED, OutputError, message_of, status_of
 from onedpiece.cli.job import STREAM
 from onedpiece.cli.streams import say
+from onedpiece.rate.errors import TargetOutOfReachError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -51,7 +52,7 @@ class Report:
         """Note what goes wrong with one file inside the block, and go on after it."""
         try:
             yield
-        except (ValueError, OSError, OutputError) as error:
+        except (ValueError, OSError, OutputError, TargetOutOfReachError) as error:
             self._fail(source, error)
 
     def done(self, line: str, record: dict[str, Any]) -> None:
