@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from onedpiece.weights import load
 
 __version__ = "0.1.0"
-__all__ = ["Code", "Codec", "Tokenizer", "TokenizerConfig", "__version__", "load"]
+__all__ = ["Code", "Codec", "Tokenizer", "TokenizerConfig", "__version__", "load", "register_pillow"]
 
 _HOME = {
     "Code": "onedpiece.bitstream",
@@ -22,6 +22,13 @@ _HOME = {
     "TokenizerConfig": "onedpiece.tokenizer",
     "load": "onedpiece.weights",
 }
+
+
+def register_pillow() -> None:
+    """Teach Pillow to open and save .odp files, with the bundled model (see `onedpiece.pillow_plugin`)."""
+    from onedpiece.pillow_plugin import register
+
+    register()
 
 
 def __getattr__(name: str) -> Any:

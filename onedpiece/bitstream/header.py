@@ -49,11 +49,20 @@ def write_header(fingerprint: bytes, size: tuple[int, int] | None, codebook_size
     return start + b"".join(write_varint(field) for field in fields)
 
 
-def read_header(data: bytes) -> Header:
-    """Read the header at the start of `data`.
+class Peek(NamedTuple):
+    """What stands in the first bytes of every file; `end` is where the rest of the header starts."""
+
+    flags: Flag
+    fingerprint: bytes
+    size: tuple[int, int] | None
+    end: int
+
+
+def peek(data: bytes) -> Peek:
+    """Read the first MAX_PEEK_BYTES of a file, or all of a shorter one: the model, and the picture's size.
 
     Raises:
-        BitstreamError: the subclass that says what was found and what was expected.
+        BitstreamError: as `read_header`.
     """
     flags = _read_flags(data)
     if len(data) < FIXED_BYTES:
@@ -61,11 +70,21 @@ def read_header(data: bytes) -> Header:
             f"the file ends after {len(data)} bytes, inside its header; expected {FIXED_BYTES} or more"
         )
     fingerprint, end = data[len(MAGIC) + 1 : FIXED_BYTES], FIXED_BYTES
-    size, codebook_size, count = None, DEFAULT_CODEBOOK_SIZE, None
-    if flags & Flag.SIZE:
-        width, end = read_varint(data, end, "picture's width")
-        height, end = read_varint(data, end, "picture's height")
-        size = checked_size((width, height))
+    if not flags & Flag.SIZE:
+        return Peek(flags, fingerprint, None, end)
+    width, end = read_varint(data, end, "picture's width")
+    height, end = read_varint(data, end, "picture's height")
+    return Peek(flags, fingerprint, checked_size((width, height)), end)
+
+
+def read_header(data: bytes) -> Header:
+    """Read the header at the start of `data`.
+
+    Raises:
+        BitstreamError: the subclass that says what was found and what was expected.
+    """
+    flags, fingerprint, size, end = peek(data)
+    codebook_size, count = DEFAULT_CODEBOOK_SIZE, None
     if flags & Flag.CODEBOOK:
         codebook_size, end = read_varint(data, end, "codebook's size")
         check_codebook_size(codebook_size)

@@ -38,6 +38,7 @@ MAX_CODEBOOK_SIZE = 1 << 32  # four bytes a token; published codebooks end at 2^
 MAX_SIDE = 65_535  # pixels; JPEG's limit as well
 MAX_PIXELS = 178_956_970  # where Pillow, too, refuses a picture as a decompression bomb
 MAX_VARINT_BYTES = 5  # 35 bits: enough for every number above
+MAX_PEEK_BYTES = FIXED_BYTES + 2 * MAX_VARINT_BYTES  # where the picture's size has ended
 MAX_FILE_BYTES = FIXED_BYTES + 4 * MAX_VARINT_BYTES + 4 * MAX_TOKENS
 
 
