@@ -1,9 +1,10 @@
 """The pre-norm transformer that encoder and decoder share."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from onedpiece.tokenizer.initialize import truncated_normal
+from onedpiece.tokenizer.initialize import truncated_normal, truncated_normal_
 
 
 class Attention(nn.Module):
@@ -18,7 +19,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.in_proj_weight = nn.Parameter(truncated_normal(3 * width, width))
-        self.in_proj_bias = nn.Parameter(truncated_normal(3 * width).zero_())
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, key_mask: Tensor | None = None) -> Tensor:
@@ -81,7 +82,7 @@ def build_blocks(width: int, heads: int, layers: int) -> nn.ModuleList:
     for name, parameter in blocks.named_parameters():
         if parameter.ndim == 2:
             last = name.endswith(("out_proj.weight", "c_proj.weight"))
-            nn.init.trunc_normal_(parameter, std=0.02 / (2 * layers) ** 0.5 if last else 0.02)
+            truncated_normal_(parameter, 0.02 / (2 * layers) ** 0.5 if last else 0.02)
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
     return blocks

@@ -48,7 +48,9 @@ CONFIGS = {name: scaled(config) for name, config in PRESETS.items()} | {
 def random_tokenizer(config: TokenizerConfig) -> Tokenizer:
     """Every weight and code away from its start: fresh residual branches are zero and would hide faults."""
     generator = torch.Generator().manual_seed(0)
-    tokenizer = Tokenizer(config).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tokenizer = Tokenizer(config).eval()
     with torch.no_grad():
         for name, parameter in tokenizer.named_parameters():
             # Less noise, and a random encoder gives every photograph the same tokens.
