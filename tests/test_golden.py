@@ -1,0 +1,55 @@
+"""Version 1 for ever: old files decode to the same tokens and pixels (see tools/make_golden.py)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from onedpiece.bitstream import Code
+from onedpiece.codec import Codec
+from onedpiece.weights.load import load
+
+GOLDEN = Path(__file__).parent / "data" / "golden"
+NAMES = sorted(path.stem for path in GOLDEN.glob("*.odp"))
+PICTURES = sorted(path.stem for path in GOLDEN.glob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return load(GOLDEN / "model")
+
+
+@pytest.fixture(params=[1, 4])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_there_are_golden_files() -> None:
+    assert len(NAMES) >= 9
+    assert len(PICTURES) >= 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tokens_are_the_same(name: str) -> None:
+    code = Code.from_bytes((GOLDEN / f"{name}.odp").read_bytes())
+    assert code.indices.tolist() == np.loadtxt(GOLDEN / f"{name}.indices.txt", np.int64, ndmin=1).tolist()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "cut-by-bytes"])
+def test_writing_gives_the_same_bytes(name: str) -> None:
+    data = (GOLDEN / f"{name}.odp").read_bytes()
+    assert Code.from_bytes(data).to_bytes() == data
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_pixels_are_the_same_within_a_level(name: str, codec: Codec, threads: int) -> None:
+    decoded = np.asarray(codec.decode(GOLDEN / f"{name}.odp")).astype(int)
+    expected = np.asarray(Image.open(GOLDEN / f"{name}.png")).astype(int)
+    assert expected.std() > 5  # a picture, not a blank
+    assert np.abs(decoded - expected).max() <= 1
