@@ -31,8 +31,8 @@ class CoherenceStem(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(embed_dim, embed_dim, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embed pictures (B, in_chans, H, W) as tokens (B, ⌈H/16⌉·⌈W/16⌉, embed_dim), row by row."""
-        out: Tensor = self.layers(x).flatten(2).transpose(1, 2)
+        """Embed pictures (B, in_chans, H, W) as a map (B, embed_dim, ⌈H/16⌉, ⌈W/16⌉)."""
+        out: Tensor = self.layers(x)
         return out
 
 
@@ -40,14 +40,12 @@ def with_coherence_stem(vit: nn.Module) -> nn.Module:
     """Put a fresh stem in place of a timm ViT's patch projection; the model then needs training.
 
     Raises:
-        ValueError: the model has no patch size of 16, or takes pictures of changing size.
+        ValueError: the model has no patch projection of size 16.
     """
     embed = getattr(vit, "patch_embed", None)
-    if tuple(getattr(embed, "patch_size", ())) != (16, 16) or getattr(vit, "dynamic_img_size", False):
-        raise ValueError(
-            f"{type(vit).__name__} needs patches of side 16 and a fixed picture size for this stem"
-        )
-    assert embed is not None
-    stem = CoherenceStem(int(vit.embed_dim), int(embed.proj.in_channels))  # type: ignore[arg-type]
-    vit.patch_embed = stem.to(embed.proj.weight)
+    projection = getattr(embed, "proj", None)
+    if embed is None or not isinstance(projection, nn.Conv2d) or projection.kernel_size != (16, 16):
+        raise ValueError(f"{type(vit).__name__} has no patch projection of size 16 to replace")
+    stem = CoherenceStem(projection.out_channels, projection.in_channels)
+    embed.proj = stem.to(projection.weight)
     return vit
