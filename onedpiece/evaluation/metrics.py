@@ -15,7 +15,7 @@ from onedpiece.rate.scores import psnr as psnr
 from onedpiece.rate.scores import round_to_8_bits as round_to_8_bits
 from onedpiece.rate.scores import ssim as ssim
 
-_CHUNK = 8  # pictures scored at once: the maps of forty at 256 pixels take more than a gigabyte
+_CHUNK = 4  # pictures scored at once: more take a worker past a gigabyte and are no faster
 MS_SSIM_MIN_SIDE = 161  # five scales of an 11-pixel window: torchmetrics asks for more than (11 - 1) * 2**4
 
 

@@ -1,7 +1,7 @@
 """A codec with as few weights as can be, and a study that was never run."""
 
 import importlib.util
-import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
 from onedpiece.evaluation.metrics import METRICS
 from onedpiece.evaluation.photos import Photo, Unreadable
@@ -81,17 +80,6 @@ def _flat_webp() -> bytes:
 
 
 @pytest.fixture
-def file_bytes(codec: Codec) -> Callable[[int], int]:
-    """How long our file of k tokens is."""
-
-    def length(tokens: int) -> int:
-        header = len(Code([0], 4096, codec.fingerprint).to_bytes()) - 2
-        return header + math.ceil(1.5 * tokens)
-
-    return length
-
-
-@pytest.fixture
 def tool() -> Callable[[str], ModuleType]:
     """Import tools/NAME.py, which is no package."""
 
@@ -100,8 +88,6 @@ def tool() -> Callable[[str], ModuleType]:
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        import sys
-
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
         return module

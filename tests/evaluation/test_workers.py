@@ -3,6 +3,8 @@ import os
 import pytest
 import torch
 
+from onedpiece.evaluation.classical import score_in_worker
+from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.workers import WORTH_A_POOL, start_executor, usable_cores
 
 
@@ -18,10 +20,12 @@ def test_one_worker_is_this_process() -> None:
         assert list(executor.map(divmod, [7], [2])) == [(3, 1)]
 
 
-def test_pool_of_single_threaded_processes() -> None:
+def test_pool_of_single_threaded_processes(photos: list[Photo]) -> None:
     with start_executor(100, workers=2) as executor:
         assert executor.submit(os.getpid).result() != os.getpid()
         assert executor.submit(torch.get_num_threads).result() == 1
+        there = executor.submit(score_in_worker, photos[0], "webp", (96,), ("psnr",)).result()
+    assert there == score_in_worker(photos[0], "webp", (96,), ("psnr",))
 
 
 def test_at_least_one_core() -> None:
