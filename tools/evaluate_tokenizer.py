@@ -44,9 +44,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", help="a name or a folder; 'ti-256-untrained' is the start of training")
     parser.add_argument("--tokens", default=",".join(map(str, TOKEN_COUNTS)), help="token counts, by commas")
     parser.add_argument("--labels", type=Path, help="TSV: file, imagenet_class_index")
-    parser.add_argument(
-        "--judge", type=Path, help="a TFLite ImageNet classifier (pip install ai-edge-litert)"
-    )
+    parser.add_argument("--judge", type=Path, help="a TFLite ImageNet classifier (extra: judge)")
     parser.add_argument("--webp", action="store_true", help="add rows of WebP at our files' sizes")
     parser.add_argument("--rfid", action="store_true", help=f"add rFID; at least {MIN_SAMPLES} photos")
     parser.add_argument("--first", type=int, help="only the first so many photos")

@@ -1,5 +1,7 @@
 """`onedpiece compare`: an honest rate-distortion study against JPEG, WebP and the rest."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,7 +69,8 @@ def _numbers(text: str) -> list[int]:
 def _scorer(names: list[str]) -> "Scorer":
     from onedpiece.evaluation.metrics import available_scorer
 
-    scorer, missing = available_scorer(names)
+    with redirect_stdout(sys.stderr):  # torch.hub says there what it downloads
+        scorer, missing = available_scorer(names)
     for line in missing:
         typer.echo(f"onedpiece: {line}", err=True)
     return scorer
@@ -92,7 +95,12 @@ def _print_tables(study: "Study") -> None:
     from onedpiece.evaluation.study import OURS
     from onedpiece.evaluation.summary import point
 
-    console = Console()
+    console = Console(highlight=False)
+    count = len(study.photos)
+    console.print(
+        f"{count} photo{'' if count == 1 else 's'} at {study.side}x{study.side} (short side resized, centre cropped); "
+        "whole-file bytes; each format at its best scale and quality"
+    )
     for metric in study.metrics:
         better = "higher" if metric.higher_is_better else "lower"
         table = Table(title=f"{metric.label} ({better} is better)", title_justify="left")

@@ -1,6 +1,8 @@
 """`onedpiece evaluate`: what other networks make of our reconstructions."""
 
 import json
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,7 +56,8 @@ def downstream(
 
     study = Study([int(count) for count in _words(tokens)], _words(against))
     codec = onedpiece.load(model)
-    chosen = load_task(task, network, labels)
+    with redirect_stdout(sys.stderr):  # torch.hub says there what it downloads
+        chosen = load_task(task, network, labels)
     photos = read_photos(inputs, codec.tokenizer.config.image_size if chosen.square else None)
     _complain(photos)
     results = _run([Example(name, image) for name, image in photos.photos], codec, chosen, study)

@@ -23,7 +23,9 @@ class Judge:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
-            raise ModuleNotFoundError("a TFLite judge needs: pip install ai-edge-litert") from error
+            raise ModuleNotFoundError(
+                "a TFLite judge needs an extra: pip install 'onedpiece[judge]'"
+            ) from error
         try:
             self._interpreter: Any = Interpreter(str(path), num_threads=1)
         except ValueError as error:
