@@ -1,6 +1,7 @@
 """`Codec`: image → `Code` → image; the one place where network and bytes meet."""
 
 from collections.abc import Sequence
+from math import log2
 from operator import index
 from os import PathLike
 from pathlib import Path
@@ -18,6 +19,8 @@ from onedpiece.rate import Target
 from onedpiece.rate.aim import Aim
 from onedpiece.rate.search import Found, fewest
 from onedpiece.scoring import scorer
+from onedpiece.tile_tokens import Progress
+from onedpiece.tiled import Reached, decode_tiled, encode_tiled, wants_tiles
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.tokenizer.forecast import forecast
 
@@ -72,6 +75,16 @@ class Codec:
         """The most tokens that a code of this model has."""
         return self.tokenizer.config.num_tokens
 
+    @property
+    def side(self) -> int:
+        """Side of the model's square pictures, in pixels."""
+        return self.tokenizer.config.image_size
+
+    @property
+    def bits_per_token(self) -> float:
+        """What one token takes in a file."""
+        return log2(self.tokenizer.config.codebook_size)
+
     def encode(
         self,
         image: Picture,
@@ -82,19 +95,21 @@ class Codec:
         psnr: float | None = None,
         ssim: float | None = None,
         lpips: float | None = None,
+        tiles: bool | None = None,
         best_effort: bool = False,
     ) -> Code:
         """Encode one photo; give at most one of the wishes: without any, all tokens are kept.
 
         Args:
-            image: PIL image, path, or (3, H, W) float tensor in [0, 1]; any size: the whole photo is squeezed
-                to the model's square and stretched back on decoding.
-            tokens: how many to keep, 1 to `num_tokens`.
+            image: PIL image, path, or (3, H, W) float tensor in [0, 1], of any size.
+            tokens: how many to keep, 1 to `num_tokens`; of tiles, from one to `num_tokens` for each.
             max_bytes: keep as many tokens as make a file of at most so many bytes.
             bpp: the same in bits a pixel of the photo.
             psnr: keep as few tokens as make the decoded file reach this many dB, at the photo's own size.
             ssim: the same for SSIM.
             lpips: the same for LPIPS-Alex, of which less is better.
+            tiles: cut the photo into tiles of the model's size that share the wish; False squeezes the whole
+                photo into one square and stretches it back on decoding; None: as `tiled.wants_tiles` judges.
             best_effort: where a target is out of reach, take the best there is.
 
         Raises:
@@ -104,15 +119,30 @@ class Codec:
             OSError: the file cannot be opened.
         """
         aim = Aim(tokens, max_bytes, bpp, psnr, ssim, lpips)
-        self.check_aim(aim)
+        return self.encode_to(image, aim, tiles=tiles, best_effort=best_effort).code
+
+    def encode_to(
+        self,
+        image: Picture,
+        aim: Aim,
+        *,
+        tiles: bool | None = None,
+        best_effort: bool = False,
+        progress: Progress | None = None,
+    ) -> Reached:
+        """As `encode`, for a caller who wants to know what was reached; `progress` is told of tiles."""
+        self.check_aim(aim, tiles=tiles)
+        image = image if isinstance(image, Tensor) else to_photo(image)
+        size = _size_of(_checked(image)) if isinstance(image, Tensor) else image.size
+        if wants_tiles(self, size, aim, tiles):
+            return encode_tiled(self, to_photo(image), aim, best_effort=best_effort, progress=progress)
         if aim.target is None:
-            photo_size = None if aim.bpp is None else _to_input(image, self._side).photo_size
-            return self.encode_batch(
-                [image], tokens=tokens, max_bytes=aim.bytes_for(photo_size or (self._side, self._side))
-            )[0]
+            code = self.encode_batch([image], tokens=aim.tokens, max_bytes=aim.bytes_for(size))[0]
+            return Reached(code, None)
         photo = to_photo(image)
         code = self.encode_batch([photo])[0]
-        return code.first(self.reach(photo, code, aim.target, best_effort=best_effort).tokens)
+        found = self.reach(photo, code, aim.target, best_effort=best_effort)
+        return Reached(code.first(found.tokens), found)
 
     def encode_batch(
         self, images: Sequence[Picture], *, tokens: int | None = None, max_bytes: int | None = None
@@ -121,7 +151,7 @@ class Codec:
         self.check_aim(Aim(tokens=tokens, max_bytes=max_bytes))
         if not images:
             return []
-        inputs = [_to_input(image, self._side) for image in images]
+        inputs = [_to_input(image, self.side) for image in images]
         pixels = torch.stack([each.pixels for each in inputs]).to(self.device)
         rows = self.tokenizer.tokenize(pixels)[:, :tokens].cpu().numpy()
         codebook = self.tokenizer.config.codebook_size
@@ -158,7 +188,7 @@ class Codec:
         path = self.tokenizer.linear_path
         if path is None:
             return None
-        pixels = _to_input(photo, self._side).pixels[None].to(self.device)
+        pixels = _to_input(photo, self.side).pixels[None].to(self.device)
         codes = self.tokenizer.quantizer.codes_from_indices(torch.tensor(code.indices)[None].to(self.device))
         return [float(value) for value in forecast(path, pixels, codes)[0]]
 
@@ -182,6 +212,8 @@ class Codec:
         if not codes:
             return []
         prefixes = [self._prefix(_to_code(code), tokens) for code in codes]
+        if any(code.tiles for code in prefixes):
+            return [self._decode_one(code) for code in prefixes]
         indices, lengths = _pad(prefixes)
         pictures = self.tokenizer.detokenize(indices.to(self.device), lengths).cpu()
         return [
@@ -189,9 +221,14 @@ class Codec:
             for picture, code in zip(pictures, prefixes, strict=True)
         ]
 
-    def check_aim(self, aim: Aim) -> None:
+    def _decode_one(self, code: Code) -> Image.Image:
+        return decode_tiled(self, code) if code.tiles else self.decode_batch([code])[0]
+
+    def check_aim(self, aim: Aim, *, tiles: bool | None = None) -> None:
         """Raise ValueError unless `encode` can take it; no picture is needed for it."""
-        if aim.tokens is not None and not 1 <= index(aim.tokens) <= self.num_tokens:
+        if tiles or aim.tokens is None:
+            return
+        if not 1 <= index(aim.tokens) <= self.num_tokens:
             raise ValueError(f"tokens is {aim.tokens}; {self.name} takes 1 to {self.num_tokens}")
 
     def check_code(self, code: Code) -> None:
@@ -206,14 +243,12 @@ class Codec:
             raise WrongModelError(
                 f"the file has {code.codebook_size} codebook entries, {self.name} has {config.codebook_size}"
             )
-        if len(code) > config.num_tokens:
+        longest = max(code.tiles.counts) if code.tiles else len(code)
+        if longest > config.num_tokens:
             raise TooManyTokensError(
-                f"the file has {len(code)} tokens; {self.name} makes at most {config.num_tokens}"
+                f"the file has {longest} tokens{' in a tile' if code.tiles else ''}; "
+                f"{self.name} makes at most {config.num_tokens}"
             )
-
-    @property
-    def _side(self) -> int:
-        return self.tokenizer.config.image_size
 
     def _prefix(self, code: Code, tokens: int | None) -> Code:
         self.check_code(code)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from onedpiece.bitstream import BitstreamError, Code
+from onedpiece.bitstream import BitstreamError, Code, Tiles
 
 MAX_SECONDS = 2.0
 """Of processor time, for one input; the slowest honest one takes a few milliseconds."""
@@ -36,7 +36,11 @@ def seeds() -> list[bytes]:
         for count in (1, 17, 256)
         for size in sizes
     ]
-    return [code.to_bytes() for code in codes]
+    for counts in ((3, 5, 4, 5), (256, 1, 256, 77), (9, 9, 9, 9)):
+        tiles = Tiles(256, 16, counts)
+        codes.append(Code(draw(0, 4096, sum(counts)), 4096, FINGERPRINT, (481, 321), tiles))
+    # Tiled files are a few of many kinds, and have most to get wrong.
+    return [code.to_bytes() for code in codes] + 8 * [code.to_bytes() for code in codes[-3:]]
 
 
 def mutate(data: bytes, random: np.random.Generator) -> bytes:

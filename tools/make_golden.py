@@ -59,6 +59,8 @@ def files(codec: Codec) -> dict[str, bytes]:
         "cut-by-bytes": whole.to_bytes()[:20],
         "native-size": codec.encode(small).to_bytes(),
         "native-9-tokens": codec.encode(small, tokens=9).to_bytes(),
+        "tiles": codec.encode(small, tiles=True, tokens=150).to_bytes(),
+        "tiles-cut": codec.encode(small, tiles=True, tokens=150).to_bytes()[:80],
     }
 
 

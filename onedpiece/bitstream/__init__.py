@@ -10,6 +10,7 @@ from onedpiece.bitstream.errors import (
     IndexOutsideCodebookError,
     MalformedVarintError,
     NoTokensError,
+    TilesError,
     TooManyTokensError,
     TrailingDataError,
     TruncatedHeaderError,
@@ -17,6 +18,7 @@ from onedpiece.bitstream.errors import (
     UnsupportedFlagError,
 )
 from onedpiece.bitstream.layout import MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, MAX_TOKENS
+from onedpiece.bitstream.tiles import Tiles
 
 __all__ = [
     "MAX_FILE_BYTES",
@@ -32,6 +34,8 @@ __all__ = [
     "IndexOutsideCodebookError",
     "MalformedVarintError",
     "NoTokensError",
+    "Tiles",
+    "TilesError",
     "TooManyTokensError",
     "TrailingDataError",
     "TruncatedHeaderError",

@@ -1,7 +1,7 @@
 """`Code`: a picture as an ordered list of tokens, and the .odp file that holds it."""
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import index
 from typing import BinaryIO, Self
 
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from onedpiece.bitstream.errors import NoTokensError
 from onedpiece.bitstream.header import read_header, write_header
-from onedpiece.bitstream.layout import MAX_FILE_BYTES
+from onedpiece.bitstream.layout import MAX_FILE_BYTES, MAX_TOKENS, tells_its_length
 from onedpiece.bitstream.limits import check_codebook_size, check_fingerprint, checked_indices, checked_size
 from onedpiece.bitstream.payload import pack, unpack
+from onedpiece.bitstream.tiles import Tiles, check_tiles
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,6 +25,8 @@ class Code:
         codebook_size: entries of the model's codebook, 2 to 2^32.
         fingerprint: 4 bytes that say which model's tokens these are.
         size: (width, height) of the photo in pixels; None is the model's own size.
+        tiles: where the photo was cut into tiles, how, and how many tokens each has in the whole file; the
+            indices are then in the order of `tiles.order`, and a prefix holds fewer.
 
     Raises:
         BitstreamError: a field that no .odp file can hold; the subclass and the message say which.
@@ -33,13 +36,20 @@ class Code:
     codebook_size: int
     fingerprint: bytes
     size: tuple[int, int] | None = None
+    tiles: Tiles | None = None
 
     def __post_init__(self) -> None:
         check_codebook_size(self.codebook_size)
         check_fingerprint(self.fingerprint)
         if self.size is not None:
             object.__setattr__(self, "size", checked_size(self.size))
-        object.__setattr__(self, "indices", checked_indices(self.indices, self.codebook_size))
+        if self.tiles is not None:
+            check_tiles(self.tiles, self.size, tells_its_length(self.codebook_size))
+        object.__setattr__(self, "indices", checked_indices(self.indices, self.codebook_size, self._limit))
+
+    @property
+    def _limit(self) -> int:
+        return MAX_TOKENS if self.tiles is None else sum(self.tiles.counts)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -54,7 +64,7 @@ class Code:
             raise ValueError(f"only a prefix of a code is a code: code[:k]; found {which}")
         if stop < 1:
             raise NoTokensError(f"code[:{which.stop}] keeps no token; keep 1 to {len(self)}")
-        return type(self)(self.indices[:stop], self.codebook_size, self.fingerprint, self.size)
+        return replace(self, indices=self.indices[:stop])
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, Code) else NotImplemented
@@ -65,6 +75,8 @@ class Code:
     def __repr__(self) -> str:
         size = "model's own size" if self.size is None else "{}x{}".format(*self.size)
         tokens = "1 token" if len(self) == 1 else f"{len(self)} tokens"
+        if self.tiles is not None:
+            tokens += f" in {len(self.tiles.counts)} tiles"
         return f"<Code: {tokens} of {self.codebook_size}, {size}, model {self.fingerprint.hex()}>"
 
     def first(self, count: int) -> Self:
@@ -91,7 +103,7 @@ class Code:
 
     def to_bytes(self) -> bytes:
         """Return a complete .odp file: the header, then ⌈k·log2(codebook_size)/8⌉ bytes."""
-        header = write_header(self.fingerprint, self.size, self.codebook_size, len(self))
+        header = write_header(self.fingerprint, self.size, self.codebook_size, len(self), self.tiles)
         return header + pack(self.indices, self.codebook_size)
 
     @classmethod
@@ -103,12 +115,13 @@ class Code:
         """
         data = bytes(data)
         header = read_header(data)
-        indices = unpack(data[header.end :], header.codebook_size, header.token_count)
+        limit = MAX_TOKENS if header.tiles is None else sum(header.tiles.counts)
+        indices = unpack(data[header.end :], header.codebook_size, header.token_count, limit)
         if not len(indices):
             raise NoTokensError(
                 f"the file ends after {len(data)} bytes, before its first token; expected 1 or more"
             )
-        return cls(indices, header.codebook_size, header.fingerprint, header.size)
+        return cls(indices, header.codebook_size, header.fingerprint, header.size, header.tiles)
 
     @classmethod
     def read(cls, file: BinaryIO) -> Self:
@@ -119,5 +132,5 @@ class Code:
         """
         return cls.from_bytes(file.read(MAX_FILE_BYTES + 1))
 
-    def _key(self) -> tuple[bytes, int, bytes, tuple[int, int] | None]:
-        return self.indices.tobytes(), self.codebook_size, self.fingerprint, self.size
+    def _key(self) -> tuple[bytes, int, bytes, tuple[int, int] | None, Tiles | None]:
+        return self.indices.tobytes(), self.codebook_size, self.fingerprint, self.size, self.tiles

@@ -49,5 +49,9 @@ class TrailingDataError(BitstreamError):
     """Bytes follow the last token that the header announces."""
 
 
+class TilesError(BitstreamError):
+    """The photo would be cut into tiles that overlap wholly, are too many, or hold too much."""
+
+
 class IndexOutsideCodebookError(BitstreamError):
     """A token names a codebook entry that does not exist."""

@@ -6,6 +6,7 @@ from onedpiece.bitstream.errors import (
     BadMagicError,
     EmptyFileError,
     NoTokensError,
+    TilesError,
     TooManyTokensError,
     TruncatedHeaderError,
     UnknownVersionError,
@@ -22,6 +23,7 @@ from onedpiece.bitstream.layout import (
     tells_its_length,
 )
 from onedpiece.bitstream.limits import check_codebook_size, checked_size
+from onedpiece.bitstream.tiles import Tiles, read_tiles, write_tiles
 from onedpiece.bitstream.varint import Varint, read_varint, write_varint
 
 
@@ -33,9 +35,16 @@ class Header(NamedTuple):
     codebook_size: int
     token_count: int | None  # None where the payload's length tells it
     end: int
+    tiles: Tiles | None = None
 
 
-def write_header(fingerprint: bytes, size: tuple[int, int] | None, codebook_size: int, count: int) -> bytes:
+def write_header(
+    fingerprint: bytes,
+    size: tuple[int, int] | None,
+    codebook_size: int,
+    count: int,
+    tiles: Tiles | None = None,
+) -> bytes:
     """Return the shortest header that says this; all values have been checked."""
     flags = Flag(0)
     fields = []
@@ -45,8 +54,11 @@ def write_header(fingerprint: bytes, size: tuple[int, int] | None, codebook_size
     if codebook_size != DEFAULT_CODEBOOK_SIZE:
         flags |= Flag.CODEBOOK
         fields += [codebook_size] if tells_its_length(codebook_size) else [codebook_size, count]
+    if tiles is not None:
+        flags |= Flag.TILES
     start = MAGIC + bytes([VERSION << 4 | flags]) + fingerprint
-    return start + b"".join(write_varint(field) for field in fields)
+    table = b"" if tiles is None else write_tiles(tiles)
+    return start + b"".join(write_varint(field) for field in fields) + table
 
 
 class Peek(NamedTuple):
@@ -90,7 +102,12 @@ def read_header(data: bytes) -> Header:
         check_codebook_size(codebook_size)
         if not tells_its_length(codebook_size):
             count, end = _read_count(data, end)
-    return Header(fingerprint, size, codebook_size, count, end)
+    tiles = None
+    if flags & Flag.TILES:
+        if size is None or count is not None:
+            raise TilesError("found tiles without the photo's size, or with a codebook that tiles cannot use")
+        tiles, end = read_tiles(data, end, size)
+    return Header(fingerprint, size, codebook_size, count, end, tiles)
 
 
 def _read_flags(data: bytes) -> Flag:

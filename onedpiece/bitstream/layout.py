@@ -8,6 +8,9 @@ A file is::
     width, height    2 varints, only with Flag.SIZE
     codebook size    1 varint, only with Flag.CODEBOOK
     token count      1 varint, only with Flag.CODEBOOK and a codebook whose payload does not tell it
+    tiles            4 varints and a table, only with Flag.TILES (which needs Flag.SIZE): the tiles' side,
+                     their least overlap, the fewest tokens of a tile, the spread from there to the most;
+                     each tile's count less the fewest, row by row, in as many bits as the spread has
     tokens           ⌈k·log2(codebook)/8⌉ bytes, first token first
 """
 
@@ -28,18 +31,20 @@ class Flag(IntFlag):
     SIZE = 0b0001  # the photo's own width and height follow: they differ from the model's
     CODEBOOK = 0b0010  # the codebook has another size than 4096
     ENTROPY = 0b0100  # reserved: tokens are entropy coded
-    TILES = 0b1000  # reserved: several codes, one a tile
+    TILES = 0b1000  # several codes, one a tile, their tokens in the order of `tiles.order`
 
 
-SUPPORTED_FLAGS = Flag.SIZE | Flag.CODEBOOK
+SUPPORTED_FLAGS = Flag.SIZE | Flag.CODEBOOK | Flag.TILES
 
 MAX_TOKENS = 65_536  # 256 times the longest code of any published model
+MAX_TILES = 16_384  # 180 megapixels in tiles of 256 make 3,600
+MAX_TILED_TOKENS = 1 << 20  # of all tiles together: 4,096 tiles of 256
 MAX_CODEBOOK_SIZE = 1 << 32  # four bytes a token; published codebooks end at 2^18
 MAX_SIDE = 65_535  # pixels; JPEG's limit as well
 MAX_PIXELS = 178_956_970  # where Pillow, too, refuses a picture as a decompression bomb
 MAX_VARINT_BYTES = 5  # 35 bits: enough for every number above
 MAX_PEEK_BYTES = FIXED_BYTES + 2 * MAX_VARINT_BYTES  # where the picture's size has ended
-MAX_FILE_BYTES = FIXED_BYTES + 4 * MAX_VARINT_BYTES + 4 * MAX_TOKENS
+MAX_FILE_BYTES = FIXED_BYTES + 8 * MAX_VARINT_BYTES + 3 * MAX_TILES + 4 * MAX_TILED_TOKENS
 
 
 def tells_its_length(codebook_size: int) -> bool:

@@ -41,12 +41,12 @@ def checked_size(size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def checked_indices(indices: Any, codebook_size: int) -> NDArray[np.int64]:
+def checked_indices(indices: Any, codebook_size: int, limit: int = MAX_TOKENS) -> NDArray[np.int64]:
     """Return the indices as a read-only (k,) int64 array of their own.
 
     Raises:
         BitstreamError: they are not whole numbers in one dimension.
-        NoTokensError, TooManyTokensError: there are none, or more than 65,536.
+        NoTokensError, TooManyTokensError: there are none, or more than `limit`.
         IndexOutsideCodebookError: one is negative or not below `codebook_size`.
     """
     array = np.asarray(indices)
@@ -54,8 +54,8 @@ def checked_indices(indices: Any, codebook_size: int) -> NDArray[np.int64]:
         raise BitstreamError(f"indices have shape {array.shape}; expected one dimension, (k,)")
     if not len(array):
         raise NoTokensError("there is no whole token; expected at least 1")
-    if len(array) > MAX_TOKENS:
-        raise TooManyTokensError(f"found {len(array)} tokens; expected at most {MAX_TOKENS}")
+    if len(array) > limit:
+        raise TooManyTokensError(f"found {len(array)} tokens; expected at most {limit}")
     if array.dtype.kind not in "iu":
         raise BitstreamError(f"indices are of type {array.dtype}; expected integers")
     outside = np.flatnonzero((array < 0) | (array >= codebook_size))

@@ -15,20 +15,23 @@ def pack(indices: NDArray[np.int64], codebook_size: int) -> bytes:
     return pack_bits(indices, width) if width else pack_fraction(indices, codebook_size)
 
 
-def unpack(payload: bytes, codebook_size: int, count: int | None) -> NDArray[np.int64]:
+def unpack(
+    payload: bytes, codebook_size: int, count: int | None, limit: int = MAX_TOKENS
+) -> NDArray[np.int64]:
     """Return the tokens that the payload holds whole.
 
     Args:
         payload: what follows the header, whole or cut short.
         codebook_size: entries of the codebook.
         count: tokens of the whole payload; None only where its length says it (`layout.tells_its_length`).
+        limit: the most tokens that any such code has.
 
     Raises:
         TooManyTokensError: the payload is longer than any code.
         TrailingDataError: the payload is longer than `count` tokens take.
     """
     width = _bit_width(codebook_size)
-    _check_length(len(payload), codebook_size, count)
+    _check_length(len(payload), codebook_size, count, limit)
     if width or count is None:
         return unpack_bits(payload, width)[:count]
     return unpack_fraction(payload, codebook_size, count)
@@ -39,12 +42,12 @@ def _bit_width(codebook_size: int) -> int:
     return 0 if codebook_size & (codebook_size - 1) else codebook_size.bit_length() - 1
 
 
-def _check_length(length: int, codebook_size: int, count: int | None) -> None:
+def _check_length(length: int, codebook_size: int, count: int | None, limit: int) -> None:
     if count is None:
         held = 8 * length // _bit_width(codebook_size)
-        if held > MAX_TOKENS:
+        if held > limit:
             raise TooManyTokensError(
-                f"found {length} bytes of tokens, {held} tokens; expected at most {MAX_TOKENS}"
+                f"found {length} bytes of tokens, {held} tokens; expected at most {limit}"
             )
     elif length and not is_short(length - 1, codebook_size, count):
         raise TrailingDataError(f"found {length} bytes of tokens; {count} tokens of this codebook take fewer")

@@ -1,7 +1,7 @@
 """`onedpiece encode`: photos to .odp files."""
 
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from warnings import filterwarnings
 
 import typer
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from onedpiece.codec import Codec
     from onedpiece.rate.aim import Aim
     from onedpiece.rate.search import Found
+    from onedpiece.tiled import Reached
 
 
 def encode(
@@ -33,6 +34,10 @@ def encode(
     ] = None,
     ssim: Annotated[float | None, typer.Option(metavar="S", help="The same for SSIM.")] = None,
     lpips: Annotated[float | None, typer.Option(metavar="X", help="The same for LPIPS, at most X.")] = None,
+    tiles: Annotated[
+        bool | None,
+        typer.Option(help="Cut the photo into tiles of the model's size; by default where it is worth it."),
+    ] = None,
     best_effort: Annotated[
         bool, typer.Option("--best-effort", help="Where a target is out of reach, take the best there is.")
     ] = False,
@@ -55,32 +60,60 @@ def encode(
     aim = Aim(tokens, max_bytes, bpp, psnr, ssim, lpips)
     _expect_large_photos()
     codec = load(model, device)
-    codec.check_aim(aim)
+    codec.check_aim(aim, tiles=tiles)
+    wish = _Wish(aim, tiles, best_effort)
     with Report(
         [job.source for job in jobs], as_json=as_json, data_on_stdout=jobs[0].target == STREAM
     ) as report:
         for start in range(0, len(jobs), CHUNK):
-            _encode_together(codec, jobs[start : start + CHUNK], aim, best_effort, report)
+            _encode_together(codec, jobs[start : start + CHUNK], wish, report)
 
 
-def _encode_together(codec: "Codec", jobs: list[Job], aim: "Aim", best_effort: bool, report: Report) -> None:
+class _Wish(NamedTuple):
+    aim: "Aim"
+    tiles: bool | None
+    best_effort: bool
+
+
+def _encode_together(codec: "Codec", jobs: list[Job], wish: _Wish, report: Report) -> None:
     photos = _read(jobs, report)
-    codes: dict[Job, Code] = {}
-    searches: dict[Job, Found] = {}
-    for (job, photo), code in zip(
-        photos.items(), codec.encode_batch(list(photos.values()), tokens=aim.tokens), strict=True
-    ):
+    squares, reached = _tokenize_squares(codec, photos, wish), {}
+    for job, photo in photos.items():
         with report.guarding(job.source):
-            if aim.target:
-                searches[job] = codec.reach(photo, code, aim.target, best_effort=best_effort)
-                code = code.first(searches[job].tokens)
-            budget = aim.bytes_for(photo.size)
-            code = code if budget is None else code.fit(budget)
-            write(job.target, code.to_bytes())
-            codes[job] = code
-    for (job, code), image in zip(codes.items(), codec.decode_batch(list(codes.values())), strict=True):
-        record = _record(job, code, photos[job], image) | _reached(aim, searches.get(job))
+            each = _reach(codec, photo, squares.get(job), wish, report)
+            write(job.target, each.code.to_bytes())
+            reached[job] = each
+    images = codec.decode_batch([each.code for each in reached.values()])
+    for (job, each), image in zip(reached.items(), images, strict=True):
+        record = _record(job, each.code, photos[job], image) | _verdict_record(wish.aim, each.found)
         report.done(_line(record), record)
+
+
+def _tokenize_squares(codec: "Codec", photos: "dict[Job, Image.Image]", wish: _Wish) -> "dict[Job, Code]":
+    """The codes of those photos that are not cut into tiles, all in one pass."""
+    from onedpiece.tiled import wants_tiles
+
+    squares = [
+        job for job, photo in photos.items() if not wants_tiles(codec, photo.size, wish.aim, wish.tiles)
+    ]
+    codes = codec.encode_batch([photos[job] for job in squares], tokens=wish.aim.tokens)
+    return dict(zip(squares, codes, strict=True))
+
+
+def _reach(
+    codec: "Codec", photo: "Image.Image", square: "Code | None", wish: _Wish, report: Report
+) -> "Reached":
+    from onedpiece.tiled import Reached
+
+    aim = wish.aim
+    if square is None:
+        with report.steps("tiles") as progress:
+            return codec.encode_to(photo, aim, tiles=True, best_effort=wish.best_effort, progress=progress)
+    if aim.target:
+        found = codec.reach(photo, square, aim.target, best_effort=wish.best_effort)
+        return Reached(square.first(found.tokens), found)
+    budget = aim.bytes_for(photo.size)
+    return Reached(square if budget is None else square.fit(budget), None)
 
 
 def _read(jobs: list[Job], report: Report) -> "dict[Job, Image.Image]":
@@ -117,7 +150,7 @@ def _record(job: Job, code: "Code", photo: "Image.Image", image: "Image.Image") 
     }
 
 
-def _reached(aim: "Aim", found: "Found | None") -> dict[str, Any]:
+def _verdict_record(aim: "Aim", found: "Found | None") -> dict[str, Any]:
     """What to report of a target."""
     if found is None or aim.target is None:
         return {}

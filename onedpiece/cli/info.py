@@ -30,7 +30,8 @@ def _record(source: str) -> dict[str, Any]:
         data = file.read(MAX_FILE_BYTES + 1)
     code = Code.from_bytes(data)
     width, height = code.size or (None, None)
-    return {
+    tiles = {} if code.tiles is None else {"tiles": len(code.tiles.counts)}
+    return tiles | {
         "file": source,
         "tokens": len(code),
         "bytes": len(data),
@@ -47,4 +48,5 @@ def _line(record: dict[str, Any]) -> str:
         "model's own size" if record["width"] is None else "{width}x{height}, {bpp:.4f} bpp".format(**record)
     )
     tokens = f"{counted(record['tokens'])} of {record['codebook_size']}"
+    tokens += f" in {record['tiles']} tiles" if "tiles" in record else ""
     return f"{record['file']}: {tokens}, {record['bytes']} bytes, {size}, model {record['fingerprint']}"

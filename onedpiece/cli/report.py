@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -60,6 +60,18 @@ class Report:
         say(json.dumps(record) if self.as_json else line, aside=self.data_on_stdout)
         self._advance()
 
+    @contextmanager
+    def steps(self, what: str) -> "Iterator[Callable[[int, int], None] | None]":
+        """Give a callback for (done, total) that moves a bar of one file's steps; None off a terminal."""
+        if self._bar or not sys.stderr.isatty():
+            yield None
+            return
+        bar, task = _start_bar(None, what)
+        try:
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        finally:
+            bar.stop()
+
     def _fail(self, source: str, error: Exception) -> None:
         self.statuses.append(status_of(error))
         name = "standard input" if source == STREAM else source
@@ -83,7 +95,7 @@ def counted(tokens: int) -> str:
     return "1 token" if tokens == 1 else f"{tokens} tokens"
 
 
-def _start_bar(total: int) -> "tuple[Progress, TaskID]":
+def _start_bar(total: int | None, what: str = "") -> "tuple[Progress, TaskID]":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -97,4 +109,4 @@ def _start_bar(total: int) -> "tuple[Progress, TaskID]":
         redirect_stderr=True,
     )
     bar.start()
-    return bar, bar.add_task("", total=total)
+    return bar, bar.add_task(what, total=total)

@@ -51,7 +51,7 @@ def test_the_magic_is_no_text() -> None:
         ("d11d2001020304", errors.UnknownVersionError, "version 2; .* version 1"),
         ("d11d0001020304", errors.UnknownVersionError, "version 0"),
         ("d11d1401020304", errors.UnsupportedFlagError, "ENTROPY, which needs a newer onedpiece"),
-        ("d11d1801020304", errors.UnsupportedFlagError, "TILES, which needs a newer onedpiece"),
+        ("d11d1801020304", errors.TilesError, "tiles without the photo's size"),
         ("d11d1101020304", errors.TruncatedHeaderError, "inside the picture's width"),
         ("d11d1101020304e103", errors.TruncatedHeaderError, "inside the picture's height"),
         ("d11d1101020304e103c1", errors.TruncatedHeaderError, "inside the picture's height"),

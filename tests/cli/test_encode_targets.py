@@ -52,6 +52,25 @@ def test_one_wish_at_a_time(cli: Any, photos: Path) -> None:
     assert result == (2, b"", "onedpiece: give psnr or ssim, not both\n")
 
 
+def test_tiles_share_one_budget_and_say_so(cli: Any, photos: Path, tmp_path: Path) -> None:
+    result = cli("encode", photos / "b.png", "-o", tmp_path / "b.odp", "--tiles", "--max-bytes", 60, "--json")
+    record = json.loads(result.out)
+    # 451×300: 2 × 2 tiles of 256, each with 1 to 16 tokens; at most 60 bytes, 16 to 18 of them header
+    assert 56 <= record["bytes"] == (tmp_path / "b.odp").stat().st_size <= 60
+    assert " in 4 tiles, " in cli("info", tmp_path / "b.odp").out.decode()
+    assert cli("decode", tmp_path / "b.odp", "-o", tmp_path / "b.png").status == 0
+    with Image.open(tmp_path / "b.png") as decoded:
+        assert decoded.size == (451, 300)
+    cut = cli("truncate", tmp_path / "b.odp", "--tokens", 9, "-o", tmp_path / "c.odp")
+    assert cut.status == 0
+    assert cli("decode", tmp_path / "c.odp", "-o", tmp_path / "c.png").status == 0
+
+
+def test_a_bar_counts_the_tiles_of_one_photo(cli: Any, photos: Path) -> None:
+    assert cli("encode", photos / "b.png", "--tiles").err == ""
+    assert "4/4" in cli("encode", photos / "b.png", "--tiles", terminals="err").err
+
+
 def test_skip_existing_does_what_is_left(cli: Any, photos: Path) -> None:
     assert cli("encode", photos / "a.png", "--tokens", 2).status == 0
     before = (photos / "a.odp").read_bytes()
