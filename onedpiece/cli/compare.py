@@ -11,9 +11,11 @@ from onedpiece.cli.failure import FAILED
 from onedpiece.cli.streams import write
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from onedpiece.codec import Codec
     from onedpiece.evaluation.compare import Plan
-    from onedpiece.evaluation.metrics import Scorer
+    from onedpiece.evaluation.metrics import Metric, Scorer
     from onedpiece.evaluation.photos import PhotoSet
     from onedpiece.evaluation.study import Study
 
@@ -90,29 +92,54 @@ def _run(photos: "PhotoSet", codec: "Codec", plan: "Plan", scorer: "Scorer") -> 
 
 def _print_tables(study: "Study") -> None:
     from rich.console import Console
+
+    console = Console(highlight=False)
+    photos = "1 photo" if len(study.photos) == 1 else f"{len(study.photos)} photos"
+    console.print(
+        f"{photos} at {study.side}x{study.side} (short side resized, centre cropped); whole-file bytes; "
+        "each format at its best scale and quality"
+    )
+    for metric in study.metrics:
+        console.print(_score_table(study, metric))
+    if len(study.codecs) > 1 and len(study.budgets) > 1:
+        console.print(_delta_table(study))
+
+
+def _score_table(study: "Study", metric: "Metric") -> "Table":
     from rich.table import Table
 
     from onedpiece.evaluation.study import OURS
     from onedpiece.evaluation.summary import point
 
-    console = Console(highlight=False)
-    count = len(study.photos)
-    console.print(
-        f"{count} photo{'' if count == 1 else 's'} at {study.side}x{study.side} (short side resized, centre cropped); "
-        "whole-file bytes; each format at its best scale and quality"
+    better = "higher" if metric.higher_is_better else "lower"
+    table = Table(
+        "whole-file bytes, at most", title=f"{metric.label} ({better} is better)", title_justify="left"
     )
+    for budget in study.budgets:
+        table.add_column(str(budget), justify="right")
+    for codec in study.codecs:
+        points = [point(study, codec, budget, metric) for budget in study.budgets]
+        cells = ["\N{EN DASH}" if p is None else f"{p.score:.{metric.digits}f}" for p in points]
+        ours = codec == OURS
+        table.add_row(study.model if ours else codec, *cells, style="bold" if ours else None)
+    return table
+
+
+def _delta_table(study: "Study") -> "Table":
+    from rich.table import Table
+
+    from onedpiece.evaluation.summary import deltas
+
+    table = Table("ours against", title="Bytes at equal score; score at equal bytes", title_justify="left")
     for metric in study.metrics:
-        better = "higher" if metric.higher_is_better else "lower"
-        table = Table(title=f"{metric.label} ({better} is better)", title_justify="left")
-        table.add_column("whole-file bytes, at most")
-        for budget in study.budgets:
-            table.add_column(str(budget), justify="right")
-        for codec in study.codecs:
-            points = [point(study, codec, budget, metric) for budget in study.budgets]
-            cells = ["\N{EN DASH}" if p is None else f"{p.score:.{metric.digits}f}" for p in points]
-            ours = codec == OURS
-            table.add_row(study.model if ours else codec, *cells, style="bold" if ours else None)
-        console.print(table)
+        table.add_column(metric.label, justify="right")
+    for of_codec in zip(*(deltas(study, metric) for metric in study.metrics), strict=True):
+        rates = [d.rate if isinstance(d.rate, str) else f"{d.rate:+.0f} %" for d in of_codec]
+        gains = [
+            "" if isinstance(d.quality, str) else f"; {d.quality:+.{d.metric.digits}f}" for d in of_codec
+        ]
+        table.add_row(of_codec[0].codec, *(rate + gain for rate, gain in zip(rates, gains, strict=True)))
+    return table
 
 
 def _print_json(study: "Study") -> None:

@@ -13,6 +13,10 @@ class NoOverlapError(ValueError):
     """The two curves share no range, so there is nothing to compare."""
 
 
+class NotMonotoneError(ValueError):
+    """A curve's quality does not rise with its rate, so that it has no inverse."""
+
+
 def bd_rate(
     anchor_rates: Sequence[float],
     anchor_qualities: Sequence[float],
@@ -29,7 +33,8 @@ def bd_rate(
 
     Raises:
         NoOverlapError: no quality is reached by both curves.
-        ValueError: fewer than two points, or a quality that does not rise with the rate.
+        NotMonotoneError: a quality that does not rise with the rate.
+        ValueError: fewer than two points.
 
     Bjøntegaard 2001 (VCEG-M33), with Akima's interpolation as the JVET's common test conditions use.
     """
@@ -60,7 +65,7 @@ def _interpolator(x: Sequence[float] | Array, y: Sequence[float] | Array) -> Aki
     order = np.argsort(xs)
     xs, ys = xs[order], ys[order]
     if np.any(np.diff(xs) <= 0) or np.any(np.diff(ys) <= 0):
-        raise ValueError("the quality does not rise with the rate everywhere; leave out those points")
+        raise NotMonotoneError("the quality does not rise with the rate everywhere; leave out those points")
     return Akima1DInterpolator(xs, ys)
 
 

@@ -83,7 +83,9 @@ def _label(axes: Axes, budgets: Sequence[int], metric: Metric) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks(list(budgets), [str(budget) for budget in budgets])
-    axes.set_xlim(min(budgets) / 1.25, max(budgets) * 1.25)
+    # A format with one size of file may lie left of every budget.
+    lowest, highest = axes.dataLim.intervalx if axes.has_data() else (min(budgets), max(budgets))
+    axes.set_xlim(min(lowest, *budgets) / 1.25, max(highest, *budgets) * 1.25)
     axes.set_xlabel("bytes, whole file")
     axes.set_ylabel(f"{metric.label}  ({'higher' if metric.higher_is_better else 'lower'} is better)")
     axes.grid(alpha=0.3)

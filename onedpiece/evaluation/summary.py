@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from onedpiece.evaluation.bd_rate import NoOverlapError, bd_quality, bd_rate
+from onedpiece.evaluation.bd_rate import NoOverlapError, NotMonotoneError, bd_quality, bd_rate
 from onedpiece.evaluation.metrics import Metric
 from onedpiece.evaluation.study import OURS, Study
 
@@ -75,6 +75,7 @@ def deltas(study: Study, metric: Metric) -> list[Delta]:
 
 def _delta(name: str, metric: Metric, anchor: Sequence[Point], ours: Sequence[Point]) -> Delta:
     sign = 1 if metric.higher_is_better else -1
+    anchor, ours = _distinct(anchor), _distinct(ours)
     curves = (
         [p.bytes for p in anchor],
         [sign * p.score for p in anchor],
@@ -85,10 +86,17 @@ def _delta(name: str, metric: Metric, anchor: Sequence[Point], ours: Sequence[Po
     return Delta(name, metric, rate, sign * quality if isinstance(quality, float) else quality)
 
 
+def _distinct(points: Sequence[Point]) -> list[Point]:
+    """Drop the points of budgets above a codec's largest file, which are all that file's."""
+    return list({(p.bytes, p.score): p for p in reversed(points)}.values())
+
+
 def _or_reason(delta: Callable[..., float], curves: tuple[list[float], ...]) -> float | str:
     try:
         return delta(*curves)
     except NoOverlapError:
         return "no overlap"
+    except NotMonotoneError:
+        return "not monotone"
     except ValueError:
         return "too few points"

@@ -30,7 +30,7 @@ def test_one_photo_gives_a_table_and_a_picture(cli: Any, photos: Path, tmp_path:
     assert (result.status, "side_by_side.png" in result.err) == (0, True)
     text = result.out.decode()
     assert "PSNR (dB) (higher is better)" in text
-    (webp,) = [line for line in text.splitlines() if "webp" in line]
+    webp = next(line for line in text.splitlines() if "webp" in line)
     # WebP's smallest file has 46 bytes.
     assert "\N{EN DASH}" in webp
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()) == [

@@ -1,6 +1,6 @@
 import pytest
 
-from onedpiece.evaluation.bd_rate import NoOverlapError, bd_quality, bd_rate
+from onedpiece.evaluation.bd_rate import NoOverlapError, NotMonotoneError, bd_quality, bd_rate
 
 RATES = [96.0, 192.0, 384.0, 768.0]
 QUALITIES = [18.0, 19.5, 21.5, 23.8]
@@ -37,5 +37,5 @@ def test_no_overlap_is_said() -> None:
 def test_curves_that_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="at least two points"):
         bd_rate([96.0], [18.0], RATES, QUALITIES)
-    with pytest.raises(ValueError, match="does not rise"):
+    with pytest.raises(NotMonotoneError, match="does not rise"):
         bd_rate(RATES, QUALITIES, RATES, [20.0, 19.0, 21.0, 22.0])

@@ -70,3 +70,31 @@ def test_no_overlap_is_said(study: Study) -> None:
     (delta,) = deltas(apart, PSNR)
     assert delta.rate == "no overlap"
     assert delta.quality == pytest.approx(20)
+
+
+def test_budgets_above_the_largest_file_count_once(study: Study) -> None:
+    def shots(codec: str, sizes: dict[int, int]) -> list[Shot]:
+        return [
+            Shot(p.name, codec, b, "psnr", 20 + size / 100, bytes(size), "")
+            for p in study.photos
+            for b, size in sizes.items()
+        ]
+
+    saturated = {100: 100, 200: 200, 400: 200}
+    both = [*shots(OURS, saturated), *shots("webp", saturated)]
+    wide = dataclasses.replace(study, budgets=(100, 200, 400), codecs=(OURS, "webp"), shots=both)
+    (delta,) = deltas(wide, PSNR)
+    # The same two files; the third point, equal to the second, would leave no inverse.
+    assert delta.rate == pytest.approx(0)
+
+
+def test_curve_that_falls_is_called_so(study: Study) -> None:
+    def shots(codec: str, sign: int) -> list[Shot]:
+        return [
+            Shot(p.name, codec, b, "psnr", 20 + sign * b / 100, bytes(b), "")
+            for p in study.photos
+            for b in study.budgets
+        ]
+
+    falling = dataclasses.replace(study, codecs=(OURS, "webp"), shots=[*shots(OURS, -1), *shots("webp", 1)])
+    assert deltas(falling, PSNR)[0].rate == "not monotone"
