@@ -57,6 +57,11 @@ def keep_only(keep: Tensor) -> Groups:
     return Groups(keep, nothing, nothing)
 
 
+def keep_all(x: Tensor) -> Groups:
+    """Keep every token of x (B, N, ...) where it is."""
+    return keep_only(torch.arange(x.shape[1], device=x.device).expand(x.shape[:2]))
+
+
 def join(num_tokens: int, moved: Tensor, targets: Tensor) -> Groups:
     """Let the inputs `moved` (B, R) join the inputs `targets` (B, R); all others stay, by position.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from onedpiece.retokenize.groups import (
     Groups,
     join,
+    keep_all,
     keep_only,
     pool_sum,
     pool_weighted,
@@ -75,6 +76,8 @@ def plan_merge(metric: Tensor, importance: Tensor, r: int, bottom: int, num_prot
     num_tokens = importance.shape[1]
     if not 2 * r <= bottom <= num_tokens - num_protected:
         raise ValueError(f"r is {r} and bottom {bottom}; give 2r ≤ bottom ≤ {num_tokens - num_protected}")
+    if r == 0:
+        return keep_all(importance)
     lowest = importance[:, num_protected:].topk(bottom, dim=1, largest=False, sorted=False).indices
     lowest = lowest.sort(dim=1).values + num_protected
     pairs = match_one_way(cosine_scores(take_rows(metric, lowest)).float(), r)

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from onedpiece.retokenize.groups import Groups, pool_max, pool_sum, pool_weighted, source_map
+from onedpiece.retokenize.groups import Groups, keep_all, pool_max, pool_sum, pool_weighted, source_map
 from onedpiece.retokenize.matching import (
     behind_prefix,
     cosine_scores,
@@ -85,6 +85,8 @@ def plan(
     num_protected: int = 1,
 ) -> Groups:
     """Choose who is fused with whom: x (B, N, C), received (B, N), size (B, N, 1)."""
+    if num_removed == 0:
+        return keep_all(x)
     match = match_both_ways if bidirectional else match_one_way
     x, received, size = (behind_prefix(values, num_protected) for values in (x, received, size))
     scores = criteria_scores(x, received, size, taus)

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from onedpiece.retokenize.groups import Groups, pool_sum, pool_weighted, source_map
+from onedpiece.retokenize.groups import Groups, keep_all, pool_sum, pool_weighted, source_map
 from onedpiece.retokenize.matching import (
     behind_prefix,
     cosine_scores,
@@ -39,6 +39,8 @@ def merge(
 @torch.no_grad()
 def plan(metric: Tensor, num_removed: int, num_protected: int = 1) -> Groups:
     """Choose who is merged with whom by the metric (B, N, D)."""
+    if num_removed == 0:
+        return keep_all(metric)
     scores = cosine_scores(behind_prefix(metric, num_protected)).float()
     # Without a protected token the order of what is left means nothing, and the authors leave it by score.
     match = partial(match_one_way, r=num_removed, sort_kept=num_protected > 0)

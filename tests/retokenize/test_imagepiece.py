@@ -61,3 +61,7 @@ def test_a_merge_takes_at_most_half(finish: str) -> None:
     turns = schedule(100, 0.2, ((1,),), finish)  # type: ignore[arg-type]
     assert turns[1].removed == 50
     assert turns[1].bottom == 100
+
+
+def test_nothing_to_merge_keeps_everything() -> None:
+    assert torch.equal(imagepiece.retokenize(X, METRIC, IMPORTANCE, r=0, bottom=0).x, X)

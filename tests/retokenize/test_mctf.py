@@ -104,3 +104,11 @@ def test_several_protected_tokens_stay_in_front() -> None:
 def test_mistakes_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mctf.fuse(_pair(), torch.full((1, 1, 12, 12), 1 / 12), **options)
+
+
+def test_nothing_to_fuse_keeps_everything() -> None:
+    x, attn = torch.randn(2, 12, 4), torch.randn(2, 1, 12, 12).softmax(-1)
+    fused = mctf.fuse(x, attn, r=0)
+    assert torch.equal(fused.x, x)
+    torch.testing.assert_close(fused.attn, attn)
+    assert mctf.fuse(x[:, :3], attn[:, :, :3, :3], r=16).x.shape[1] == 3  # never below 10

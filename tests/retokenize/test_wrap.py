@@ -1,6 +1,8 @@
 """`apply` on timm models: nothing changes when nothing is removed, and everything comes back."""
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from onedpiece.retokenize import apply, reconfigured, remove, trace
+from onedpiece.retokenize.vit.blocks import SLICE
 
 NOTHING = {
     "mctf": {"r": 0},
@@ -141,6 +144,24 @@ def test_checkpointing_gives_the_same_gradients(make_vit: Make, pictures: Tensor
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", SOMETHING)
+@pytest.mark.parametrize("restore", [False, True])
+def test_slices_of_a_large_batch_change_nothing(make_vit: Make, name: str, restore: bool) -> None:
+    vit = apply(make_vit(), name, restore=restore, **SOMETHING[name][0])
+    pictures = torch.randn(SLICE + 3, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        alone = torch.cat([vit(picture[None]) for picture in pictures])
+        torch.testing.assert_close(vit(pictures), alone, atol=1e-4, rtol=1e-4)
+
+
+def test_a_large_batch_is_bit_for_bit_the_same_when_nothing_is_removed(make_vit: Make) -> None:
+    vit = make_vit()
+    pictures = torch.randn(SLICE + 3, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        before = vit(pictures)
+        assert torch.equal(apply(vit, "mctf", r=0)(pictures), before)
+
+
 def test_a_copy_is_independent(make_vit: Make, pictures: Tensor) -> None:
     vit = apply(make_vit(), "mctf", r=10)
     twin = copy.deepcopy(vit)
@@ -195,6 +216,13 @@ def test_masks_are_refused(make_vit: Make, pictures: Tensor) -> None:
 def test_mistakes_are_named(make_vit: Make, name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         apply(make_vit(), name, **options)
+
+
+def test_the_library_needs_no_timm() -> None:
+    code = "import sys; sys.modules['timm'] = None; import onedpiece.retokenize as r; print(r.apply.__name__)"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "apply"
 
 
 def test_other_models_are_refused() -> None:

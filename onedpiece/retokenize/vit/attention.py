@@ -22,7 +22,8 @@ def attention_map(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
     """Softmax over the keys: q (B, H, Q, D), k (B, H, N, D), bias broadcastable, give (B, H, Q, N)."""
     scale: float = q.shape[-1] ** -0.5
     logits = (q * scale) @ k.transpose(-2, -1)
-    return (logits if bias is None else logits + bias).softmax(dim=-1)
+    # In place: a map is the largest tensor of a block, and the product's gradient does not need it.
+    return (logits if bias is None else logits.add_(bias)).softmax(dim=-1)
 
 
 def importance(q: Tensor, k: Tensor, bias: Tensor | None, judges: slice) -> Tensor:
