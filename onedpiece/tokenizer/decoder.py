@@ -60,9 +60,10 @@ class Decoder(nn.Module):
         image_tokens = image_tokens + self.positional_embedding
         hidden = self.ln_pre(torch.cat([image_tokens, latents], dim=1))
         key_mask = None if mask is None else self._key_mask(mask, image_tokens.shape[1])
-        for block in self.transformer:
+        *blocks, last = self.transformer
+        for block in blocks:
             hidden = block(hidden, key_mask)
-        features = self.ln_post(hidden[:, 1 : image_tokens.shape[1]])
+        features = self.ln_post(last(hidden, key_mask, image_tokens.shape[1])[:, 1:])
         out: Tensor = self.head(features.transpose(1, 2).unflatten(2, (self.grid, self.grid)))
         return out
 

@@ -22,23 +22,29 @@ class Attention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, key_mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, key_mask: Tensor | None = None, queries: int | None = None) -> Tensor:
         """Attend.
 
         Args:
             x: (B, T, W).
             key_mask: (B, T) bool, False where a token must not be looked at; None: all may.
+            queries: only the first so many tokens ask; None: all T.
 
         Returns:
-            (B, T, W).
+            (B, queries, W).
         """
-        batch, tokens, width = x.shape
         packed = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = packed.view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = (self._split(part) for part in packed.chunk(3, dim=-1))
+        q = q[:, :, :queries]
         mask = None if key_mask is None else key_mask[:, None, None, :]
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        out: Tensor = self.out_proj(x.transpose(1, 2).reshape(batch, tokens, width))
+        out: Tensor = self.out_proj(x.transpose(1, 2).flatten(2))
         return out
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, T, W) to (B, heads, T, W / heads)."""
+        batch, tokens, width = x.shape
+        return x.view(batch, tokens, self.heads, width // self.heads).transpose(1, 2)
 
 
 class MLP(nn.Module):
@@ -65,9 +71,12 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(width)
         self.mlp = MLP(width)
 
-    def forward(self, x: Tensor, key_mask: Tensor | None = None) -> Tensor:
-        """Map (B, T, W) to (B, T, W); `key_mask` as in `Attention`."""
-        x = x + self.attn(self.ln_1(x), key_mask)
+    def forward(self, x: Tensor, key_mask: Tensor | None = None, queries: int | None = None) -> Tensor:
+        """Map (B, T, W) to (B, queries, W); arguments as in `Attention`.
+
+        The last block of a stack need not compute tokens that nobody reads.
+        """
+        x = x[:, :queries] + self.attn(self.ln_1(x), key_mask, queries)
         out: Tensor = x + self.mlp(self.ln_2(x))
         return out
 
