@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from onedpiece.bitstream import Code, TooManyTokensError
+from onedpiece.bitstream.entropy import Tables
 from onedpiece.pictures import read_picture, resize, to_rgb
 from onedpiece.rate import Target
 from onedpiece.rate.aim import Aim
@@ -43,6 +44,7 @@ class Codec:
         fingerprint: the 4 bytes that tie a file to these weights.
         device: where the network runs, as torch names it.
         name: the model's, for messages.
+        tables: of the model's entropy coder; without, files are plain.
 
     Raises:
         ValueError: there is no such device here.
@@ -54,6 +56,7 @@ class Codec:
         fingerprint: bytes,
         device: str | torch.device = "cpu",
         name: str = "unnamed",
+        tables: Tables | None = None,
     ) -> None:
         try:
             self.device = torch.device(device)
@@ -64,6 +67,7 @@ class Codec:
             ) from error
         self.fingerprint = fingerprint
         self.name = name
+        self.tables = tables
 
     def __repr__(self) -> str:
         return (
@@ -156,7 +160,8 @@ class Codec:
         rows = self.tokenizer.tokenize(pixels)[:, :tokens].cpu().numpy()
         codebook = self.tokenizer.config.codebook_size
         codes = [
-            Code(row, codebook, self.fingerprint, each.size) for row, each in zip(rows, inputs, strict=True)
+            Code(row, codebook, self.fingerprint, each.size, None, self.tables)
+            for row, each in zip(rows, inputs, strict=True)
         ]
         return codes if max_bytes is None else [code.fit(max_bytes) for code in codes]
 
@@ -211,7 +216,7 @@ class Codec:
         """Decode several codes, of any lengths and sizes, in one pass; as `decode` for each."""
         if not codes:
             return []
-        prefixes = [self._prefix(_to_code(code), tokens) for code in codes]
+        prefixes = [self._prefix(self._to_code(code), tokens) for code in codes]
         if any(code.tiles for code in prefixes):
             return [self._decode_one(code) for code in prefixes]
         indices, lengths = _pad(prefixes)
@@ -249,6 +254,18 @@ class Codec:
                 f"the file has {longest} tokens{' in a tile' if code.tiles else ''}; "
                 f"{self.name} makes at most {config.num_tokens}"
             )
+
+    def tables_of(self, fingerprint: bytes) -> Tables | None:
+        """Return the tables that read entropy-coded files of the model `fingerprint`, if it is this one."""
+        return self.tables if fingerprint == self.fingerprint else None
+
+    def _to_code(self, code: CodeLike) -> Code:
+        if isinstance(code, Code):
+            return code
+        if isinstance(code, bytes | bytearray | memoryview):
+            return Code.from_bytes(code, self.tables_of)
+        with Path(code).open("rb") as file:
+            return Code.read(file, self.tables_of)
 
     def _prefix(self, code: Code, tokens: int | None) -> Code:
         self.check_code(code)
@@ -320,15 +337,6 @@ def _size_of(picture: Tensor) -> tuple[int, int]:
 def _to_image(picture: Tensor) -> Image.Image:
     """(3, H, W) in [0, 1] as an 8-bit RGB image, every value to the nearest level."""
     return Image.fromarray((picture * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
-
-
-def _to_code(code: CodeLike) -> Code:
-    if isinstance(code, Code):
-        return code
-    if isinstance(code, bytes | bytearray | memoryview):
-        return Code.from_bytes(code)
-    with Path(code).open("rb") as file:
-        return Code.read(file)
 
 
 def _pad(codes: Sequence[Code]) -> tuple[Tensor, Tensor | None]:

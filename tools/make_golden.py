@@ -7,7 +7,9 @@ They need a model that never changes: a tiny one, kept beside them in tests/data
 """
 
 import argparse
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,11 @@ import torch
 from PIL import Image
 
 from onedpiece.bitstream import Code
+from onedpiece.bitstream.entropy import TOTAL, Tables
+from onedpiece.bitstream.table_files import FILE
 from onedpiece.codec import Codec
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
-from onedpiece.weights import fingerprint, save
+from onedpiece.weights import fingerprint, load_tokenizer, save
 from onedpiece.weights.load import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,19 +51,39 @@ def make_model() -> Tokenizer:
     return tokenizer.eval()
 
 
+def make_tables() -> Tables:
+    """Return tables that hold common what the middle levels of every digit are."""
+    positions = []
+    for count, levels in CONFIG.fsq_grades:
+        digits = []
+        for base in levels:
+            shape = np.exp(-0.5 * ((np.arange(base) - (base - 1) / 2) / (base / 5)) ** 2)
+            table = 1 + np.floor(shape / shape.sum() * (TOTAL - base)).astype(int)
+            table[base // 2] += TOTAL - table.sum()
+            digits.append(tuple(int(value) for value in table))
+        positions += [tuple(digits)] * count
+    return Tables(tuple(positions))
+
+
+def _coded(codec: Codec, code: Code) -> Code:
+    return replace(code, tables=codec.tables)
+
+
 def files(codec: Codec) -> dict[str, bytes]:
     """Return the golden files by name: every form that version 1 has."""
     photo = Image.open(PHOTO).convert("RGB")
     own = photo.crop((100, 20, 356, 276)).resize((32, 32), Image.Resampling.LANCZOS)
     small = photo.resize((90, 60), Image.Resampling.LANCZOS)
-    whole = codec.encode(own)
+    whole = replace(codec.encode(own), tables=None)
     return {
         "own-size": whole.to_bytes(),
         "one-token": whole[:1].to_bytes(),
         "cut-by-bytes": whole.to_bytes()[:20],
-        "native-size": codec.encode(small).to_bytes(),
-        "native-9-tokens": codec.encode(small, tokens=9).to_bytes(),
+        "native-size": replace(codec.encode(small), tables=None).to_bytes(),
+        "native-9-tokens": replace(codec.encode(small, tokens=9), tables=None).to_bytes(),
         "tiles": codec.encode(small, tiles=True, tokens=150).to_bytes(),
+        "entropy": _coded(codec, whole).to_bytes(),
+        "entropy-cut": _coded(codec, whole).to_bytes()[:24],
         "tiles-cut": codec.encode(small, tiles=True, tokens=150).to_bytes()[:80],
     }
 
@@ -80,9 +104,14 @@ def main() -> int:
     force = parser.parse_args().force
     if not (FOLDER / "model").is_dir():
         save(make_model(), FOLDER / "model")
+    if not (FOLDER / "model" / FILE).exists():
+        stored = make_tables().to_plain() | {
+            "fingerprint": fingerprint(load_tokenizer(FOLDER / "model")).hex()
+        }
+        (FOLDER / "model" / FILE).write_text(json.dumps(stored) + "\n")
     codec = load(FOLDER / "model")
     made = files(codec)
-    indices = {name: Code.from_bytes(data).indices for name, data in made.items()}
+    indices = {name: Code.from_bytes(data, codec.tables_of).indices for name, data in made.items()}
     for name, code in foreign(codec.fingerprint).items():
         made[name], indices[name] = code.to_bytes(), code.indices
     for name, data in made.items():

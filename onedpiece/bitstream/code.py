@@ -1,6 +1,7 @@
 """`Code`: a picture as an ordered list of tokens, and the .odp file that holds it."""
 
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import index
 from typing import BinaryIO, Self
@@ -8,12 +9,17 @@ from typing import BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from onedpiece.bitstream.errors import NoTokensError
-from onedpiece.bitstream.header import read_header, write_header
+from onedpiece.bitstream.entropy import Tables, pack_entropy, unpack_entropy
+from onedpiece.bitstream.errors import EntropyTablesError, NoTokensError, TrailingDataError
+from onedpiece.bitstream.header import Header, read_header, write_header
 from onedpiece.bitstream.layout import MAX_FILE_BYTES, MAX_TOKENS, tells_its_length
 from onedpiece.bitstream.limits import check_codebook_size, check_fingerprint, checked_indices, checked_size
 from onedpiece.bitstream.payload import pack, unpack
+from onedpiece.bitstream.table_files import bundled_tables
 from onedpiece.bitstream.tiles import Tiles, check_tiles
+
+TablesOf = Callable[[bytes], Tables | None]
+"""A model's fingerprint -> the tables of its entropy coder, None where it has none."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,6 +33,7 @@ class Code:
         size: (width, height) of the photo in pixels; None is the model's own size.
         tiles: where the photo was cut into tiles, how, and how many tokens each has in the whole file; the
             indices are then in the order of `tiles.order`, and a prefix holds fewer.
+        tables: of the entropy coder, used where they make the file smaller; no part of what the code is.
 
     Raises:
         BitstreamError: a field that no .odp file can hold; the subclass and the message say which.
@@ -37,6 +44,7 @@ class Code:
     fingerprint: bytes
     size: tuple[int, int] | None = None
     tiles: Tiles | None = None
+    tables: Tables | None = None
 
     def __post_init__(self) -> None:
         check_codebook_size(self.codebook_size)
@@ -104,11 +112,32 @@ class Code:
     def to_bytes(self) -> bytes:
         """Return a complete .odp file: the header, then ⌈k·log2(codebook_size)/8⌉ bytes."""
         header = write_header(self.fingerprint, self.size, self.codebook_size, len(self), self.tiles)
-        return header + pack(self.indices, self.codebook_size)
+        plain = header + pack(self.indices, self.codebook_size)
+        coded = self._to_entropy_coded_bytes()
+        return coded if coded is not None and len(coded) < len(plain) else plain
+
+    def _to_entropy_coded_bytes(self) -> bytes | None:
+        # Tiles stay plain: one flipped bit would undo every tile after it, not one token.
+        if (
+            self.tables is None
+            or self.tiles is not None
+            or not self.tables.fits(self.codebook_size, len(self))
+        ):
+            return None
+        payload = pack_entropy(self.indices.tolist(), self.tables)
+        if payload is None:
+            return None
+        head = write_header(self.fingerprint, self.size, self.codebook_size, len(self), None, self.tables.id)
+        return head + payload
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes, tables_of: TablesOf = bundled_tables) -> Self:
         """Read a complete .odp file, or any prefix of one that still holds the header and a token.
+
+        Args:
+            data: the file's bytes.
+            tables_of: finds the entropy coder's tables of a model by its fingerprint, which entropy-coded
+                files need; those of bundled models are found without.
 
         Raises:
             BitstreamError: the subclass and the message say what was found and what was expected.
@@ -116,21 +145,42 @@ class Code:
         data = bytes(data)
         header = read_header(data)
         limit = MAX_TOKENS if header.tiles is None else sum(header.tiles.counts)
-        indices = unpack(data[header.end :], header.codebook_size, header.token_count, limit)
+        tables = None
+        if header.tables_id is None:
+            indices = unpack(data[header.end :], header.codebook_size, header.token_count, limit)
+        else:
+            tables = _checked_tables(tables_of(header.fingerprint), header, len(data) - header.end)
+            indices = np.array(unpack_entropy(data[header.end :], tables), np.int64)
         if not len(indices):
             raise NoTokensError(
                 f"the file ends after {len(data)} bytes, before its first token; expected 1 or more"
             )
-        return cls(indices, header.codebook_size, header.fingerprint, header.size, header.tiles)
+        return cls(indices, header.codebook_size, header.fingerprint, header.size, header.tiles, tables)
 
     @classmethod
-    def read(cls, file: BinaryIO) -> Self:
+    def read(cls, file: BinaryIO, tables_of: TablesOf = bundled_tables) -> Self:
         """Read a file that is open for reading bytes, and no more of it than any .odp file has.
 
         Raises:
             BitstreamError: as `from_bytes`.
         """
-        return cls.from_bytes(file.read(MAX_FILE_BYTES + 1))
+        return cls.from_bytes(file.read(MAX_FILE_BYTES + 1), tables_of)
 
     def _key(self) -> tuple[bytes, int, bytes, tuple[int, int] | None, Tiles | None]:
         return self.indices.tobytes(), self.codebook_size, self.fingerprint, self.size, self.tiles
+
+
+def _checked_tables(tables: Tables | None, header: Header, length: int) -> Tables:
+    """The tables that a payload of `length` bytes was coded with, or the error that says why not."""
+    if tables is None or header.tables_id is None:
+        raise EntropyTablesError(
+            f"the file is entropy coded; it takes the tables of model {header.fingerprint.hex()} to read it"
+        )
+    if tables.id != header.tables_id or not tables.fits(header.codebook_size, 0):
+        raise EntropyTablesError(
+            f"the file was coded with other tables than these of model {header.fingerprint.hex()}: "
+            f"found {header.tables_id.hex()}, expected {tables.id.hex()}"
+        )
+    if length > tables.longest:
+        raise TrailingDataError(f"found {length} bytes of tokens; expected at most {tables.longest}")
+    return tables

@@ -53,5 +53,9 @@ class TilesError(BitstreamError):
     """The photo would be cut into tiles that overlap wholly, are too many, or hold too much."""
 
 
+class EntropyTablesError(BitstreamError):
+    """The tokens are entropy coded, and the tables they were coded with are not at hand."""
+
+
 class IndexOutsideCodebookError(BitstreamError):
     """A token names a codebook entry that does not exist."""

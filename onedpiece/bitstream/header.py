@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
+from onedpiece.bitstream.entropy import ID_BYTES
 from onedpiece.bitstream.errors import (
     BadMagicError,
     EmptyFileError,
+    EntropyTablesError,
     NoTokensError,
     TilesError,
     TooManyTokensError,
@@ -36,6 +38,7 @@ class Header(NamedTuple):
     token_count: int | None  # None where the payload's length tells it
     end: int
     tiles: Tiles | None = None
+    tables_id: bytes | None = None  # of the entropy coder's tables; None: plain tokens
 
 
 def write_header(
@@ -44,6 +47,7 @@ def write_header(
     codebook_size: int,
     count: int,
     tiles: Tiles | None = None,
+    tables_id: bytes | None = None,
 ) -> bytes:
     """Return the shortest header that says this; all values have been checked."""
     flags = Flag(0)
@@ -56,9 +60,11 @@ def write_header(
         fields += [codebook_size] if tells_its_length(codebook_size) else [codebook_size, count]
     if tiles is not None:
         flags |= Flag.TILES
+    if tables_id is not None:
+        flags |= Flag.ENTROPY
     start = MAGIC + bytes([VERSION << 4 | flags]) + fingerprint
     table = b"" if tiles is None else write_tiles(tiles)
-    return start + b"".join(write_varint(field) for field in fields) + table
+    return start + b"".join(write_varint(field) for field in fields) + table + (tables_id or b"")
 
 
 class Peek(NamedTuple):
@@ -107,7 +113,10 @@ def read_header(data: bytes) -> Header:
         if size is None or count is not None:
             raise TilesError("found tiles without the photo's size, or with a codebook that tiles cannot use")
         tiles, end = read_tiles(data, end, size)
-    return Header(fingerprint, size, codebook_size, count, end, tiles)
+    tables_id = None
+    if flags & Flag.ENTROPY:
+        tables_id, end = _read_tables_id(data, end, flags)
+    return Header(fingerprint, size, codebook_size, count, end, tiles, tables_id)
 
 
 def _read_flags(data: bytes) -> Flag:
@@ -130,6 +139,24 @@ def _read_flags(data: bytes) -> Flag:
             f"the file uses {(flags & ~SUPPORTED_FLAGS).name}, which needs a newer onedpiece than this one"
         )
     return flags
+
+
+class _TablesId(NamedTuple):
+    value: bytes
+    end: int
+
+
+def _read_tables_id(data: bytes, start: int, flags: Flag) -> _TablesId:
+    if flags & (Flag.CODEBOOK | Flag.TILES):
+        raise EntropyTablesError(
+            f"found {flags.name} in one file; entropy coding goes with the usual codebook and no tiles"
+        )
+    end = start + ID_BYTES
+    if len(data) < end:
+        raise TruncatedHeaderError(
+            f"the file ends after {len(data)} bytes, inside the name of its entropy tables"
+        )
+    return _TablesId(data[start:end], end)
 
 
 def _read_count(data: bytes, start: int) -> Varint:

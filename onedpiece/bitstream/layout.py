@@ -11,7 +11,9 @@ A file is::
     tiles            4 varints and a table, only with Flag.TILES (which needs Flag.SIZE): the tiles' side,
                      their least overlap, the fewest tokens of a tile, the spread from there to the most;
                      each tile's count less the fewest, row by row, in as many bits as the spread has
-    tokens           ⌈k·log2(codebook)/8⌉ bytes, first token first
+    tables           2 bytes, only with Flag.ENTROPY, which goes with no other than Flag.SIZE: a digest of
+                     the entropy coder's tables
+    tokens           ⌈k·log2(codebook)/8⌉ bytes, first token first; with Flag.ENTROPY as `entropy` says
 """
 
 from enum import IntFlag
@@ -30,11 +32,11 @@ class Flag(IntFlag):
 
     SIZE = 0b0001  # the photo's own width and height follow: they differ from the model's
     CODEBOOK = 0b0010  # the codebook has another size than 4096
-    ENTROPY = 0b0100  # reserved: tokens are entropy coded
+    ENTROPY = 0b0100  # tokens are entropy coded with the model's tables, whose id follows
     TILES = 0b1000  # several codes, one a tile, their tokens in the order of `tiles.order`
 
 
-SUPPORTED_FLAGS = Flag.SIZE | Flag.CODEBOOK | Flag.TILES
+SUPPORTED_FLAGS = Flag.SIZE | Flag.CODEBOOK | Flag.ENTROPY | Flag.TILES
 
 MAX_TOKENS = 65_536  # 256 times the longest code of any published model
 MAX_TILES = 16_384  # 180 megapixels in tiles of 256 make 3,600

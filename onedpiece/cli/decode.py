@@ -65,7 +65,7 @@ def _read(codec: "Codec", jobs: list[Job], tokens: int | None, report: Report) -
     codes = {}
     for job in jobs:
         with report.guarding(job.source), reading(job.source) as file:
-            code = Code.read(file)
+            code = Code.read(file, codec.tables_of)
             codec.check_code(code)
             codes[job] = code if tokens is None else code.first(tokens)
     return codes

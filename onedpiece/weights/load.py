@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from onedpiece.bitstream.table_files import load_tables
 from onedpiece.weights.errors import WeightsError
 from onedpiece.weights.store import fingerprint, load_tokenizer
 
@@ -46,8 +47,11 @@ def load(name: str | Path | None = None, device: str = "cpu") -> "Codec":
     """
     from onedpiece.codec import Codec
 
-    tokenizer = _tokenizer(str(name) if name is not None else DEFAULT)
-    return Codec(tokenizer, fingerprint(tokenizer), device=device, name=str(name or DEFAULT))
+    name = str(name) if name is not None else DEFAULT
+    tokenizer = _tokenizer(name)
+    print_ = fingerprint(tokenizer)
+    tables = load_tables(HERE / DEFAULT if name == DEFAULT else name, print_)
+    return Codec(tokenizer, print_, device, name, tables)
 
 
 def _tokenizer(name: str) -> "Tokenizer":
