@@ -183,13 +183,14 @@ class Codec:
             target,
             lambda tokens: score([self.decode(code, tokens)])[0],
             len(code),
-            self._forecast(photo, code),
+            self.forecast(photo, code),
         )
         if not (found.reached or best_effort):
             raise target.out_of_reach(found.score, found.tokens)
         return found
 
-    def _forecast(self, photo: Image.Image, code: Code) -> list[float] | None:
+    def forecast(self, photo: Image.Image, code: Code) -> list[float] | None:
+        """Return about the PSNR of every prefix of a photo's code, in dB; None if the model cannot tell."""
         path = self.tokenizer.linear_path
         if path is None:
             return None

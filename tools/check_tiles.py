@@ -1,0 +1,200 @@
+"""Tiles beside plain resize, equal shares and WebP; seams, cuts, memory: the tables for issue 5.
+
+    python tools/check_tiles.py shares --data ../shared/data/eval/native              # a minute
+    python tools/check_tiles.py table --data PHOTO.jpg... --size 1920x1280            # the README's table
+    python tools/check_tiles.py cuts --data ../shared/data/eval/native --files 1000   # head -c N
+    python tools/check_tiles.py memory --size 6000x4000                               # minutes on one core
+
+Each ends with status 1 where a promise of issue 5 is broken.
+"""
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from onedpiece.bitstream import Code
+from onedpiece.codec import Codec
+from onedpiece.evaluation.best_shot import candidates, restore
+from onedpiece.evaluation.formats import image_format
+from onedpiece.pictures import psnr, read_picture, resize
+from onedpiece.rate.aim import Aim
+from onedpiece.rate.share import share_equally
+from onedpiece.scoring import scorer
+from onedpiece.tile_tokens import TiledPhoto, tokenize_tiles
+from onedpiece.tiled import compose, decode_tiled, within
+from onedpiece.tiling import grid_of
+from onedpiece.weights.load import load
+
+BPP = 0.05
+SEAM_SLACK = 0.05
+
+
+def photos_of(paths: Iterable[Path], size: tuple[int, int] | None = None) -> list[tuple[str, Image.Image]]:
+    """Return the photos named and those of the folders named, brought to `size` where one is given."""
+    inside = [sorted(path.iterdir()) if path.is_dir() else [path] for path in paths]
+    files = [path for path in chain(*inside) if path.suffix in (".png", ".jpg", ".webp")]
+    read = [(path.name, read_picture(path)) for path in files]
+    return [(name, photo if size is None else resize(photo, size)) for name, photo in read]
+
+
+def equal_code(codec: Codec, photo: TiledPhoto, budget: int) -> Code:
+    """Return the longest code of equal shares in at most `budget` bytes."""
+    tiles, most = photo.indices.shape
+    total = min(int(8 * budget / codec.bits_per_token), tiles * most)
+    while len((code := compose(codec, photo, share_equally(tiles, total))).to_bytes()) > budget:
+        total -= 1
+    return code
+
+
+def seams(image: Image.Image, tile_side: int, overlap: int) -> float:
+    """Return the mean gradient across tile borders over that elsewhere, less 1; 0 is no seam."""
+    pixels = np.asarray(image, np.float64).mean(2)
+    grid = grid_of(image.size, tile_side, overlap)
+    across = _border_gradient(pixels, grid.lefts, tile_side)
+    down = _border_gradient(pixels.T, grid.tops, tile_side)
+    border, elsewhere = (np.concatenate(parts) for parts in zip(across, down, strict=True))
+    return float(border.mean() / elsewhere.mean() - 1)
+
+
+def _border_gradient(
+    pixels: NDArray[np.float64], begins: list[int], side: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Absolute differences between columns: at the tiles' edges (two pixels either side), and elsewhere."""
+    steps = np.abs(np.diff(pixels, axis=1)).mean(0)
+    edges = [edge for begin in begins for edge in (begin, begin + side) if 2 < edge < pixels.shape[1] - 2]
+    near = np.zeros(len(steps), bool)
+    for edge in edges:
+        near[edge - 2 : edge + 2] = True
+    return steps[near], steps[~near]
+
+
+def shares(codec: Codec, asked: argparse.Namespace) -> int:
+    """Adaptive against equal shares at equal bytes."""
+    wins, gains, borders = [], [], []
+    for name, photo in photos_of(asked.data):
+        tiled = tokenize_tiles(codec, photo)
+        code = within(codec, tiled, Aim(bpp=asked.bpp))
+        size = len(code.to_bytes())
+        equal = equal_code(codec, tiled, size)
+        picture = decode_tiled(codec, code)
+        ours, theirs = psnr(photo, picture), psnr(photo, decode_tiled(codec, equal))
+        border = seams(picture, codec.side, code.tiles.overlap) if code.tiles else 0.0
+        original = seams(photo, codec.side, code.tiles.overlap) if code.tiles else 0.0
+        wins.append(ours > theirs)
+        gains.append(ours - theirs)
+        borders.append((1 + border) / (1 + original) - 1)
+        print(
+            f"{name}: {size} B, adaptive {ours:.3f} dB, equal {theirs:.3f} dB ({len(equal.to_bytes())} B); "
+            f"gradient at borders {100 * border:+.1f} %, of the photo's own {100 * original:+.1f} %"
+        )
+    print(
+        f"adaptive sharing wins {sum(wins)} of {len(wins)}, {np.mean(gains):+.3f} dB; the gradient at borders "
+        f"beside that elsewhere, relative to the photo's own: {100 * np.mean(borders):+.1f} % in the mean"
+    )
+    return int(np.mean(wins) < 0.9 or abs(np.mean(borders)) > SEAM_SLACK)
+
+
+def table(codec: Codec, asked: argparse.Namespace) -> int:
+    """Tiles, plain resize and WebP at equal bytes: PSNR and LPIPS."""
+    print(
+        "| photo | bytes | tiles, PSNR / LPIPS | plain resize (bytes) | WebP (bytes) |\n|---|---|---|---|---|"
+    )
+    for name, photo in photos_of(asked.data, asked.size):
+        score = scorer("lpips", photo)
+        code = codec.encode(photo, bpp=asked.bpp, tiles=True)
+        plain = codec.encode(photo, bpp=asked.bpp, tiles=False)
+        size = len(code.to_bytes())
+        webp = image_format("webp")
+        shots = [(restore(webp, shot.data, photo.size), shot) for shot in candidates(photo, webp, [size])]
+        cells = [_cell(photo, codec.decode(each), score) for each in (code, plain)]
+        if shots:
+            picture, shot = max(shots, key=lambda pair: psnr(photo, pair[0]))
+            lowest = min(score([picture])[0] for picture, _ in shots)
+            theirs = f"{psnr(photo, picture):.2f} dB / {lowest:.3f} ({len(shot.data)})"
+        else:
+            theirs = "nothing fits"
+        print(
+            f"| {name} {photo.width}x{photo.height} | {size} | {cells[0]} "
+            f"| {cells[1]} ({len(plain.to_bytes())}) | {theirs} |"
+        )
+    return 0
+
+
+def _cell(photo: Image.Image, picture: Image.Image, score: object) -> str:
+    return f"{psnr(photo, picture):.2f} dB / {score([picture])[0]:.3f}"  # type: ignore[operator]
+
+
+def cuts(codec: Codec, asked: argparse.Namespace) -> int:
+    """`head -c N` for random N over many files: all decode, and quality falls gracefully."""
+    random = np.random.default_rng(0)
+    files = []
+    for name, photo in photos_of(asked.data):
+        files += [(name, photo, codec.encode(photo, tiles=tiles)) for tiles in (True, False)]
+    drops = []
+    for number in range(asked.files):
+        name, photo, code = files[number % len(files)]
+        data = code[: int(random.integers(1, len(code) + 1))].to_bytes()
+        first = len(code[:1].to_bytes())
+        end = int(random.integers(min(first + 2, len(data)), len(data) + 1))
+        cut = Code.from_bytes(data[:end], codec.tables_of)
+        assert cut == code[: len(cut)], f"{name}: {end} bytes are no prefix"
+        picture = codec.decode(cut)
+        assert picture.size == photo.size
+        drops.append((len(cut) / len(code), psnr(photo, picture)))
+    bins = [[quality for share, quality in drops if low <= share < low + 0.2] for low in np.arange(0, 1, 0.2)]
+    print(f"{asked.files} cut files decode; mean PSNR by share of the tokens left, in fifths:")
+    means = [float(np.mean(each)) for each in bins if each]
+    print(" ".join(f"{mean:.2f}" for mean in means))
+    return int(means != sorted(means))
+
+
+def memory(codec: Codec, asked: argparse.Namespace) -> int:
+    """Peak memory and time of a large photo, made of the free test pictures."""
+    source = Image.open(Path(__file__).parents[1] / "tests" / "data" / "chelsea_451x300.png").convert("RGB")
+    photo = source.resize(asked.size or (6000, 4000), Image.Resampling.BICUBIC)
+    start = time.perf_counter()
+    code = codec.encode(photo, bpp=asked.bpp, tiles=True)
+    middle = time.perf_counter()
+    picture = codec.decode(code.to_bytes())
+    took = middle - start, time.perf_counter() - middle
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(
+        f"{photo.width}x{photo.height}: {code}, {len(code.to_bytes())} B, {psnr(photo, picture):.2f} dB; "
+        f"encode {took[0]:.0f} s, decode {took[1]:.0f} s, peak memory {peak:.2f} GiB"
+    )
+    return int(peak > 3)
+
+
+CHECKS = {"shares": shares, "table": table, "cuts": cuts, "memory": memory}
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, height = text.split("x")
+    return int(width), int(height)
+
+
+def main() -> int:
+    """Run one of the checks, and return its status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("check", choices=CHECKS)
+    parser.add_argument("--data", type=Path, nargs="+", default=[])
+    parser.add_argument("--size", type=_size)
+    parser.add_argument("--bpp", type=float, default=BPP)
+    parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--model")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    return CHECKS[asked.check](load(asked.model), asked)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
