@@ -1,6 +1,6 @@
 """Measure again every number and picture of the README and the model card, and write them in.
 
-    python tools/update_readme.py [--shared ../shared] [--only quality,compare,downstream,speed,picture]
+    python tools/update_readme.py [--shared ../shared] [--only picture,speed,quality,compare,downstream,retokenize]
 
 Each part runs the command that the README names beside its table; a part replaces what stands between
 `<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about 25 minutes on 4 cores.
@@ -158,12 +158,21 @@ def picture(shared: Path) -> None:
     whole.quantize(256).save(PICTURE, optimize=True)
 
 
+def retokenize(shared: Path) -> None:
+    """DeiT-S at batch 64 with each reducer, as the benchmark prints it."""
+    text = run(shared, "tools/bench_retokenize.py", "--models", "DeiT-S", "--batches", "64")
+    head, *rest = text.strip().splitlines()
+    table = [line for line in rest if line.startswith("|")]
+    put(README, "retokenize", "\n".join([*table, "", f"{head}."]))
+
+
 PARTS: dict[str, Callable[[Path], None]] = {
     "picture": picture,
     "speed": speed,
     "quality": quality,
     "compare": compare,
     "downstream": downstream,
+    "retokenize": retokenize,
 }
 
 
