@@ -4,9 +4,9 @@
 
 Decodes all prefixes of every photo once (about a minute a photo on one core), keeps their scores in --cache,
 and searches for random targets between the worst and the best score. Reports for each metric how many
-targets were met, how far the answer is above the fewest tokens that brute force finds, the largest ripple, the
-decodes, and for PSNR the processor time of an encode to a target beside that of a plain encode plus decode of
-as many tokens. Status 1 where a target is missed or an answer is more than one token above.
+targets were met, how far the answer is above the fewest tokens that brute force finds, the largest ripple,
+the decodes, and for PSNR the processor time of an encode to a target beside that of a plain encode plus
+decode of as many tokens. Status 1 where a target is missed or an answer is more than one token above.
 """
 
 import argparse
