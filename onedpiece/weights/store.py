@@ -55,7 +55,7 @@ def save(tokenizer: "Tokenizer", folder: str | Path, shard_bytes: int = SHARD_BY
     Returns:
         The folder.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def save(tokenizer: "Tokenizer", folder: str | Path, shard_bytes: int = SHARD_BY
     names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
     for name, tensors in zip(names, shards, strict=True):
         partial = folder / f".{name}.partial"
-        save_file(tensors, partial)
+        partial.write_bytes(to_bytes(tensors))
         partial.replace(folder / name)
     card = {
         "format": FORMAT,
