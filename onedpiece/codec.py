@@ -5,17 +5,15 @@ from math import log2
 from operator import index
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from onedpiece.bitstream import Code, TooManyTokensError
 from onedpiece.bitstream.entropy import Tables
-from onedpiece.pictures import read_picture, resize, to_rgb
+from onedpiece.model_input import Picture, checked_tensor, size_of, to_image, to_input, to_photo
+from onedpiece.pictures import resize
 from onedpiece.rate import Target
 from onedpiece.rate.aim import Aim
 from onedpiece.rate.search import Found, fewest
@@ -24,9 +22,6 @@ from onedpiece.tile_tokens import Progress
 from onedpiece.tiled import Reached, decode_tiled, encode_tiled, wants_tiles
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.tokenizer.forecast import forecast
-
-Picture = Image.Image | str | PathLike[str] | Tensor
-"""A PIL image, the path of one, or a (3, H, W) float tensor in [0, 1]."""
 
 CodeLike = Code | bytes | str | PathLike[str]
 """A code, the bytes of an .odp file, or the path of one."""
@@ -137,7 +132,7 @@ class Codec:
         """As `encode`, for a caller who wants to know what was reached; `progress` is told of tiles."""
         self.check_aim(aim, tiles=tiles)
         image = image if isinstance(image, Tensor) else to_photo(image)
-        size = _size_of(_checked(image)) if isinstance(image, Tensor) else image.size
+        size = size_of(checked_tensor(image)) if isinstance(image, Tensor) else image.size
         if wants_tiles(self, size, aim, tiles):
             return encode_tiled(self, to_photo(image), aim, best_effort=best_effort, progress=progress)
         if aim.target is None:
@@ -155,7 +150,7 @@ class Codec:
         self.check_aim(Aim(tokens=tokens, max_bytes=max_bytes))
         if not images:
             return []
-        inputs = [_to_input(image, self.side) for image in images]
+        inputs = [to_input(image, self.side) for image in images]
         pixels = torch.stack([each.pixels for each in inputs]).to(self.device)
         rows = self.tokenizer.tokenize(pixels)[:, :tokens].cpu().numpy()
         codebook = self.tokenizer.config.codebook_size
@@ -194,7 +189,7 @@ class Codec:
         path = self.tokenizer.linear_path
         if path is None:
             return None
-        pixels = _to_input(photo, self.side).pixels[None].to(self.device)
+        pixels = to_input(photo, self.side).pixels[None].to(self.device)
         codes = self.tokenizer.quantizer.codes_from_indices(torch.tensor(code.indices)[None].to(self.device))
         return [float(value) for value in forecast(path, pixels, codes)[0]]
 
@@ -223,7 +218,7 @@ class Codec:
         indices, lengths = _pad(prefixes)
         pictures = self.tokenizer.detokenize(indices.to(self.device), lengths).cpu()
         return [
-            resize(_to_image(picture), code.size or _size_of(picture))
+            resize(to_image(picture), code.size or size_of(picture))
             for picture, code in zip(pictures, prefixes, strict=True)
         ]
 
@@ -271,73 +266,6 @@ class Codec:
     def _prefix(self, code: Code, tokens: int | None) -> Code:
         self.check_code(code)
         return code if tokens is None else code.first(tokens)
-
-
-class _Input(NamedTuple):
-    pixels: Tensor  # (3, S, S) in [0, 1]
-    photo_size: tuple[int, int]  # width, height
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """What the file says: nothing where the photo has the model's own size."""
-        return None if self.photo_size == _size_of(self.pixels) else self.photo_size
-
-
-def to_photo(image: Picture) -> Image.Image:
-    """Return a picture as the 8-bit RGB image that its decoded file is compared with.
-
-    Raises:
-        PictureError, OSError, ValueError, TypeError: as `Codec.encode`.
-    """
-    if isinstance(image, Tensor):
-        return _to_image(_checked(image).cpu())
-    if not isinstance(image, Image.Image | str | PathLike):
-        raise TypeError(
-            f"found {type(image).__name__}; expected a PIL image, a path or a (3, H, W) float tensor"
-        )
-    return to_rgb(image) if isinstance(image, Image.Image) else read_picture(image)
-
-
-def _to_input(image: Picture, side: int) -> _Input:
-    if isinstance(image, Tensor):
-        return _tensor_to_input(_checked(image), side)
-    photo = to_photo(image)
-    # torch.tensor copies: Pillow's memory is read-only.
-    squeezed = torch.tensor(np.asarray(resize(photo, (side, side)))).permute(2, 0, 1)
-    return _Input(squeezed.float() / 255, photo.size)
-
-
-def _checked(image: Tensor) -> Tensor:
-    """(3, H, W) float32 in [0, 1], or a ValueError that says why it is not."""
-    if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
-        raise ValueError(f"the tensor has shape {tuple(image.shape)}; expected (3, H, W)")
-    if not image.is_floating_point():
-        raise ValueError(
-            f"the tensor is of type {image.dtype}; expected floats in [0, 1]: divide 8-bit values by 255"
-        )
-    pixels = image.detach().float()
-    if not (pixels.min() >= 0 and pixels.max() <= 1):  # also false for NaN
-        raise ValueError(
-            f"the tensor's values run from {pixels.min():.4g} to {pixels.max():.4g}; expected [0, 1]"
-        )
-    return pixels
-
-
-def _tensor_to_input(pixels: Tensor, side: int) -> _Input:
-    if _size_of(pixels) == (side, side):
-        return _Input(pixels, (side, side))
-    squeezed = F.interpolate(pixels[None], (side, side), mode="bicubic", align_corners=False, antialias=True)
-    return _Input(squeezed[0].clamp(0, 1), _size_of(pixels))
-
-
-def _size_of(picture: Tensor) -> tuple[int, int]:
-    """(width, height) of a (3, H, W) tensor."""
-    return picture.shape[2], picture.shape[1]
-
-
-def _to_image(picture: Tensor) -> Image.Image:
-    """(3, H, W) in [0, 1] as an 8-bit RGB image, every value to the nearest level."""
-    return Image.fromarray((picture * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
 
 
 def _pad(codes: Sequence[Code]) -> tuple[Tensor, Tensor | None]:
