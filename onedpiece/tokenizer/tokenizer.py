@@ -91,7 +91,6 @@ class Tokenizer(nn.Module):
         image = self.decode(quantized.codes, lengths)
         return Reconstruction(image, quantized.indices, quantized.loss)
 
-    @torch.no_grad()
     def tokenize(self, x: Tensor) -> Tensor:
         """Return the tokens of pictures.
 
@@ -104,10 +103,10 @@ class Tokenizer(nn.Module):
         Raises:
             ValueError: x has another shape.
         """
-        with _evaluating(self):
-            return self.encode(x.float()).indices
+        with _evaluating(self), torch.inference_mode():
+            indices = self.encode(x.float()).indices
+        return indices.clone()  # an ordinary tensor again, which may take part in training
 
-    @torch.no_grad()
     def detokenize(self, indices: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the pictures of the first k tokens.
 
@@ -125,9 +124,10 @@ class Tokenizer(nn.Module):
         self._check_indices(indices, lengths)
         if lengths is not None:
             indices, lengths = _trim(indices, lengths.to(indices.device))
-        with _evaluating(self):
+        with _evaluating(self), torch.inference_mode():
             codes = self.quantizer.codes_from_indices(indices)
-            return self.decode(codes, lengths).float().clamp(0, 1)
+            picture = self.decode(codes, lengths).float().clamp_(0, 1)
+        return picture.clone()
 
     @classmethod
     def from_official(cls, state_dict: Mapping[str, Tensor]) -> "Tokenizer":

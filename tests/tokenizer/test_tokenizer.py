@@ -90,3 +90,11 @@ def test_pictures_of_another_size_are_refused():
 def test_the_default_fits_the_bundle():
     parameters = sum(p.numel() for p in Tokenizer(preset("ti-256")).parameters())
     assert parameters * 2 < 48e6
+
+
+def test_what_comes_out_can_take_part_in_training():
+    tokenizer = Tokenizer(CONFIGS["linear"])
+    scale = torch.ones(1, requires_grad=True)
+    (tokenizer.detokenize(tokenizer.tokenize(pictures())) * scale).sum().backward()
+    assert scale.grad is not None
+    assert scale.grad > 0
