@@ -11,7 +11,7 @@ from onedpiece.rate.target import Target
 Measure = Callable[[int], float]
 """Token count -> the score of that prefix, decoded."""
 
-RIPPLES = {"psnr": 0.006, "ssim": 0.005, "lpips": 0.05}
+RIPPLES = {"psnr": 0.006, "ssim": 0.01, "lpips": 0.1}
 """By how much a shorter prefix may score better than a longer one, as `tools/check_targets.py` measures it.
 
 PSNR is monotone but for rounding; what LPIPS and SSIM make of a further token is not. More ripple costs

@@ -34,17 +34,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
 
 
 def test_a_photo_of_the_models_size_fits_104_bytes(folder: Path) -> None:
-    assert (folder / "square.odp").stat().st_size == 7 + 96 <= 104
+    assert (folder / "square.odp").stat().st_size <= 7 + 96  # less where entropy coding helps
 
 
 def test_a_photo_of_481_by_321_fits_108_bytes(folder: Path) -> None:
-    assert (folder / "wide.odp").stat().st_size == 7 + 4 + 96 <= 108
+    assert (folder / "wide.odp").stat().st_size <= 7 + 4 + 96
 
 
 def test_the_records_are_true(folder: Path) -> None:
+    def size_of(name: str) -> int:
+        return (folder / f"{name}.odp").stat().st_size
+
     square, wide = (json.loads(line) for line in (folder / "records").read_text().splitlines())
-    assert (square["bytes"], square["tokens"], square["width"]) == (103, 64, 256)
-    assert (wide["bytes"], wide["width"], wide["height"]) == (107, 481, 321)
+    assert (square["bytes"], square["tokens"], square["width"]) == (size_of("square"), 64, 256)
+    assert (wide["bytes"], wide["width"], wide["height"]) == (size_of("wide"), 481, 321)
     assert square["psnr"] > 17  # the untrained linear codec has 18.8 dB on this photo
     assert wide["psnr"] > 20  # and 21.9 on this one
 
@@ -52,9 +55,11 @@ def test_the_records_are_true(folder: Path) -> None:
 def test_the_start_of_a_file_is_a_whole_picture(folder: Path) -> None:
     start = (folder / "wide.odp").read_bytes()[:60]  # head -c 60
     done = onedpiece("decode", "-", "-o", folder / "b.png", stdin=start)
-    # 49 bytes after the header of 11: 392 bits, 32 tokens
+    # 49 bytes after the header of 11: 392 bits, 32 tokens; entropy coded, 47 bytes that hold some more
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout == f"{folder}/b.png: 481x321 from 32 tokens\n".encode()
+    name, _, tokens = done.stdout.decode().removesuffix(" tokens\n").partition(": 481x321 from ")
+    assert name == f"{folder}/b.png"
+    assert 32 <= int(tokens) < 64
     picture, photo = (
         np.asarray(Image.open(folder / name).convert("RGB"), float) for name in ("b.png", "wide.jpg")
     )
@@ -66,7 +71,7 @@ def test_truncating_is_encoding_to_fewer(folder: Path) -> None:
     assert onedpiece("truncate", folder / "wide.odp", "--tokens", 16, "-o", folder / "c.odp").returncode == 0
     code = Code.from_bytes((folder / "wide.odp").read_bytes())
     assert Code.from_bytes((folder / "c.odp").read_bytes()) == code[:16]
-    assert (folder / "c.odp").stat().st_size == 7 + 4 + 24
+    assert (folder / "c.odp").stat().st_size <= 7 + 4 + 24
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send")
