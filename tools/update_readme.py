@@ -1,6 +1,7 @@
 """Measure again every number and picture of the README and the model card, and write them in.
 
-    python tools/update_readme.py [--shared ../shared] [--only picture,speed,quality,compare,downstream,retokenize]
+    python tools/update_readme.py [--shared ../shared]
+        [--only picture,speed,quality,compare,downstream,retokenize]
 
 Each part runs the command that the README names beside its table; a part replaces what stands between
 `<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about 25 minutes on 4 cores.
