@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -17,7 +18,7 @@ from onedpiece.training.losses.metric_network import MetricNetwork, Net, checkpo
 from onedpiece.training.losses.perceptual import PerceptualConfig, PerceptualLoss
 from onedpiece.training.losses.pixel import PixelConfig
 from onedpiece.training.objective import Decoded, Objective, Strengths, Terms
-from onedpiece.training.optimizer import OptimizerConfig, build_optimizer, learns, train_only
+from onedpiece.training.optimizer import OptimizerConfig, build_optimizers, learns, train_only
 from onedpiece.training.prefix_metrics import PrefixMetrics
 from onedpiece.training.prefixes import Prefix, PrefixConfig, draw_prefixes
 from onedpiece.training.schedule import ScheduleConfig
@@ -47,7 +48,7 @@ class TokenizerModule(LightningModule):
         init_from: folder of weights to start from; None: fresh ones.
         statistics: where the linear path's statistics come from.
         train_parts: children of the tokenizer that learn, as in [decoder]; empty: all.
-        optimizer: AdamW's numbers.
+        optimizer: which optimizer, and its numbers.
         prefixes: which prefixes a step decodes.
         pixel: the pixel loss.
         perceptual: the perceptual loss.
@@ -111,9 +112,8 @@ class TokenizerModule(LightningModule):
         return self.schedule.progress(self.seconds, self.batches)
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """Return AdamW for the tokenizer, and a second one where there is a discriminator."""
-        config = self.optimizer_config
-        optimizers: list[Optimizer] = [build_optimizer([self.tokenizer], config)]
+        """Return the tokenizer's optimizers, and one more where there is a discriminator."""
+        optimizers = build_optimizers([self.tokenizer], self.optimizer_config)
         if self.adversary is not None:
             optimizers.append(
                 torch.optim.AdamW(self.adversary.parameters(), lr=self.adversarial.lr, betas=(0.5, 0.9))
@@ -159,14 +159,22 @@ class TokenizerModule(LightningModule):
         rate = self.schedule.rate(self.progress)
         self.lr = self.optimizer_config.lr * rate
         terms, decoded = self._losses(batch, generator)
-        self._step(0, terms.total, self.lr)
+        own, adversarys = self._split_optimizers()
+        self._step(own, terms.total, self.lr)
         self.ema.update(self.tokenizer)
         if self.adversary is not None and self.adversarial.trains_at(self.progress):
-            self._step(1, self.adversary.learn(decoded[0].image, batch), self.adversarial.lr * rate)
+            self._step(adversarys, self.adversary.learn(decoded[0].image, batch), self.adversarial.lr * rate)
         self.batches += 1
         self._report(terms)
         self._stop_when_done()
         return terms.total.detach()
+
+    def _split_optimizers(self) -> tuple[list[LightningOptimizer], list[LightningOptimizer]]:
+        """The tokenizer's, and the discriminator's."""
+        every = self.optimizers()
+        every = every if isinstance(every, list) else [every]
+        own = len(every) - (self.adversary is not None)
+        return every[:own], every[own:]
 
     def _stop_when_done(self) -> None:
         self.trainer.should_stop = self.trainer.should_stop or self.progress >= 1
@@ -193,17 +201,18 @@ class TokenizerModule(LightningModule):
         lengths = None if prefix.lengths is None else prefix.lengths.to(codes.device)
         return self._decode(codes[:, : prefix.kept], lengths)
 
-    def _step(self, which: int, loss: Tensor, rate: float) -> None:
-        optimizers = self.optimizers()
-        optimizer = optimizers[which] if isinstance(optimizers, list) else optimizers
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for group in optimizer.param_groups:
+    def _step(self, optimizers: list[LightningOptimizer], loss: Tensor, rate: float) -> None:
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        parameters = [p for group in groups for p in group["params"]]
+        for group in groups:
             group["lr"] = rate
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         self.manual_backward(loss)
         if self.optimizer_config.clip:
             torch.nn.utils.clip_grad_norm_(parameters, self.optimizer_config.clip)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
 
     def _report(self, terms: Terms) -> None:
         named = {f"train/{name}": value.detach() for name, value in terms._asdict().items()}

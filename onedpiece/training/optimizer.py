@@ -1,10 +1,11 @@
-"""AdamW over a tokenizer, with weight decay where it belongs."""
+"""AdamW over a network, with weight decay where it belongs, and Muon for its matrices where asked for."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Muon, Optimizer
 
 _TABLES = ("embedding", "latent_tokens", "mask_token")
 """Ends of the names of learned vectors: nothing multiplies them, so decay would only pull them to zero."""
@@ -12,12 +13,13 @@ _TABLES = ("embedding", "latent_tokens", "mask_token")
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW's numbers."""
+    """The optimizer's numbers; Muon takes the same rate, its steps scaled to the size of AdamW's."""
 
     lr: float = 5e-4  # the peak; the schedule scales it
     betas: tuple[float, float] = (0.9, 0.95)  # a short memory of squares, as usual for transformers
     weight_decay: float = 0.02
     clip: float = 1.0  # largest norm of the gradient; 0: no clipping
+    matrices: Literal["adamw", "muon"] = "adamw"  # muon: better at equal minutes (configs/README.md)
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
@@ -25,9 +27,35 @@ def decays(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim >= 2 and not name.endswith(_TABLES)
 
 
+def build_optimizers(modules: Iterable[nn.Module], config: OptimizerConfig) -> list[Optimizer]:
+    """Return the optimizers that together move every trainable parameter of `modules` once.
+
+    Muon (Jordan et al. 2024, `torch.optim.Muon`) makes each step of a matrix orthogonal; it takes what has
+    two axes and decays, AdamW the rest.
+    """
+    named = [pair for module in modules for pair in module.named_parameters() if pair[1].requires_grad]
+    if config.matrices == "adamw":
+        return [_adamw(named, config)]
+    matrices = [p for name, p in named if _is_matrix(name, p)]
+    rest = [(name, p) for name, p in named if not _is_matrix(name, p)]
+    optimizers: list[Optimizer] = [_adamw(rest, config)] if rest else []
+    if matrices:
+        optimizers.append(Muon(matrices, config.lr, config.weight_decay, adjust_lr_fn="match_rms_adamw"))
+    return optimizers
+
+
 def build_optimizer(modules: Iterable[nn.Module], config: OptimizerConfig) -> AdamW:
     """Return AdamW over the trainable parameters of `modules`, in two groups (see `decays`)."""
     named = [pair for module in modules for pair in module.named_parameters() if pair[1].requires_grad]
+    return _adamw(named, config)
+
+
+def _is_matrix(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim == 2 and decays(name, parameter)
+
+
+def _adamw(named: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig) -> AdamW:
+    named = list(named)
     groups = [
         {"params": [p for name, p in named if decays(name, p)], "weight_decay": config.weight_decay},
         {"params": [p for name, p in named if not decays(name, p)], "weight_decay": 0.0},

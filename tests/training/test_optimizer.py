@@ -2,7 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from onedpiece.training.optimizer import OptimizerConfig, build_optimizer, decays, learns, train_only
+from onedpiece.training.optimizer import (
+    OptimizerConfig,
+    build_optimizer,
+    build_optimizers,
+    decays,
+    learns,
+    train_only,
+)
 
 
 class Net(nn.Module):
@@ -33,6 +40,32 @@ def test_groups_hold_every_trainable_parameter_once() -> None:
     }
     # weights 6 + 6; biases 3 + 2 and the table 8
     assert sizes == {0.3: 12, 0.0: 13}
+
+
+def test_muon_takes_the_matrices_and_adamw_the_rest() -> None:
+    net = Net()
+    adamw, muon = build_optimizers([net], OptimizerConfig(matrices="muon", weight_decay=0.3))
+    assert isinstance(muon, torch.optim.Muon)
+    assert {id(p) for p in muon.param_groups[0]["params"]} == {id(net.encoder.weight), id(net.decoder.weight)}
+    # biases 3 + 2 and the table 8, none of which decays
+    assert [(g["weight_decay"], sum(p.numel() for p in g["params"])) for g in adamw.param_groups] == [
+        (0.0, 13)
+    ]
+
+
+def test_muons_step_turns_every_singular_value_alike() -> None:
+    net = nn.Linear(64, 64, bias=False)
+    with torch.no_grad():
+        net.weight.zero_()
+    optimizers = build_optimizers([net], OptimizerConfig(matrices="muon", lr=0.1))
+    generator = torch.Generator().manual_seed(0)
+    net.weight.grad = torch.randn(64, 1, generator=generator) * torch.randn(1, 64, generator=generator)
+    net.weight.grad += 0.3 * torch.randn(64, 64, generator=generator)  # one direction outweighs the others
+    optimizers[-1].step()
+    grown = torch.linalg.svdvals(net.weight.detach())
+    before = torch.linalg.svdvals(net.weight.grad)
+    assert before[0] / before.median() > 20
+    assert grown[0] / grown.median() < 2
 
 
 def test_train_only_freezes_the_rest_and_its_buffers() -> None:
