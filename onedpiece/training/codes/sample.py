@@ -23,7 +23,7 @@ class BoxTarget(NamedTuple):
 
 
 Target = Tensor | BoxTarget
-"""By task: classify () int64; segment (H, W) uint8; depth (H, W) float32 in metres or relative; detect boxes."""
+"""Of classify () int64, of segment (H, W) uint8, of depth (H, W) float32, of detect the boxes."""
 
 
 class CodeSample(NamedTuple):

@@ -1,0 +1,62 @@
+"""Tokenize the photos that heads are trained on, once, or go on where that was cut short.
+
+    python tools/make_codes.py [imagenette,camvid,pennfudan,scenes] [--shared ../shared] [--out runs/codes]
+        [--variants plain,flip,crop1,crop2,crop3] [--model M] [--device cpu] [--restamp]
+
+With --restamp, caches of a model whose decoder has been trained on since get the new fingerprint, after the
+codes of 64 photos were seen to be the same.
+"""
+
+import argparse
+from pathlib import Path
+
+import onedpiece
+from onedpiece.training.codes import CamVid, DepthScenes, Imagenette, PennFudan, Source, build, restamp
+from onedpiece.training.codes.bar import bar
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ("imagenette", "camvid", "pennfudan", "scenes")
+
+
+def source(name: str, shared: Path) -> Source:
+    """Return a source by its name."""
+    data = shared / "data"
+    if name == "imagenette":
+        train = data / "train"
+        return Imagenette(str(train), str(train / "index.tsv"), str(data / "downstream/imagenette_val"))
+    if name == "camvid":
+        return CamVid(str(data / "downstream/camvid"))
+    if name == "pennfudan":
+        return PennFudan(str(data / "downstream/pennfudan"))
+    return DepthScenes()
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="?", default=",".join(NAMES), help="sources, by commas")
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "codes")
+    parser.add_argument("--variants", default="plain,flip,crop1,crop2,crop3")
+    parser.add_argument("--model", help="a name or a folder; the bundled one by default")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--restamp", action="store_true", help="the codes are the same, the model is not")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the tool."""
+    args = parse()
+    codec = onedpiece.load(args.model, args.device)
+    for name in args.names.split(","):
+        photos, path = source(name, args.shared), args.out / f"{name}.parquet"
+        if args.restamp:
+            print(f"{path}: {restamp(path, photos, codec)} photos have the same codes")
+            continue
+        with bar(name) as progress:
+            build(path, photos, codec, args.variants.split(","), progress)
+        print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
