@@ -1,0 +1,116 @@
+"""What a head is made of: frozen dataclasses that YAML and the head's file hold."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self, get_args
+
+from onedpiece.heads.errors import HeadError
+from onedpiece.tokenizer import TokenizerConfig
+
+Task = Literal["classify", "segment", "depth", "detect"]
+"""What is asked of a photo: its class, a class a pixel, a distance a pixel, or boxes with classes."""
+
+DENSE: tuple[Task, ...] = ("segment", "depth", "detect")
+"""The tasks that are answered place by place, and so need queries on a grid."""
+
+
+@dataclass(frozen=True)
+class ReducerConfig:
+    """Which tokens are merged, so that the transformer has fewer to work on.
+
+    Raises:
+        HeadError: on construction, a share out of range or an unknown place.
+    """
+
+    name: str = "tome"  # of `onedpiece.retokenize`; in front of the blocks, where no attention is known, tome
+    share: float = 1.0  # of the tokens, what is left; 1 merges none
+    place: Literal["front", "inside"] = "front"  # in front of the blocks saves most
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise HeadError(f"reducer.share is {self.share}; give the part in (0, 1] that is to be left")
+        if self.place not in ("front", "inside"):
+            raise HeadError(f"reducer.place is {self.place!r}; use front or inside")
+        if self.place == "front" and self.name != "tome":
+            raise HeadError(
+                f"reducer {self.name} needs attention, which only blocks have; set reducer.place to inside"
+            )
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """The geometry of one head, and of the tokenizer whose codes it reads.
+
+    Raises:
+        HeadError: on construction, naming the field that does not fit and the fix.
+    """
+
+    task: Task = "classify"
+    classes: tuple[str, ...] = ()  # names in the order of the targets; depth has none
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    width: int = 128  # channels; with 4 layers about 1 M parameters, 2 MB in float16
+    layers: int = 4
+    heads: int = 4  # of attention; 32 channels each
+    embedding: Literal["position", "shared"] = "position"  # one projection for each position, or for all
+    grid: int = 0  # queries along one side; 0: none, only the class token asks
+    linear_view: bool = False  # each query also sees its patch of the linear picture
+    upsample: int = 4  # of the grid, by convolutions, for masks and depth
+    channels: int = 32  # of those convolutions
+    reducer: ReducerConfig = field(default_factory=ReducerConfig)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
+        self._check_task()
+        if self.width % self.heads:
+            raise HeadError(f"width {self.width} is not a multiple of heads {self.heads}; change one")
+        if self.linear_view:
+            self._check_view()
+
+    def _check_task(self) -> None:
+        if self.task not in get_args(Task):
+            raise HeadError(f"task is {self.task!r}; use one of {', '.join(get_args(Task))}")
+        if self.task in DENSE and self.grid < 1:
+            raise HeadError(f"task {self.task} is answered on a grid; set grid to 1 or more, as 16")
+
+    def _check_view(self) -> None:
+        if not self.tokenizer.linear_path:
+            raise HeadError("linear_view needs a tokenizer with a linear path; set linear_view to false")
+        if not self.grid or self.tokenizer.linear_size % self.grid:
+            raise HeadError(
+                f"linear_view cuts a picture of {self.tokenizer.linear_size} pixels a side into grid "
+                f"{self.grid}; choose a grid that divides it"
+            )
+
+    @property
+    def num_tokens(self) -> int:
+        """The longest code that the head reads, N."""
+        return self.tokenizer.num_tokens
+
+    @property
+    def code_dim(self) -> int:
+        """Channels of one code vector."""
+        return self.tokenizer.code_dim
+
+    @property
+    def input_size(self) -> int:
+        """Side in pixels of the square picture that the codes stand for, and of dense results."""
+        return self.tokenizer.image_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a mapping of plain values that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build a config from such a mapping.
+
+        Raises:
+            ValueError: an unknown name, or a value that does not fit.
+        """
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise HeadError(f"unknown field(s) {', '.join(unknown)} in the head's config")
+        nested = {
+            "tokenizer": TokenizerConfig.from_dict(values.get("tokenizer", {})),
+            "reducer": ReducerConfig(**values.get("reducer", {})),
+        }
+        return cls(**(values | nested))

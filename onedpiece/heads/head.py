@@ -1,0 +1,103 @@
+"""`Head`: codes of any length to an answer."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from onedpiece.heads.answers import build_answer
+from onedpiece.heads.backbone import CodeBackbone
+from onedpiece.heads.config import HeadConfig
+from onedpiece.heads.errors import HeadError
+from onedpiece.heads.inputs import Codes, pad_codes
+from onedpiece.heads.outputs import Output, Prediction
+from onedpiece.heads.reduce import by_length
+from onedpiece.heads.results import results
+from onedpiece.tokenizer import Tokenizer
+
+
+class Head(nn.Module):
+    """A network that reads tokens instead of pixels; one for all token counts.
+
+    Args:
+        config: task and geometry; `build_head` takes the tokenizer's part from a tokenizer.
+    """
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = CodeBackbone(config)
+        self.answer = build_answer(config)
+
+    def forward(self, indices: Codes, lengths: Tensor | None = None) -> Output:
+        """Answer for a batch; differentiable in the parameters.
+
+        Args:
+            indices: (B, k) integers, 1 ≤ k ≤ N; or a Code, or a list of Codes and (k,) tensors of any
+                lengths, which bring their lengths along.
+            lengths: (B,) in 1…k beside a padded tensor (what stands behind a sample's length is ignored);
+                None: all k.
+
+        Returns:
+            By task: `ClassLogits`, `MaskLogits`, `DepthMap` or `Boxes`.
+
+        Raises:
+            HeadError: k, a length or an index is out of range.
+        """
+        batch = pad_codes(indices)
+        lengths = batch.lengths if lengths is None else lengths
+        device = self.backbone.class_embedding.device
+        tokens, lengths = self._checked(batch.indices, lengths)
+        tokens, lengths = tokens.to(device), None if lengths is None else lengths.to(device)
+        if lengths is not None and self.config.reducer.share < 1:
+            return by_length(self._answer, tokens, lengths)
+        return self._answer(tokens, lengths)
+
+    def _answer(self, indices: Tensor, lengths: Tensor | None = None) -> Output:
+        output: Output = self.answer(self.backbone(indices, lengths))
+        return output
+
+    def predict(self, codes: Codes) -> list[Prediction]:
+        """Return one plain result for each photo, in evaluation mode.
+
+        Raises:
+            HeadError: as `forward`.
+        """
+        training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                return results(self(codes), self.config)
+        finally:
+            self.train(training)
+
+    def _checked(self, indices: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Cut to the longest length; a batch of equal lengths then needs no mask."""
+        limit, codes = self.config.num_tokens, self.config.tokenizer.codebook_size
+        if not 1 <= indices.shape[1] <= limit:
+            raise HeadError(f"codes of {indices.shape[1]} tokens; this head reads 1 to {limit}")
+        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < codes:
+            raise HeadError(
+                f"indices run from {indices.min()} to {indices.max()}; the codebook has 0…{codes - 1}"
+            )
+        if lengths is None:
+            return indices, None
+        if lengths.shape != indices.shape[:1] or not 1 <= int(lengths.min()) <= int(lengths.max()) <= limit:
+            raise HeadError(f"lengths are {lengths.tolist()}; one in 1…{indices.shape[1]} is needed a sample")
+        longest = int(lengths.max())
+        return indices[:, :longest], None if int(lengths.min()) == longest else lengths
+
+
+def build_head(config: HeadConfig, tokenizer: Tokenizer) -> Head:
+    """Return a fresh head for the codes of a tokenizer.
+
+    Args:
+        config: task and geometry; its `tokenizer` is replaced by that of the one given.
+        tokenizer: whose codebook, and with a linear view whose linear path, the head takes.
+
+    Raises:
+        HeadError: they do not fit together.
+    """
+    head = Head(replace(config, tokenizer=tokenizer.config))
+    head.backbone.take(tokenizer)
+    return head

@@ -1,0 +1,191 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from onedpiece.bitstream import Code
+from onedpiece.heads import Head, HeadConfig, HeadError, ReducerConfig, build_head
+from onedpiece.tokenizer import Tokenizer
+
+Make = Callable[..., Head]
+
+TASKS = ("classify", "segment", "depth", "detect")
+LENGTHS = torch.tensor([16, 3, 9, 1, 3])
+
+SHAPES = {
+    "classify": [(5, 3)],  # three classes
+    "segment": [(5, 2, 16, 16)],  # two classes on a grid of 4, upsampled by 4
+    "depth": [(5, 1, 16, 16)],
+    "detect": [(5, 16, 2), (5, 16, 4)],  # 4 · 4 queries, one class and "nothing"
+}
+
+REDUCERS = (
+    ReducerConfig(),
+    ReducerConfig("tome", 0.4, "front"),
+    ReducerConfig("tome", 0.5, "inside"),
+    ReducerConfig("mctf", 0.5, "inside"),
+)
+
+
+def _apart(outputs: Any, alone: list[Any]) -> float:
+    """The largest difference of a batch from its samples one by one; of values above 1 (metres) the share."""
+    joined = [torch.cat(values) for values in zip(*alone, strict=True)]
+    return max(
+        float(((a - b) / b.abs().clamp_min(1)).abs().max()) for a, b in zip(outputs, joined, strict=True)
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_shapes(task: str, make_head: Make, indices: Tensor) -> None:
+    output = make_head(task)(indices)
+    assert [tuple(value.shape) for value in output] == SHAPES[task]
+
+
+@pytest.mark.parametrize("reducer", REDUCERS, ids=lambda r: f"{r.name}-{r.share}-{r.place}")
+@pytest.mark.parametrize("task", TASKS)
+def test_mixed_lengths_equal_one_by_one(
+    task: str, reducer: ReducerConfig, make_head: Make, indices: Tensor
+) -> None:
+    head = make_head(task, reducer=reducer, layers=3)
+    with torch.no_grad():
+        mixed = head(indices, LENGTHS)
+        alone = [head(row[None, :k]) for row, k in zip(indices, LENGTHS.tolist(), strict=True)]
+        whole = head(indices)
+    assert _apart(mixed, alone) <= 1e-5
+    assert _apart(whole, alone) > 1e-3  # lengths do matter, so that the line above says something
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_stands_behind_a_length_is_ignored(task: str, make_head: Make, indices: Tensor) -> None:
+    head = make_head(task)
+    noise = indices.clone()
+    for row, length in zip(noise, LENGTHS.tolist(), strict=True):
+        row[length:] = 7
+    with torch.no_grad():
+        for a, b in zip(head(indices, LENGTHS), head(noise, LENGTHS), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_codes_lists_and_tensors_say_the_same(make_head: Make, indices: Tensor) -> None:
+    head = make_head("classify")
+    codes = [Code(row[:k].numpy(), 4096, b"abcd") for row, k in zip(indices, LENGTHS.tolist(), strict=True)]
+    with torch.no_grad():
+        expected = head(indices, LENGTHS).logits
+        assert torch.equal(head(codes).logits, expected)
+        assert torch.equal(head([torch.from_numpy(code.indices.copy()) for code in codes]).logits, expected)
+        assert torch.allclose(head(codes[1]).logits, expected[1:2], atol=1e-5)
+
+
+def test_a_learned_codebook(vq_tokenizer: Tokenizer, make_head: Make, indices: Tensor) -> None:
+    head = make_head("segment", vq_tokenizer)
+    expected = vq_tokenizer.quantizer.codes_from_indices(indices)
+    assert torch.equal(head.backbone.codebook(indices), expected)
+    with torch.no_grad():
+        alone = [head(row[None, :k]) for row, k in zip(indices, LENGTHS.tolist(), strict=True)]
+        assert _apart(head(indices, LENGTHS), alone) <= 1e-5
+
+
+@pytest.mark.parametrize("kept", [1, 4, 5, 16])  # within the first grade, at its end, behind it
+def test_graded_vectors_are_the_quantizers(
+    kept: int, fsq_tokenizer: Tokenizer, make_head: Make, indices: Tensor
+) -> None:
+    expected = fsq_tokenizer.quantizer.codes_from_indices(indices[:, :kept])
+    assert torch.equal(make_head("classify").backbone.codebook(indices[:, :kept]), expected)
+
+
+def test_the_same_vector_means_something_else_elsewhere(make_head: Make) -> None:
+    # A shared projection maps equal vectors at two places to tokens that differ by the positions alone.
+    codes = torch.full((1, 2, 3), 0.5)
+    shared = make_head("classify", embedding="shared").backbone.embed
+    token, position = shared(codes)[0], shared.position_embedding
+    assert torch.allclose(token[0] - position[0], token[1] - position[1], atol=1e-6)
+    own = make_head("classify").backbone.embed
+    token, position = own(codes)[0], own.position_embedding
+    assert not torch.allclose(token[0] - position[0], token[1] - position[1], atol=1e-2)
+    # By hand: the second token is 0.5 times the sum of its projection's three rows, plus its position.
+    assert torch.allclose(token[1], 0.5 * own.projection[1].sum(0) + position[1], atol=1e-6)
+
+
+def test_the_reducer_in_front_leaves_its_share(make_head: Make, indices: Tensor) -> None:
+    seen: list[int] = []
+    head = make_head("classify", reducer=ReducerConfig(share=0.3))
+    head.backbone.transformer[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
+    for kept in (1, 4, 16):
+        head(indices[:, :kept])
+    # The class token, and ⌈0.3 · 1⌉ = 1, ⌈0.3 · 4⌉ = 2, ⌈0.3 · 16⌉ = 5 of the codes.
+    assert seen == [2, 3, 6]
+
+
+def test_predictions_are_plain(make_head: Make, indices: Tensor) -> None:
+    scores = make_head("classify").train().predict(list(indices))
+    assert [s.name == ("cat", "dog", "house")[s.label] for s in scores] == [True] * 5
+    assert sum(p for _, p in scores[0].top) == pytest.approx(1)  # there are three classes, all named
+    assert scores[0].top[0] == (scores[0].name, scores[0].probability)
+    mask = make_head("segment").predict(indices)[0]
+    assert mask.classes.shape == (32, 32)
+    assert mask.classes.dtype == torch.uint8
+    depth = make_head("depth").predict(indices)[4]
+    assert depth.meters.shape == (32, 32)
+    assert float(depth.meters.min()) > 0
+
+
+def test_detections_are_sorted_boxes_in_the_picture(make_head: Make, indices: Tensor) -> None:
+    for found in make_head("detect").predict(indices):
+        assert len(found.boxes) == len(found.labels) == len(found.scores) <= 16
+        assert torch.equal(found.scores, found.scores.sort(descending=True).values)
+        assert bool((found.boxes[:, 2:] >= found.boxes[:, :2]).all())
+        assert bool(((found.boxes >= 0) & (found.boxes <= 1)).all())
+
+
+def test_queries_start_at_their_cells(fsq_tokenizer: Tokenizer) -> None:
+    config = HeadConfig(task="detect", classes=("a",), width=32, heads=2, layers=1, grid=2)
+    head = build_head(config, fsq_tokenizer)
+    torch.nn.init.zeros_(head.answer.boxes.weight)  # type: ignore[union-attr,arg-type]
+    boxes = head(torch.zeros(1, 4, dtype=torch.long)).boxes[0]
+    # The four cells of a 2 × 2 grid have their centres at 1/4 and 3/4, row by row; every side begins at 1/5.
+    expected = torch.tensor([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
+    assert torch.allclose(boxes[:, :2], expected, atol=1e-6)
+    assert torch.allclose(boxes[:, 2:], torch.full((4, 2), 0.2), atol=1e-6)
+
+
+def test_bad_codes_are_named(make_head: Make, indices: Tensor) -> None:
+    head = make_head("classify")
+    with pytest.raises(HeadError, match="17 tokens; this head reads 1 to 16"):
+        head(torch.zeros(1, 17, dtype=torch.long))
+    with pytest.raises(HeadError, match="run from 0 to 4096; the codebook has 0…4095"):
+        head(torch.tensor([[0, 4096]]))
+    with pytest.raises(HeadError, match="one in 1…16"):
+        head(indices, torch.tensor([0, 1, 1, 1, 1]))
+    with pytest.raises(HeadError, match="no codes"):
+        head([])
+    with pytest.raises(HeadError, match="at least 1"):
+        head([torch.zeros(0, dtype=torch.long)])
+
+
+def test_a_mosaic_is_refused(make_head: Make) -> None:
+    code = Code(np.array([1, 2]), 4096, b"abcd")
+    object.__setattr__(code, "tiles", object())  # what it looks like inside does not matter here
+    with pytest.raises(HeadError, match="mosaic of tiles"):
+        make_head("classify")(code)
+
+
+def test_bad_configs_name_field_and_fix(fsq_tokenizer: Tokenizer, vq_tokenizer: Tokenizer) -> None:
+    with pytest.raises(HeadError, match="set grid"):
+        HeadConfig(task="segment", classes=("a",))
+    with pytest.raises(HeadError, match="width 30 is not a multiple of heads 4"):
+        HeadConfig(width=30)
+    with pytest.raises(HeadError, match="linear_view needs a tokenizer with a linear path"):
+        HeadConfig(tokenizer=vq_tokenizer.config, grid=4, linear_view=True)
+    with pytest.raises(HeadError, match="grid 5"):
+        HeadConfig(tokenizer=fsq_tokenizer.config, grid=5, linear_view=True)
+    with pytest.raises(HeadError, match=r"reducer\.place to inside"):
+        ReducerConfig("mctf", 0.5)
+    with pytest.raises(HeadError, match=r"reducer\.share is 0"):
+        ReducerConfig(share=0)
+    with pytest.raises(HeadError, match="needs classes"):
+        Head(HeadConfig())
+    with pytest.raises(HeadError, match="task is 'clasify'"):
+        HeadConfig(task="clasify")  # type: ignore[arg-type]
