@@ -5,7 +5,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningModule
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -56,6 +55,12 @@ class ReducerConfig:
             raise ValueError(
                 "reducer.share chooses the options itself; set share to null or leave options out"
             )
+
+
+def normalized(x: Tensor) -> Tensor:
+    """Bring (B, 3, H, W) from [0, 1] to what DeiT was made for."""
+    mean, std = (x.new_tensor(each).view(1, 3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+    return (x - mean) / std
 
 
 def build_classifier(config: ClassifierConfig, reducer: ReducerConfig | None = None) -> nn.Module:
@@ -121,16 +126,9 @@ class RetokenizeModule(LightningModule):
         self.schedule, self.optimizer_config, self.seed = schedule, optimizer, seed
         self.vit = build_classifier(classifier, reducer)
         self.objective = _build_objective(objective, self.vit, classifier, reducer, teacher_weights)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         self.clock = Clock()
         self._right = self._seen = self._timed = 0
         self._seconds = 0.0
-
-    def normalized(self, x: Tensor) -> Tensor:
-        """Bring (B, 3, H, W) from [0, 1] to what DeiT was made for."""
-        mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        return (x - mean) / std
 
     @property
     def progress(self) -> float:
@@ -154,7 +152,7 @@ class RetokenizeModule(LightningModule):
     def training_step(self, batch: Labelled, batch_idx: int) -> Tensor:
         """Train on pictures in [0, 1] and their labels."""
         generator = generator_for("cpu", "branch", self.seed, self.global_step)
-        step = self.objective(self.vit, self.normalized(batch.x), batch.target, generator)
+        step = self.objective(self.vit, normalized(batch.x), batch.target, generator)
         accuracy = (step.logits.argmax(dim=-1) == batch.target).float().mean()
         self.log_dict({"train/loss": step.loss.detach(), "train/accuracy": accuracy})
         loss: Tensor = step.loss
@@ -172,7 +170,7 @@ class RetokenizeModule(LightningModule):
     def validation_step(self, batch: Labelled, batch_idx: int) -> None:
         """Count right answers, and the time of every batch but the first."""
         start = perf_counter()
-        right = self.vit(self.normalized(batch.x)).argmax(dim=-1) == batch.target
+        right = self.vit(normalized(batch.x)).argmax(dim=-1) == batch.target
         self._right += int(right.sum())
         self._seen += len(right)
         if batch_idx:
@@ -195,6 +193,11 @@ class RetokenizeModule(LightningModule):
             save_file(state, folder / "weights.safetensors")
 
 
+def _weak_r(r: float) -> int:
+    """The most that MCTF's weak branch removes a layer: 7 beside the published 16, and in proportion."""
+    return 7 if r < 1 else round(7 / 16 * r)
+
+
 def _build_objective(
     name: str, vit: Any, classifier: ClassifierConfig, reducer: ReducerConfig, teacher_weights: str | None
 ) -> nn.Module:
@@ -203,7 +206,7 @@ def _build_objective(
     if name == "consistency":
         if reducer.name != "mctf":
             raise ValueError(f"objective consistency needs reducer mctf, not {reducer.name}")
-        return ConsistencyObjective()
+        return ConsistencyObjective(_weak_r(vit.blocks.reducer.r))
     if reducer.name != "slimming" or teacher_weights is None:
         raise ValueError("objective recalibration needs the reducer slimming and teacher_weights")
     twin = build_classifier(ClassifierConfig(**{**vars(classifier), "weights": teacher_weights}))

@@ -1,0 +1,343 @@
+"""Train one small classifier with every re-tokenizer in it, and print accuracy beside speed.
+
+    python tools/study_retokenize.py train          # one core with AMX: 45 minutes; goes on where it stopped
+    python tools/study_retokenize.py speed          # 3 minutes; wants a quiet machine
+    python tools/study_retokenize.py table          # what has been measured so far, in Markdown
+
+DeiT-Tiny on Imagenette at 128 px (2,898 pictures to train on, 500 to test), three seeds. For each seed a base
+is trained from scratch, first at 96 px, then at 128. Every reducer, at two thirds of the tokens in the mean
+over the blocks, is put into it as it is (training-free), then fine-tuned; MCTF with its two branches, SiT
+with recalibration; the base itself is trained on for as long. ImagePiece with its stem starts from scratch
+and sees the same pictures as often, and so does the full network with that stem. Accuracy is in float32.
+"""
+
+import argparse
+import csv
+import logging
+import statistics
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from bench_retokenize import count_gflops, time_once
+from lightning.pytorch import Trainer, seed_everything
+from torch import Tensor, nn
+
+from onedpiece.retokenize import trace
+from onedpiece.retokenize.vit.blocks import SLICE
+from onedpiece.training.data.augment import AugmentConfig
+from onedpiece.training.optimizer import OptimizerConfig
+from onedpiece.training.retokenize_data import LabelledData
+from onedpiece.training.retokenize_module import (
+    ClassifierConfig,
+    ReducerConfig,
+    RetokenizeModule,
+    build_classifier,
+    normalized,
+)
+from onedpiece.training.schedule import ScheduleConfig
+
+SIDE, SMALL_SIDE = 128, 96
+OPTIONS = {"img_size": SIDE, "dynamic_img_size": True}  # one position table for both sides
+BATCH = 32
+PICTURES = 2898
+SEEDS = (0, 1, 2)
+
+# Settings that leave the same share of the tokens, 0.66 in the mean over the blocks (64 patches, 12 blocks).
+NONE = ReducerConfig()
+MCTF = ReducerConfig("mctf", {"r": 4})
+TOME = ReducerConfig("tome", {"r": 4, "layers": tuple(range(1, 12))})
+EVIT = ReducerConfig("evit", {"keep": 0.7})
+IMAGEPIECE = ReducerConfig("imagepiece", {"keep": 0.77})
+SIT = ReducerConfig("slimming", {"keep": 0.72, "layers": (3, 6, 9)})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the table."""
+
+    label: str
+    reducer: ReducerConfig = NONE
+    objective: Literal["labels", "consistency", "recalibration"] = "labels"
+    stem: bool = False  # ImagePiece's; such a network cannot start from the base
+    lr: float = 1e-4  # of fine-tuning
+
+
+BASE = Entry("base")
+ENTRIES = (
+    BASE,
+    Entry("MCTF", MCTF, "consistency"),
+    Entry("ToMe", TOME),
+    Entry("EViT", EVIT),
+    Entry("ImagePiece, no stem", IMAGEPIECE),
+    Entry("SiT", SIT, "recalibration", lr=3e-4),
+    Entry("ImagePiece", IMAGEPIECE, stem=True),
+    Entry("base with stem", stem=True),
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One fit: how often the training set is seen, at what size and rate."""
+
+    name: str
+    side: int
+    passes: int
+    lr: float
+
+    @property
+    def steps(self) -> int:
+        """Batches in all."""
+        return max(1, self.passes * PICTURES // BATCH)
+
+
+SCRATCH = (Stage("small", SMALL_SIDE, 6, 5e-4), Stage("full", SIDE, 2, 2.5e-4))
+TUNING_PASSES = 1
+
+
+class Score(NamedTuple):
+    """What a network is worth.
+
+    Attributes:
+        top1: in [0, 1].
+        kept: patch tokens behind a block, as a share of all, in the mean over the blocks.
+    """
+
+    top1: float
+    kept: float
+
+
+class Study:
+    """Where the pictures are, and where runs and results go."""
+
+    def __init__(self, shared: Path, out: Path) -> None:
+        self.shared, self.out = shared, out
+        self._data: dict[int, LabelledData] = {}
+
+    def data(self, side: int, seed: int = 0) -> LabelledData:
+        """Return the pictures at a size, shuffled by a seed."""
+        if side not in self._data:
+            train = self.shared / "data/train"
+            val = self.shared / "data/downstream/imagenette_val"
+            self._data[side] = LabelledData(
+                *(str(path) for path in (train, train / "index.tsv", val)),
+                size=side,
+                batch=BATCH,
+                cache=str(self.out / "cache"),
+                workers=0,
+                augment=AugmentConfig(min_scale=0.5),
+            )
+            self._data[side].setup("fit")
+        self._data[side].seed, self._data[side].drawn = seed, 0
+        return self._data[side]
+
+    def base(self, seed: int) -> Path:
+        """Return the weights of the full network, trained from scratch."""
+        return self.from_scratch(BASE, seed)
+
+    def from_scratch(self, entry: Entry, seed: int) -> Path:
+        """Train an entry through all stages, and return its weights."""
+        weights = None
+        for stage in SCRATCH:
+            weights = self.fit(entry, seed, stage, weights)
+        assert weights is not None
+        return weights
+
+    def tuned(self, entry: Entry, seed: int) -> Path:
+        """Fine-tune an entry from its start, and return its weights."""
+        teacher = self.base(seed) if entry.objective == "recalibration" else None
+        start = self.from_scratch(entry, seed) if entry.stem else self.base(seed)
+        return self.fit(entry, seed, Stage("tuned", SIDE, TUNING_PASSES, entry.lr), start, teacher)
+
+    def fit(
+        self, entry: Entry, seed: int, stage: Stage, start: Path | None, teacher: Path | None = None
+    ) -> Path:
+        """Train once, unless that was done before, and return where the weights are."""
+        folder = self.out / f"seed-{seed}" / entry.label.replace(", ", "-").replace(" ", "-") / stage.name
+        weights = folder / "weights.safetensors"
+        if weights.is_file():
+            return weights
+        seed_everything(seed, verbose=False)
+        module = RetokenizeModule(
+            ScheduleConfig(steps=stage.steps, warmup=0.1, floor=0.01),
+            ClassifierConfig(weights=start and str(start), stem=entry.stem, options=OPTIONS),
+            entry.reducer,
+            entry.objective,
+            teacher_weights=teacher and str(teacher),
+            optimizer=OptimizerConfig(lr=stage.lr, betas=(0.9, 0.99), weight_decay=0.05),
+            seed=seed,
+        )
+        begun = time.perf_counter()
+        _trainer(folder).fit(module, datamodule=self.data(stage.side, seed))
+        seconds = time.perf_counter() - begun
+        print(f"seed {seed}, {entry.label}, {stage.name}: {stage.steps} steps in {seconds:.0f} s", flush=True)
+        return weights
+
+    def score(self, entry: Entry, weights: Path) -> Score:
+        """Test an entry with these weights."""
+        vit = network(entry, weights)
+        right = seen = 0
+        with torch.inference_mode():
+            for batch in self.data(SIDE).val_dataloader():
+                right += int((vit(_input(batch.x)).argmax(dim=-1) == batch.target).sum())
+                seen += len(batch.target)
+            first = next(iter(self.data(SIDE).val_dataloader()))
+            return Score(right / seen, mean_kept(vit, _input(first.x)))
+
+
+def _trainer(folder: Path) -> Trainer:
+    return Trainer(
+        default_root_dir=folder,
+        accelerator="cpu",
+        precision="bf16-mixed",
+        max_epochs=-1,
+        limit_val_batches=0,
+        gradient_clip_val=1.0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _input(pixels: Tensor) -> Tensor:
+    return normalized(pixels.float() / 255)
+
+
+def network(entry: Entry, weights: Path | None = None) -> nn.Module:
+    """Build an entry's network for evaluation."""
+    options = {"img_size": SIDE}
+    config = ClassifierConfig(weights=weights and str(weights), stem=entry.stem, options=options)
+    return build_classifier(config, entry.reducer).eval()
+
+
+def mean_kept(vit: nn.Module, x: Tensor) -> float:
+    """Patch tokens behind a block as a share of all, in the mean over blocks and pictures."""
+    if not hasattr(vit, "remove"):
+        return 1.0
+    states = trace(vit, x).states
+    counts = [
+        state.x.shape[1] if state.size is None else float((state.size > 0).sum()) / len(state.x)
+        for state in states
+    ]
+    return statistics.fmean(count - 1 for count in counts) / (states[0].origin - 1)
+
+
+def train(study: Study, seeds: list[int]) -> None:
+    """Train and test what is not in the results yet."""
+    done = {(row["label"], int(row["seed"])) for row in read(study.out / "accuracy.csv")}
+    for seed in seeds:
+        for entry in ENTRIES:
+            if (entry.label, seed) in done:
+                continue
+            # A network with fresh weights of its own is worth nothing before training.
+            fresh = entry.stem or entry.objective == "recalibration"
+            free = None if fresh else study.score(entry, study.base(seed)).top1
+            top1, kept = study.score(entry, study.tuned(entry, seed))
+            row = {"label": entry.label, "seed": seed, "kept": kept, "free": free, "top1": top1}
+            append(study.out / "accuracy.csv", row)
+            print(row, flush=True)
+
+
+def speed(study: Study, rounds: int, batch: int) -> None:
+    """Time all entries in turns, and keep the medians."""
+    x = torch.randn(batch, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        models = {entry.label: network(entry) for entry in ENTRIES}
+        flops = {label: count_gflops(model, x) for label, model in models.items()}
+        runs: dict[str, Any] = dict(models)
+        runs["base, slices"] = lambda pictures: torch.cat([models["base"](p) for p in pictures.split(SLICE)])
+        seconds: dict[str, list[float]] = {label: [] for label in runs}
+        for number in range(rounds + 1):
+            for label, run in runs.items():
+                taken = time_once(run, x, time.perf_counter)
+                if number:
+                    seconds[label].append(taken)
+    (study.out / "speed.csv").unlink(missing_ok=True)
+    for label, taken in seconds.items():
+        ratio = statistics.median(b / t for b, t in zip(seconds["base"], taken, strict=True))
+        rate = batch / statistics.median(taken)
+        row = {"label": label, "gflops": flops.get(label, flops["base"]), "rate": rate, "ratio": ratio}
+        append(study.out / "speed.csv", row | {"threads": torch.get_num_threads()})
+
+
+def table(study: Study) -> str:
+    """Return everything measured as a Markdown table."""
+    speeds = {row["label"]: row for row in read(study.out / "speed.csv")}
+    rows = read(study.out / "accuracy.csv")
+    lines = ["| | tokens kept, mean | GFLOPs | images/s | speed-up | top-1 % | training-free % | seeds |"]
+    lines.append("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for entry in ENTRIES:
+        own = [row for row in rows if row["label"] == entry.label]
+        if own:
+            lines.append(f"| {entry.label} | {_accuracy_cells(own, speeds.get(entry.label))} |")
+    if "base, slices" in speeds:
+        lines.append(f"| base, slices | 1.00 | {_speed_cells(speeds['base, slices'])} | as base | | |")
+    return "\n".join(lines)
+
+
+def _accuracy_cells(rows: list[dict[str, str]], speed_row: dict[str, str] | None) -> str:
+    kept = statistics.fmean(float(row["kept"]) for row in rows)
+    free, top1 = (_spread([float(row[key]) for row in rows if row[key]]) for key in ("free", "top1"))
+    return f"{kept:.2f} | {_speed_cells(speed_row)} | {top1} | {free} | {len(rows)}"
+
+
+def _speed_cells(row: dict[str, str] | None) -> str:
+    if row is None:
+        return "– | – | –"
+    return f"{float(row['gflops']):.2f} | {float(row['rate']):.0f} | {float(row['ratio']):.2f}"
+
+
+def _spread(shares: list[float]) -> str:
+    if not shares:
+        return "–"
+    deviation = statistics.stdev(shares) if len(shares) > 1 else 0.0
+    return f"{100 * statistics.fmean(shares):.1f} ± {100 * deviation:.1f}"
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file, none where it is not there."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a CSV file, with a head where it is new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.is_file()
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def main() -> None:
+    """Run one part of the study."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=["train", "speed", "table"])
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--out", type=Path, default=Path("runs/study_retokenize"))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--rounds", type=int, default=7, help="timed passes of each network")
+    parser.add_argument("--batch", type=int, default=64, help="pictures a timed pass")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    study = Study(options.shared, options.out)
+    if options.part == "train":
+        train(study, options.seeds)
+    elif options.part == "speed":
+        speed(study, options.rounds, options.batch)
+    print(table(study))
+
+
+if __name__ == "__main__":
+    main()
