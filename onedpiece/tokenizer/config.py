@@ -37,7 +37,7 @@ class TokenizerConfig:
     vq_dim: int = 12  # used by "vq"; channels of one code vector
     linear_path: bool = True  # the ordered DCT beside encoder and decoder; False is plain One-D-Piece
     linear_size: int = 64  # side of the downscaled picture whose DCT is taken
-    pixel_head: Literal["patch", "vqgan"] = "patch"
+    pixel_head: Literal["patch", "shuffle", "linear", "vqgan"] = "patch"  # configs/README.md compares them
     vqgan_channels: int = 128  # used by "vqgan": channels at full resolution
     vqgan_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)  # used by "vqgan": one a resolution level
     vqgan_codebook_size: int = 1024  # used by "vqgan": rows of the pixel codebook

@@ -5,9 +5,16 @@ from torch import Tensor, nn
 
 from onedpiece.tokenizer.config import TokenizerConfig
 from onedpiece.tokenizer.initialize import truncated_normal
-from onedpiece.tokenizer.pixel_head import PatchHead
+from onedpiece.tokenizer.pixel_head import LinearHead, PatchHead
 from onedpiece.tokenizer.transformer import build_blocks
 from onedpiece.tokenizer.vqgan_head import VQGANHead
+
+_HEADS: dict[str, type[PatchHead | LinearHead | VQGANHead]] = {
+    "patch": PatchHead,
+    "shuffle": PatchHead,
+    "linear": LinearHead,
+    "vqgan": VQGANHead,
+}
 
 
 class Decoder(nn.Module):
@@ -33,7 +40,7 @@ class Decoder(nn.Module):
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = build_blocks(width, config.heads, config.decoder_layers)
         self.ln_post = nn.LayerNorm(width)
-        self.head = VQGANHead(config) if config.pixel_head == "vqgan" else PatchHead(config)
+        self.head = _HEADS[config.pixel_head](config)
 
     @staticmethod
     def _linear_embed(config: TokenizerConfig) -> nn.Conv2d:

@@ -1,7 +1,13 @@
 """Training time that goes on counting over a stop and a resume."""
 
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, process_time
+from typing import Literal
+
+Source = Literal["wall", "processor"]
+"""`wall` is what a user waits; `processor` counts this process's own work, whatever else the machine does."""
+
+SOURCES: dict[Source, Callable[[], float]] = {"wall": monotonic, "processor": process_time}
 
 
 class Clock:

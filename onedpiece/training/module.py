@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
-from onedpiece.training.clock import Clock
+from onedpiece.training.clock import SOURCES, Clock
 from onedpiece.training.ema import Ema
 from onedpiece.training.losses.adversarial import AdversarialConfig, Adversary
 from onedpiece.training.losses.metric_network import MetricNetwork, Net, checkpoint_path
@@ -95,7 +95,7 @@ class TokenizerModule(LightningModule):
         lpips = PerceptualLoss(perceptual) if perceptual.weight > 0 else None
         self._objective = Objective(pixel, lpips, self.adversary)
         self._encode, self._decode = self.tokenizer.encode, self.tokenizer.decode
-        self.clock = Clock()
+        self.clock = Clock(SOURCES[schedule.clock])
         self.batches = 0
         self.seconds = 0.0
         self.lr = 0.0

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from math import cos, pi
 
+from onedpiece.training.clock import Source
+
 
 @dataclass(frozen=True)
 class ScheduleConfig:
@@ -12,10 +14,11 @@ class ScheduleConfig:
         ValueError: on construction, not exactly one of `minutes` and `steps`, or a share out of range.
     """
 
-    minutes: float | None = None  # wall-clock training time, validation included: the run is a time box
+    minutes: float | None = None  # training time, validation included: the run is a time box
     steps: int | None = None  # the alternative, for tests and for comparisons at equal steps
     warmup: float = 0.02  # share of the run; Adam's second moments are not to be trusted before
     floor: float = 0.02  # share of the peak rate at the end; EMA averages what is left of the noise
+    clock: Source = "wall"  # what a minute is; `processor` is fair to comparisons on a machine that is shared
 
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):

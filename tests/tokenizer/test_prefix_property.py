@@ -40,6 +40,8 @@ CONFIGS = {name: scaled(config) for name, config in PRESETS.items()} | {
     "flat fsq, plain": replace(TINY, fsq_grades=FLAT, linear_path=False),
     "graded fsq, plain": replace(TINY, linear_path=False),
     "vq, patch head": replace(TINY, linear_path=False, quantizer="vq"),
+    "graded fsq, shuffle head": replace(TINY, pixel_head="shuffle"),
+    "graded fsq, linear head": replace(TINY, pixel_head="linear"),
     "graded fsq, vqgan head": replace(TINY, pixel_head="vqgan"),
     "graded fsq, plain, vqgan head": replace(TINY, linear_path=False, pixel_head="vqgan"),
 }

@@ -1,4 +1,6 @@
-from onedpiece.training.clock import Clock
+from time import sleep
+
+from onedpiece.training.clock import SOURCES, Clock
 
 
 class Time:
@@ -40,3 +42,13 @@ def test_goes_on_from_a_checkpoint() -> None:
     clock.set(10.0)  # while it runs
     time.now = 105.0
     assert clock.seconds == 11.0
+
+
+def test_the_processor_clock_does_not_count_waiting() -> None:
+    clocks = Clock(SOURCES["wall"]), Clock(SOURCES["processor"])
+    for clock in clocks:
+        clock.start()
+    sleep(0.2)
+    wall, processor = (clock.seconds for clock in clocks)
+    assert wall >= 0.2
+    assert processor < 0.1  # of which a sleeping process takes next to none
