@@ -1,31 +1,14 @@
 """CLIP: the cosine between the features of a reconstruction and those of the original."""
 
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from onedpiece.evaluation.downstream.protocol import Example
+from onedpiece.evaluation.downstream.originals import AgainstOriginal
 
 
-@dataclass
-class _Tally:
-    task: "Clip"
-    cosines: list[float] = field(default_factory=list)
-
-    def add(self, example: Example, shown: Image.Image) -> None:
-        self.cosines.append(float(self.task.expected(example) @ self.task.predict(shown)))
-
-    def value(self) -> float:
-        return float(np.mean(self.cosines))
-
-
-@dataclass
-class Clip:
+class Clip(AgainstOriginal[Tensor]):
     """Mean cosine of CLIP's image features, reconstruction against original; 1 is the same.
 
     Args:
@@ -33,15 +16,7 @@ class Clip:
         model: transformers' CLIP model.
     """
 
-    processor: Any
-    model: Any
-    measure: str = "CLIP cosine with the original (1 is the same)"
-    square: bool = False
-    _seen: dict[str, Tensor] = field(default_factory=dict, repr=False)  # in originals
-
-    def tally(self) -> _Tally:
-        """Return an empty tally."""
-        return _Tally(self)
+    measure = "CLIP cosine with the original (1 is the same)"
 
     @torch.no_grad()
     def predict(self, image: Image.Image) -> Tensor:
@@ -49,8 +24,6 @@ class Clip:
         features: Tensor = self.model.get_image_features(**self.processor(images=image, return_tensors="pt"))
         return F.normalize(features[0], dim=0)
 
-    def expected(self, example: Example) -> Tensor:
-        """Return the original's features, (D,)."""
-        if example.name not in self._seen:
-            self._seen[example.name] = self.predict(example.image)
-        return self._seen[example.name]
+    def score(self, expected: Tensor, seen: Tensor) -> float:
+        """Return the cosine of two pictures' features."""
+        return float(expected @ seen)

@@ -1,15 +1,12 @@
 """Monocular depth: how far the depth seen in a reconstruction is from that seen in the original."""
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional as F
 
-from onedpiece.evaluation.downstream.protocol import Example
+from onedpiece.evaluation.downstream.originals import AgainstOriginal
 
 Map = NDArray[np.float64]
 
@@ -24,20 +21,7 @@ def affine_error(expected: Map, seen: Map) -> float:
     return float(np.abs(fitted - expected.ravel()).mean() / np.abs(expected).mean())
 
 
-@dataclass
-class _Tally:
-    task: "Depth"
-    errors: list[float] = field(default_factory=list)
-
-    def add(self, example: Example, shown: Image.Image) -> None:
-        self.errors.append(affine_error(self.task.expected(example), self.task.predict(shown)))
-
-    def value(self) -> float:
-        return 100 * float(np.mean(self.errors))
-
-
-@dataclass
-class Depth:
+class Depth(AgainstOriginal[Map]):
     """Depth error against the network's own map of the original.
 
     Args:
@@ -45,15 +29,7 @@ class Depth:
         model: transformers' depth estimator.
     """
 
-    processor: Any
-    model: Any
-    measure: str = "depth error against the original's own map, % (lower is better)"
-    square: bool = False
-    _seen: dict[str, Map] = field(default_factory=dict, repr=False)  # in originals
-
-    def tally(self) -> _Tally:
-        """Return an empty tally."""
-        return _Tally(self)
+    measure = "depth error against the original's own map, % (lower is better)"
 
     @torch.no_grad()
     def predict(self, image: Image.Image) -> Map:
@@ -64,8 +40,6 @@ class Depth:
         values: Map = resized[0, 0].double().numpy()
         return values
 
-    def expected(self, example: Example) -> Map:
-        """Return the map that counts as right, (H, W)."""
-        if example.name not in self._seen:
-            self._seen[example.name] = self.predict(example.image)
-        return self._seen[example.name]
+    def score(self, expected: Map, seen: Map) -> float:
+        """Return the error of one map, in percent."""
+        return 100 * affine_error(expected, seen)

@@ -2,17 +2,16 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Trainer
 
-from onedpiece.training.callbacks.interval import Interval
+from onedpiece.training.callbacks.periodic import Periodic
 from onedpiece.training.module import TokenizerModule
 
 log = logging.getLogger(__name__)
 
 
-class Checkpoints(Callback):
+class Checkpoints(Periodic):
     """Keeps `last.ckpt`, renewed every few minutes, and at the end.
 
     Resume with `--ckpt_path RUN/checkpoints/last.ckpt`.
@@ -22,29 +21,14 @@ class Checkpoints(Callback):
         folder: where to; None: `checkpoints` in the trainer's `default_root_dir`.
     """
 
+    default_folder = "checkpoints"
+
     def __init__(self, minutes: float = 10.0, folder: str | None = None) -> None:
-        self.folder = folder
-        self._interval = Interval(60 * minutes)
+        super().__init__(minutes, folder)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from here."""
-        assert isinstance(pl_module, TokenizerModule)
-        self._interval.restart(pl_module.seconds)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Write one when it is time."""
-        assert isinstance(pl_module, TokenizerModule)
-        if self._interval.due(pl_module.seconds):
-            self._write(trainer)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the last one."""
-        self._write(trainer)
-
-    def _write(self, trainer: Trainer) -> None:
-        path = Path(self.folder or Path(trainer.default_root_dir) / "checkpoints") / "last.ckpt"
+    def write(self, trainer: Trainer, module: TokenizerModule, folder: Path) -> None:
+        """Write beside, then rename."""
+        path = folder / "last.ckpt"
         partial = path.with_suffix(".partial")
         trainer.save_checkpoint(partial, weights_only=False)  # every process takes part in it
         if trainer.is_global_zero:
