@@ -6,6 +6,7 @@ from warnings import filterwarnings
 
 import typer
 
+from onedpiece.cli.front_end import KEEP, RETOKENIZE, FrontEnd, front_end
 from onedpiece.cli.job import PICTURES, STREAM, Job, plan
 from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL, OUT, SKIP_EXISTING
 from onedpiece.cli.report import Report, counted, name_of
@@ -41,6 +42,8 @@ def encode(
     best_effort: Annotated[
         bool, typer.Option("--best-effort", help="Where a target is out of reach, take the best there is.")
     ] = False,
+    retokenize: RETOKENIZE = None,
+    keep: KEEP = None,
     skip_existing: SKIP_EXISTING = False,
     model: MODEL = None,
     device: DEVICE = "cpu",
@@ -51,6 +54,7 @@ def encode(
     Without -o, the file of a.jpg is a.odp. A target is met by the decoded file, at the photo's own size;
     where it is out of reach, nothing is written and the exit status is 1.
     """
+    reduced = front_end(retokenize, keep)
     jobs = plan(inputs, out, ".odp", PICTURES, skip_existing=skip_existing)
     if not jobs:
         return
@@ -61,7 +65,9 @@ def encode(
     _expect_large_photos()
     codec = load(model, device)
     codec.check_aim(aim, tiles=tiles)
-    wish = _Wish(aim, tiles, best_effort)
+    if reduced:
+        reduced.put_into(codec)
+    wish = _Wish(aim, tiles, best_effort, reduced)
     with Report(
         [job.source for job in jobs], as_json=as_json, data_on_stdout=jobs[0].target == STREAM
     ) as report:
@@ -73,6 +79,7 @@ class _Wish(NamedTuple):
     aim: "Aim"
     tiles: bool | None
     best_effort: bool
+    front_end: FrontEnd | None
 
 
 def _encode_together(codec: "Codec", jobs: list[Job], wish: _Wish, report: Report) -> None:
@@ -85,7 +92,7 @@ def _encode_together(codec: "Codec", jobs: list[Job], wish: _Wish, report: Repor
             reached[job] = each
     images = codec.decode_batch([each.code for each in reached.values()])
     for (job, each), image in zip(reached.items(), images, strict=True):
-        record = _record(job, each.code, photos[job], image) | _verdict_record(wish.aim, each.found)
+        record = _record(job, each.code, photos[job], image) | _wish_record(wish, each.found)
         report.done(_line(record), record)
 
 
@@ -150,12 +157,13 @@ def _record(job: Job, code: "Code", photo: "Image.Image", image: "Image.Image") 
     }
 
 
-def _verdict_record(aim: "Aim", found: "Found | None") -> dict[str, Any]:
-    """What to report of a target."""
-    if found is None or aim.target is None:
-        return {}
-    return {
-        "target": {"metric": aim.target.metric, "value": aim.target.value},
+def _wish_record(wish: _Wish, found: "Found | None") -> dict[str, Any]:
+    """What to report of a re-tokenizer and of a target."""
+    record = wish.front_end.record() if wish.front_end else {}
+    if found is None or wish.aim.target is None:
+        return record
+    return record | {
+        "target": {"metric": wish.aim.target.metric, "value": wish.aim.target.value},
         "reached": found.score,
         "met": found.reached,
     }

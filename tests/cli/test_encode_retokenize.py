@@ -1,0 +1,110 @@
+"""`encode --retokenize`: another way to the same kind of file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onedpiece.bitstream import Code
+from onedpiece.codec import Codec
+from onedpiece.retokenize.vit.target import find_target
+from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+
+
+@pytest.fixture
+def tiny() -> Tokenizer:
+    """64 patches and 16 latents through 4 layers that have a say; one of its own for each test."""
+    import torch
+
+    torch.manual_seed(0)
+    config = TokenizerConfig(
+        patch_size=32,
+        num_tokens=16,
+        width=64,
+        heads=1,
+        encoder_layers=4,
+        decoder_layers=1,
+        fsq_grades=((8, (64, 64)), (8, (8, 8, 8, 8))),
+        linear_size=16,
+    )
+    tokenizer = Tokenizer(config)
+    with torch.no_grad():
+        for parameter in tokenizer.encoder.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return tokenizer
+
+
+def tokens_of(path: Path) -> list[int]:
+    return Code.from_bytes(path.read_bytes()).indices.tolist()
+
+
+@pytest.mark.parametrize("name", ["mctf", "imagepiece", "tome"])
+def test_the_file_is_an_ordinary_one(cli: Any, photos: Path, tmp_path: Path, name: str) -> None:
+    plain, reduced = tmp_path / "plain.odp", tmp_path / "reduced.odp"
+    assert cli("encode", photos / "a.png", "-o", plain).status == 0
+    result = cli("encode", photos / "a.png", "-o", reduced, "--retokenize", name, "--keep", 0.25, "--json")
+    assert result.status == 0, result.err
+    record = json.loads(result.out)
+    assert (record["retokenize"], record["keep"]) == (name, 0.25)
+    assert tokens_of(reduced) != tokens_of(plain)
+    assert reduced.read_bytes()[:7] == plain.read_bytes()[:7]  # magic, version, model
+    assert cli("decode", reduced, "-o", tmp_path / "back.png").status == 0
+
+
+def test_keep_everything_changes_nothing(cli: Any, photos: Path, tmp_path: Path) -> None:
+    plain, reduced = tmp_path / "plain.odp", tmp_path / "reduced.odp"
+    cli("encode", photos / "a.png", "-o", plain)
+    result = cli("encode", photos / "a.png", "-o", reduced, "--retokenize", "tome", "--keep", 1)
+    assert result.status == 0
+    assert reduced.read_bytes() == plain.read_bytes()
+
+
+def test_a_folder_tiles_and_targets(cli: Any, photos: Path, tmp_path: Path, tiny: Tokenizer) -> None:
+    reduce = ("--retokenize", "mctf", "--json")
+    many = cli("encode", photos, "-o", tmp_path / "many", *reduce)
+    assert [json.loads(line)["keep"] for line in many.out.splitlines()] == [0.5, 0.5]
+    tiled = cli("encode", photos / "b.png", "-o", tmp_path / "tiled.odp", "--tiles", *reduce)
+    assert tiled.status == 0, tiled.err
+    code = Code.from_bytes((tmp_path / "tiled.odp").read_bytes())
+    assert code.tiles is not None
+    aimed = cli("encode", photos / "a.png", "-o", tmp_path / "a.odp", "--psnr", 99, "--best-effort", *reduce)
+    record = json.loads(aimed.out)
+    assert (record["retokenize"], record["met"]) == ("mctf", False)
+
+
+def test_latents_are_never_merged(cli: Any, photos: Path, tiny: Tokenizer) -> None:
+    cli("encode", photos / "a.png", "--retokenize", "tome", "--keep", 0.25)
+    layout = find_target(tiny).layout
+    assert (layout.prefix, layout.tail) == (1, 16)
+    assert len(tokens_of(photos / "a.odp")) == 16
+
+
+def test_a_model_without_linear_path_works_too(photos: Path, data: Path) -> None:
+    from onedpiece.cli.front_end import FrontEnd
+
+    config = TokenizerConfig(
+        patch_size=32, num_tokens=16, width=64, heads=1, encoder_layers=4, decoder_layers=1,
+        fsq_grades=((16, (8, 8, 8, 8)),), linear_path=False,
+    )  # fmt: skip
+    codec = Codec(Tokenizer(config), bytes(4))
+    FrontEnd("imagepiece", 0.5).put_into(codec)
+    assert len(codec.encode(photos / "a.png")) == 16
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--retokenize", "tome", "--keep", "0"), "--keep is 0; give the share in (0, 1] of the patches"),
+        (("--retokenize", "tome", "--keep", "1.5"), "--keep is 1.5; give the share in (0, 1]"),
+        (("--retokenize", "tome", "--keep", "nan"), "--keep is nan; give the share in (0, 1]"),
+        (("--retokenize", "ToMe"), "--retokenize is 'ToMe'; choose one of mctf, imagepiece, tome"),
+        (("--keep", "0.5"), "--keep 0.5 needs --retokenize, one of mctf, imagepiece, tome"),
+    ],
+)
+def test_mistakes_are_named(cli: Any, photos: Path, words: tuple[str, ...], message: str) -> None:
+    result = cli("encode", photos / "a.png", *words)
+    assert result.status == 2
+    assert message in result.err
+    assert result.err.count("\n") == 1
+    assert not (photos / "a.odp").exists()
