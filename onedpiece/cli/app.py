@@ -13,6 +13,7 @@ from onedpiece.cli.evaluate import evaluate
 from onedpiece.cli.info import info
 from onedpiece.cli.models import models
 from onedpiece.cli.train import PASS_EVERYTHING_ON, train
+from onedpiece.cli.train_head import train_head
 from onedpiece.cli.truncate import truncate
 
 # Plain help, and no typer tracebacks: rich would double the time that --help takes.
@@ -26,6 +27,7 @@ app.command()(compare)
 app.add_typer(evaluate, name="evaluate")
 app.command()(models)
 app.command(context_settings=PASS_EVERYTHING_ON, add_help_option=False)(train)
+app.command("train-head", context_settings=PASS_EVERYTHING_ON, add_help_option=False)(train_head)
 
 
 def _print_version(wanted: bool) -> None:

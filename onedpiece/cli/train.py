@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from collections.abc import Callable
 
 import typer
 
@@ -16,8 +17,13 @@ def train(context: typer.Context) -> None:
     """
     from onedpiece.training.cli import main
 
+    hand_over(main, context.args)
+
+
+def hand_over(main: Callable[[list[str]], None], args: list[str]) -> None:
+    """Run a command line of LightningCLI; a crash keeps its traceback."""
     try:
-        main(context.args)
+        main(args)
     except (ValueError, OSError):
         raise
     except Exception as error:

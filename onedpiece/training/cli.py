@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from onedpiece.training.callbacks import Checkpoints, ExportWeights, Pictures, ProgressLine
 from onedpiece.training.module import TokenizerModule
 
-_TRAINER_DEFAULTS = {
+TRAINER_DEFAULTS = {
     "default_root_dir": "runs/tokenizer",
     "max_epochs": -1,  # the schedule ends the run, and data never do
     "check_val_every_n_epoch": None,
@@ -55,19 +55,24 @@ def default_loggers(folder: str) -> list[Logger]:
     return [csv, TensorBoardLogger(folder, name="tensorboard", version=csv.version)]
 
 
+def log_plainly() -> None:
+    """Let this package say on standard error what happens, a line each; others only warn."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("onedpiece").setLevel(logging.INFO)
+
+
 def main(args: list[str] | None = None) -> None:
     """Run a subcommand of LightningCLI, as in `fit --config …`.
 
     Args:
         args: the words after `onedpiece train`; None takes them from `sys.argv`.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("onedpiece").setLevel(logging.INFO)
+    log_plainly()
     TrainingCLI(
         TokenizerModule,
         LightningDataModule,
         subclass_mode_data=True,
-        trainer_defaults=_TRAINER_DEFAULTS,
+        trainer_defaults=TRAINER_DEFAULTS,
         seed_everything_default=0,
         auto_configure_optimizers=False,
         parser_kwargs={"prog": "onedpiece train"},

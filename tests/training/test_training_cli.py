@@ -10,8 +10,9 @@ from onedpiece.training.cli import main
 from onedpiece.weights import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
-# The classifiers that are fine-tuned with a re-tokenizer have a command line of their own.
-CONFIGS = sorted(set((ROOT / "configs").glob("*.yaml")) - set((ROOT / "configs").glob("retokenize_*.yaml")))
+# Classifiers that are fine-tuned with a re-tokenizer, and heads, have command lines of their own.
+OTHERS = ("retokenize_", "head_")
+CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml") if not path.name.startswith(OTHERS))
 SMALL = """
 model:
   tokenizer: {image_size: 32, patch_size: 8, num_tokens: 8, width: 32, heads: 2, encoder_layers: 1,

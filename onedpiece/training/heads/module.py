@@ -1,0 +1,164 @@
+"""The Lightning module that trains a head on codes of random length."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+
+from onedpiece.heads import Head, HeadConfig, build_head, save_head
+from onedpiece.tokenizer import Tokenizer
+from onedpiece.training.clock import SOURCES, Clock
+from onedpiece.training.codes import CodeSamples
+from onedpiece.training.ema import Ema
+from onedpiece.training.heads.metrics import HeadMetrics, Score
+from onedpiece.training.heads.objectives import ObjectiveConfig, head_loss
+from onedpiece.training.optimizer import OptimizerConfig, build_optimizer
+from onedpiece.training.prefixes import Prefix, PrefixConfig, draw_prefixes
+from onedpiece.training.schedule import ScheduleConfig
+from onedpiece.training.seeds import generator_for
+
+log = logging.getLogger(__name__)
+
+COUNTS = (16, 32, 64, 128, 256)
+
+
+class HeadModule(LightningModule):
+    """Trains one head for all token counts; its averaged weights are validated and written.
+
+    Classes, tokenizer and fingerprint are the data's; `optimizer.clip` is the trainer's `gradient_clip_val`.
+
+    Args:
+        schedule: length of the run and shape of the learning rate.
+        head: task and geometry.
+        objective: the losses' numbers.
+        optimizer: AdamW's numbers.
+        prefixes: which prefixes a step reads; one length a batch needs no mask, and short ones cost less.
+        counts: token counts at validation.
+        ema_decay: limit of the average's decay.
+        seed: of the fresh weights and of prefix lengths.
+        note: beginning of what the head's file says of itself.
+    """
+
+    metrics: HeadMetrics
+    ema: Ema[Head]
+
+    def __init__(
+        self,
+        schedule: ScheduleConfig,
+        head: HeadConfig = HeadConfig(classes=("any",)),  # noqa: B008 (frozen, as all below)
+        objective: ObjectiveConfig = ObjectiveConfig(),  # noqa: B008
+        optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, weight_decay=0.1),  # noqa: B008
+        prefixes: PrefixConfig = PrefixConfig(lengths="per_batch", full_weight=0.0),  # noqa: B008
+        counts: tuple[int, ...] = COUNTS,
+        ema_decay: float = 0.998,
+        seed: int = 0,
+        note: str = "",
+    ) -> None:
+        super().__init__()
+        self.schedule, self.head_config, self.objective = schedule, head, objective
+        self.optimizer_config, self.prefixes = optimizer, prefixes
+        self.counts, self.ema_decay, self.seed, self.note = counts, ema_decay, seed, note
+        self.clock = Clock(SOURCES[schedule.clock])
+        self.fingerprint = b""
+        self.scores: list[Score] = []
+        self.head: Head | None = None
+
+    def setup(self, stage: str) -> None:
+        """Build the head for the data's codes and classes."""
+        if self.head is None:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.build(data.codec.tokenizer, data.classes, data.codec.fingerprint)
+
+    def build(self, tokenizer: Tokenizer, classes: tuple[str, ...], fingerprint: bytes) -> None:
+        """Make the head: for codes of a tokenizer, with these classes, from this module's seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.head = build_head(replace(self.head_config, classes=tuple(classes)), tokenizer)
+        self.ema = Ema(self.head, self.ema_decay)
+        self.fingerprint = fingerprint
+
+    @property
+    def averaged(self) -> Head:
+        """The head with averaged weights: what is validated and written."""
+        return self.ema.average
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done."""
+        return self.schedule.progress(self.clock.seconds, self.global_step)
+
+    def configure_optimizers(self) -> Optimizer:
+        """Return AdamW; its rate is set before each step."""
+        assert self.head is not None
+        return build_optimizer([self.head], self.optimizer_config)
+
+    def on_train_start(self) -> None:
+        """Start the clock; a run that was over already ends at once."""
+        self.clock.start()
+        self.trainer.should_stop = self.trainer.should_stop or self.progress >= 1
+
+    def on_train_end(self) -> None:
+        """Stop it."""
+        self.clock.stop()
+
+    def on_train_batch_start(self, batch: CodeSamples, batch_idx: int) -> None:
+        """Set the rate."""
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.optimizer_config.lr * self.schedule.rate(self.progress)
+
+    def training_step(self, batch: CodeSamples, batch_idx: int) -> Tensor:
+        """Read random prefixes of a batch, and return the loss."""
+        generator = generator_for("cpu", "prefixes", self.seed, self.global_step)
+        prefixes = draw_prefixes(len(batch.indices), batch.indices.shape[1], self.prefixes, generator)
+        loss = torch.stack([prefix.weight * self._loss(batch, prefix) for prefix in prefixes]).sum()
+        self.log_dict({"train/loss": loss.detach(), "train/minutes": self.clock.seconds / 60})
+        return loss
+
+    def _loss(self, batch: CodeSamples, prefix: Prefix) -> Tensor:
+        assert self.head is not None
+        output = self.head(batch.indices[:, : prefix.kept], prefix.lengths)
+        return head_loss(output, batch.targets, self.objective)
+
+    def on_train_batch_end(self, outputs: Any, batch: CodeSamples, batch_idx: int) -> None:
+        """Average, and stop at the end of the schedule."""
+        assert self.head is not None
+        self.ema.update(self.head)
+        self.trainer.should_stop = self.trainer.should_stop or self.progress >= 1
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count."""
+        self.metrics = HeadMetrics(self.averaged, self.counts)
+
+    def validation_step(self, batch: CodeSamples, batch_idx: int) -> None:
+        """Judge the averaged weights."""
+        self.metrics.update(self.averaged, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log a score for each count."""
+        self.scores = self.metrics.scores()
+        self.log_dict({f"val/{name}_{tokens}": value for name, tokens, value in self.scores})
+        log.info("%s", self.summary())
+
+    def summary(self) -> str:
+        """Return a line: minutes, steps, and the last scores by token count."""
+        scores = ", ".join(f"{value:.3f} at {tokens}" for _, tokens, value in self.scores)
+        name = self.scores[0].name if self.scores else "not validated"
+        return f"{self.clock.seconds / 60:.1f} min, {self.global_step} steps; {name} {scores} tokens"
+
+    def export(self, path: str | Path) -> Path:
+        """Write the averaged head to a file of its own, with its summary as the note."""
+        note = "; ".join(part for part in (self.note, self.summary()) if part)
+        return save_head(self.averaged, path, self.fingerprint, note)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add how far the run is."""
+        checkpoint["seconds"] = self.clock.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.clock.set(checkpoint["seconds"])
