@@ -1,7 +1,7 @@
 """Measure again every number and picture of the README and the model card, and write them in.
 
     python tools/update_readme.py [--shared ../shared]
-        [--only picture,speed,quality,compare,downstream,retokenize]
+        [--only picture,speed,quality,compare,downstream,retokenize,failures]
 
 Each part runs the command that the README names beside its table; a part replaces what stands between
 `<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about 25 minutes on 4 cores.
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
+from card_tables import goals, idle_tail
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,15 +57,19 @@ def run(shared: Path, *words: str | Path) -> str:
 
 
 def quality(shared: Path) -> None:
-    """The token tables: shipped with WebP in both files, untrained in the card."""
+    """The token tables: shipped with WebP in both files; goals, tail and the untrained ones in the card."""
     photos, labels = shared / "data/eval/imagenet100", shared / "data/eval/imagenet100.tsv"
     judge = shared / "judge/imagenet_mobilenet_edgetpu.tflite"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "table.md"
         tool = ["tools/evaluate_tokenizer.py", "--data", photos, "--labels", labels, "--judge", judge]
-        run(shared, *tool, "--webp", "--markdown", out)
+        record = Path(folder) / "table.json"
+        run(shared, *tool, "--webp", "--markdown", out, "--json", record)
         for path in (README, CARD):
             put(path, "quality", out.read_text(encoding="utf-8"))
+        records = json.loads(record.read_text(encoding="utf-8"))
+        put(CARD, "goals", goals(records))
+        put(CARD, "tail", idle_tail(records))
         run(shared, *tool, "--model", "ti-256-untrained", "--markdown", out)
         put(CARD, "untrained", out.read_text(encoding="utf-8"))
 
@@ -168,6 +173,11 @@ def retokenize(shared: Path) -> None:
     put(README, "retokenize", "\n".join([*table, "", f"{head}."]))
 
 
+def failures(shared: Path) -> None:
+    """The failure gallery, and its scores in the card."""
+    put(CARD, "failures", run(shared, "tools/failure_gallery.py"))
+
+
 PARTS: dict[str, Callable[[Path], None]] = {
     "picture": picture,
     "speed": speed,
@@ -175,6 +185,7 @@ PARTS: dict[str, Callable[[Path], None]] = {
     "compare": compare,
     "downstream": downstream,
     "retokenize": retokenize,
+    "failures": failures,
 }
 
 

@@ -1,0 +1,109 @@
+"""The comparisons' tool: every row parses, rows are shared and kept, tables say what was measured."""
+
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from onedpiece.training.cli import main as train_main
+
+ROOT = Path(__file__).resolve().parents[2]
+Load = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def ablate(tool: Load, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    return tool("ablate")
+
+
+def measured(module: ModuleType, row: str) -> dict[str, Any]:
+    """As `run_rows` finds it: LPIPS .8, a judge of 10 %, and 20 dB plus a hundredth a token."""
+    scores = {f"psnr_{k}": 20 + k / 100 for k in module.COUNTS} | {f"lpips_{k}": 0.8 for k in module.COUNTS}
+    judged = {f"judge_{k}": 0.1 for k in module.COUNTS}
+    return {"row": row, "device": "a core", "photos": 16, "minutes": 2.0, "decode_ms": 30.4} | scores | judged
+
+
+@pytest.mark.parametrize("name", ["recipe", "trade"])
+def test_every_row_is_a_run_that_parses(
+    ablate: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    study = ablate.read_study(name)
+    assert len({row.folder for row in study.rows}) == len(study.rows) >= 4
+    for row in study.rows:
+        with pytest.raises(SystemExit) as stop:
+            train_main([*ablate.words(study, row, Path("run"), []), "--print_config"])
+        assert stop.value.code == 0, row.name
+        printed = yaml.safe_load(capsys.readouterr().out)
+        assert printed["trainer"]["default_root_dir"] == "run"
+        for key, value in row.set.items():
+            found = printed
+            for part in key.split("."):
+                found = found[part]
+            assert found == value, f"{row.name}: {key}"
+
+
+def test_a_folder_is_claimed_by_one_at_a_time(ablate: ModuleType, tmp_path: Path) -> None:
+    with ablate.claimed(tmp_path / "row") as first, ablate.claimed(tmp_path / "row") as second:
+        assert (first, second) == (True, False)
+    with ablate.claimed(tmp_path / "row") as third:
+        assert third
+
+
+def test_photos_and_minutes_are_read_off_the_log(ablate: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("data: {init_args: {batch: 8}}\n")
+    (tmp_path / "metrics.csv").write_text("step,train/minutes\n0,0.1\n4,1.5\n4,\n")
+    assert ablate.took(tmp_path) == ablate.Run(photos=40, minutes=1.5)  # steps 0 to 4 of 8 photos
+
+
+def test_rows_that_are_there_are_not_run_again(
+    ablate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablate, "STUDIES", tmp_path)
+    trained: list[str] = []
+    monkeypatch.setattr(
+        ablate, "train", lambda study, row, folder, extra: trained.append(row.name) or ablate.Run(16, 2.0)
+    )
+    monkeypatch.setattr(ablate, "judged_photos", lambda folder, per_class: ([], {}))
+    for name in ("Judge", "Scorer", "Jury", "load", "decode_ms"):
+        monkeypatch.setattr(ablate, name, lambda *args, **options: 1.0)
+    monkeypatch.setattr(ablate, "score", lambda codec, photos, jury: {"psnr_8": 16.0})
+    study = ablate.Study(
+        "base.yaml", 1, ["psnr"], [ablate.Row("a", ""), ablate.Row("b", ""), ablate.Row("c", "")]
+    )
+    args = Namespace(runs=tmp_path / "runs", only=["a", "b"], set=[], shared=tmp_path, on="a core")
+    ablate.append_result(tmp_path / "x.csv", {"row": "a", "device": "d", "photos": 1, "minutes": 1.0})
+    ablate.run_rows("x", study, args)
+    ablate.run_rows("x", study, args)
+    assert trained == ["b"]
+    assert list(ablate.read_results(tmp_path / "x.csv")) == ["a", "b"]
+
+
+def test_table_and_picture(ablate: ModuleType, tmp_path: Path) -> None:
+    study = ablate.Study(
+        "base.yaml", 10, ["psnr", "lpips"], [ablate.Row(name, f"tries {name}") for name in ("a", "b", "c")]
+    )
+    for name in ("c", "a"):
+        ablate.append_result(tmp_path / "x.csv", measured(ablate, name))
+    results = ablate.read_results(tmp_path / "x.csv")
+    _, _, first, second, _, note = ablate.table(study, results).splitlines()
+    assert first == (
+        "| a | tries a | 2.0 | 16 | 30 | 20.08 / 20.32 / 20.64 / 21.28 / 22.56 "
+        "| 0.800 / 0.800 / 0.800 / 0.800 / 0.800 | 10 / 10 |"
+    )
+    assert second.startswith("| c |")
+    assert note == "100 photos of Imagenette's test split. Device: a core."
+    lines = ablate.draw_trade(study, results).axes[0].get_lines()
+    assert [line.get_label() for line in lines] == ["a", "c"]
+    assert list(lines[0].get_ydata()) == [20.08, 20.32, 20.64, 21.28, 22.56]
+
+
+def test_imagenette_classes_are_judged_by_their_folder(ablate: ModuleType, shared: Path) -> None:
+    photos, labels = ablate.judged_photos(shared / "data", 2)
+    assert len(photos) == 20
+    assert sorted(labels.values()) == sorted(2 * list(ablate.IMAGENETTE.values()))

@@ -1,0 +1,62 @@
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+Load = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def records() -> list[dict[str, Any]]:
+    def record(
+        codec: str, tokens: int | None, size: float | None, psnr: float, lpips: float, top1: float
+    ) -> dict[str, Any]:
+        return {
+            "codec": codec,
+            "tokens": tokens,
+            "bytes": size,
+            "psnr-rgb": psnr,
+            "lpips-alex": lpips,
+            "judge-top1": top1,
+        }
+
+    return [
+        record("original", None, None, 0.0, 0.0, 0.9),
+        record("tiny", 64, 92.0, 18.5, 0.290, 0.04),
+        record("tiny", 128, 176.0, 19.4, 0.240, 0.2),
+        record("tiny", 256, 348.0, 20.0, 0.215, 0.45),
+        record("webp", None, 82.0, 18.2, 0.844, 0.01),
+        record("webp", None, 331.0, 21.5, 0.623, 0.17),
+    ]
+
+
+def test_the_judge_is_compared_with_webp_and_with_the_originals(
+    tool: Load, records: list[dict[str, Any]]
+) -> None:
+    # 5 × 1 % of the WebP files that are no larger than 92 bytes; half of 90 %
+    assert tool("card_tables").judge_goals(records) == {64: 5.0, 256: 45.0}
+
+
+def test_what_meets_its_goal_is_bold(tool: Load, records: list[dict[str, Any]]) -> None:
+    lines = tool("card_tables").goals(records).splitlines()
+    assert lines[0] == "|  | 64 | 128 | 256 |"
+    reached = [line for line in lines if line.startswith("| reached")]
+    assert reached == [
+        "| reached | **0.290** | 0.240 | 0.215 |",  # at most .300, .230, .202
+        "| reached | **18.50** | **19.40** | **20.00** |",  # at least 16.58, 17.62, 18.26
+        "| reached | **18.50** | 19.40 | 20.00 |",  # at least 18.0, 19.5, 21.5
+        "| reached | 4.0 | 20.0 | **45.0** |",  # at least 5, nothing, 45
+    ]
+
+
+@pytest.mark.parametrize(("last", "verdict"), [(0.215, "met."), (0.220, "not met.")])
+def test_the_tail_is_not_idle(tool: Load, records: list[dict[str, Any]], last: float, verdict: str) -> None:
+    records[3]["psnr-rgb"], records[3]["lpips-alex"] = 19.91, last
+    records[2]["lpips-alex"] = 0.247
+    lines = tool("card_tables").idle_tail(records).splitlines()
+    # 64 tokens more: 19.4 − 18.5 = 0.9 dB, 0.9 / 64 = 0.0141 each; 0.247 − 0.290 = −0.043
+    assert lines[2] == "| 64 → 128 | +0.90 | +0.0141 | -0.043 | -0.00067 |"
+    # 19.91 − 19.4 = 0.51 dB is too little; 0.247 − 0.215 = 0.032 LPIPS is enough, 0.027 is not
+    assert lines[-1].endswith(verdict)
+    assert lines[-1].startswith("The last doubling buys 0.51 dB")

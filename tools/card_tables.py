@@ -1,0 +1,82 @@
+"""Tables of the model card, drawn from the records that `evaluate_tokenizer.py --json` writes."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+Record = dict[str, Any]
+
+LPIPS_GOAL = {8: 0.622, 16: 0.507, 32: 0.390, 64: 0.300, 128: 0.230, 256: 0.202}
+PSNR_GOAL = {8: 13.98, 16: 14.69, 32: 15.56, 64: 16.58, 128: 17.62, 256: 18.26}
+"""One-D-Piece-S-256 (84 M parameters), published for ImageNet-val."""
+
+WEBP_GOAL = {64: 18.0, 128: 19.5, 256: 21.5}
+"""WebP's best PSNR under 96, 192 and 384 bytes, median of 50 ImageNet photos."""
+
+TAIL_DB, TAIL_LPIPS = 0.6, 0.03
+"""What tokens 129 to 256 must buy, one or the other."""
+
+
+def by_tokens(records: Sequence[Record]) -> dict[int, Record]:
+    """Return the model's own records by their token count."""
+    return {record["tokens"]: record for record in records if record["tokens"] is not None}
+
+
+def goals(records: Sequence[Record]) -> str:
+    """Return each goal with what was reached below it; what meets it is bold.
+
+    Args:
+        records: of the originals, the model and WebP at the model's sizes, judged.
+    """
+    ours = by_tokens(records)
+    judge = judge_goals(records)
+    rows = [
+        ["", *map(str, ours)],
+        ["---", *["---:"] * len(ours)],
+        ["LPIPS-Alex, at most (One-D-Piece-S-256)", *(_number(LPIPS_GOAL.get(k), 3) for k in ours)],
+        ["reached", *(_reached(r["lpips-alex"], LPIPS_GOAL.get(k), 3, -1) for k, r in ours.items())],
+        ["PSNR, at least (One-D-Piece-S-256)", *(_number(PSNR_GOAL.get(k), 2) for k in ours)],
+        ["reached", *(_reached(r["psnr-rgb"], PSNR_GOAL.get(k), 2, 1) for k, r in ours.items())],
+        ["PSNR, at least (WebP at the payload's bytes)", *(_number(WEBP_GOAL.get(k), 2) for k in ours)],
+        ["reached", *(_reached(r["psnr-rgb"], WEBP_GOAL.get(k), 2, 1) for k, r in ours.items())],
+        ["judge's top-1 %, at least", *(_number(judge.get(k), 1) for k in ours)],
+        ["reached", *(_reached(100 * r["judge-top1"], judge.get(k), 1, 1) for k, r in ours.items())],
+    ]
+    return _markdown(rows)
+
+
+def judge_goals(records: Sequence[Record]) -> dict[int, float]:
+    """Return the top-1 in percent to reach: five times WebP's at 64 tokens, half the originals' at 256."""
+    original = next(record for record in records if record["codec"] == "original")
+    size = by_tokens(records)[64]["bytes"]
+    webp = [record for record in records if record["codec"] == "webp" and record["bytes"] <= size]
+    return {64: 500 * (webp[-1]["judge-top1"] if webp else 0.0), 256: 50 * original["judge-top1"]}
+
+
+def idle_tail(records: Sequence[Record]) -> str:
+    """Return what each doubling of the tokens buys, in all and a token, and the verdict on the last."""
+    ours = by_tokens(records)
+    rows = [["tokens", "PSNR, dB", "dB a token", "LPIPS-Alex", "LPIPS a token"], ["---", *["---:"] * 4]]
+    for (few, before), (many, after) in pairwise(ours.items()):
+        db, lpips = after["psnr-rgb"] - before["psnr-rgb"], after["lpips-alex"] - before["lpips-alex"]
+        step = many - few
+        rows.append(
+            [f"{few} → {many}", f"{db:+.2f}", f"{db / step:+.4f}", f"{lpips:+.3f}", f"{lpips / step:+.5f}"]
+        )
+    met = db >= TAIL_DB or -lpips >= TAIL_LPIPS
+    bought = f"The last doubling buys {db:.2f} dB and {-lpips:.3f} LPIPS"
+    verdict = f"{bought}; the goal is {TAIL_DB} dB or {TAIL_LPIPS}: {'met' if met else 'not met'}."
+    return f"{_markdown(rows)}\n\n{verdict}"
+
+
+def _reached(value: float, goal: float | None, digits: int, sign: int) -> str:
+    text = _number(value, digits)
+    return f"**{text}**" if goal is not None and sign * value >= sign * goal else text
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
