@@ -124,10 +124,14 @@ class HeadModule(LightningModule):
         output = self.head(batch.indices[:, : prefix.kept], prefix.lengths)
         return head_loss(output, batch.targets, self.objective)
 
-    def on_train_batch_end(self, outputs: Any, batch: CodeSamples, batch_idx: int) -> None:
-        """Average, and stop at the end of the schedule."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and average: not later, since checkpoints are written before this module's other hooks."""
+        super().optimizer_step(*args, **kwargs)
         assert self.head is not None
         self.ema.update(self.head)
+
+    def on_train_batch_end(self, outputs: Any, batch: CodeSamples, batch_idx: int) -> None:
+        """Stop at the end of the schedule."""
         self.trainer.should_stop = self.trainer.should_stop or self.progress >= 1
 
     def on_validation_epoch_start(self) -> None:
