@@ -19,7 +19,7 @@ class OptimizerConfig:
     betas: tuple[float, float] = (0.9, 0.95)  # a short memory of squares, as usual for transformers
     weight_decay: float = 0.02
     clip: float = 1.0  # largest norm of the gradient; 0: no clipping
-    matrices: Literal["adamw", "muon"] = "adamw"  # muon: better at equal minutes (configs/README.md)
+    matrices: Literal["adamw", "muon"] = "adamw"  # muon: configs/README.md compares the two
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
