@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from card_tables import goals, idle_tail
 from PIL import Image
@@ -84,21 +85,23 @@ def compare(shared: Path) -> None:
 
 
 def pivot(rows: list[dict[str, str]]) -> str:
-    """Return compare's results as one Markdown table: a row a metric and codec, a column a budget.
+    """Return compare's results as one Markdown table: a row a codec, a column a metric, budgets by strokes.
 
-    A cell is the mean over photos, or a dash where more than one photo in twenty does not fit the budget.
+    A value is the mean over photos, or a dash where more than one photo in twenty does not fit the budget.
     """
     scores: dict[tuple[str, str, int], list[float | None]] = {}
     for row in rows:
         key = (row["metric"], row["codec"], int(row["budget"]))
         scores.setdefault(key, []).append(float(row["score"]) if row["score"] else None)
     metrics, codecs, budgets = (list(dict.fromkeys(key[at] for key in scores)) for at in range(3))
-    lines = ["| metric | codec | " + " | ".join(f"{b} B" for b in budgets) + " |"]
-    lines.append("|---|---|" + "---:|" * len(budgets))
-    for metric in metrics:
-        for codec in codecs:
-            cells = [_mean(scores[metric, codec, budget], 2 if metric == "psnr" else 3) for budget in budgets]
-            lines.append(f"| {metric} | {codec} | " + " | ".join(cells) + " |")
+    sizes = " / ".join(map(str, budgets))
+    lines = [f"| at {sizes} bytes | " + " | ".join(metrics) + " |", "|---|" + "---:|" * len(metrics)]
+    for codec in codecs:
+        cells = [
+            " / ".join(_mean(scores[m, codec, b], 2 if m == "psnr" else 3).removeprefix("0") for b in budgets)
+            for m in metrics
+        ]
+        lines.append(f"| {codec} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -113,21 +116,20 @@ def downstream(shared: Path) -> None:
     words = ["evaluate", "downstream", photos, "--task", "classify", "--labels", labels]
     words += ["--against", "webp", "--json"]
     rows = json.loads(run(shared, "-m", "onedpiece.cli.main", *words))
-    put(README, "downstream", markdown_rows(rows))
+    put(README, "downstream", by_tokens(rows))
 
 
-def markdown_rows(rows: list[dict[str, object]]) -> str:
-    """Return a list of flat records as a Markdown table."""
-    heads = list(rows[0])
-    cells = [[_text(row[head]) for head in heads] for row in rows]
-    lines = [heads, ["---"] * len(heads), *cells]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def by_tokens(rows: list[dict[str, Any]]) -> str:
+    """Return downstream's records as a Markdown table: a row a codec, a column a token count."""
+    counts = list(dict.fromkeys(row["tokens"] for row in rows if row["tokens"] is not None))
+    codecs = list(dict.fromkeys(row["codec"] for row in rows))
+    values = {(row["codec"], row["tokens"]): f"{row['value']:.3g}" for row in rows}
+    lines = [f"| {rows[0]['measure']} | " + " | ".join(f"{count} tokens" for count in counts) + " | whole |"]
+    lines.append("|---|" + "---:|" * (len(counts) + 1))
+    for codec in codecs:
+        cells = [values.get((codec, count), "–") for count in [*counts, None]]
+        lines.append(f"| {codec} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def speed(shared: Path) -> None:
