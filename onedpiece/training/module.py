@@ -21,6 +21,7 @@ from onedpiece.training.objective import Decoded, Objective, Strengths, Terms
 from onedpiece.training.optimizer import OptimizerConfig, build_optimizers, learns, train_only
 from onedpiece.training.prefix_metrics import PrefixMetrics
 from onedpiece.training.prefixes import Prefix, PrefixConfig, draw_prefixes
+from onedpiece.training.retokenize_front_end import FrontEndConfig, merge_patches
 from onedpiece.training.schedule import ScheduleConfig
 from onedpiece.training.seeds import generator_for
 from onedpiece.training.start import Statistics, build_tokenizer
@@ -47,6 +48,7 @@ class TokenizerModule(LightningModule):
         tokenizer: a preset's name, or a geometry with the fields of `TokenizerConfig`.
         init_from: folder of weights to start from; None: fresh ones.
         statistics: where the linear path's statistics come from.
+        retokenize: what merges patches inside the encoder.
         train_parts: children of the tokenizer that learn, as in [decoder]; empty: all.
         optimizer: which optimizer, and its numbers.
         prefixes: which prefixes a step decodes.
@@ -67,6 +69,7 @@ class TokenizerModule(LightningModule):
         tokenizer: str | TokenizerConfig = "ti-256",
         init_from: str | None = None,
         statistics: Statistics = "none",
+        retokenize: FrontEndConfig = FrontEndConfig(),  # noqa: B008
         train_parts: tuple[str, ...] = (),
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 (frozen, as all below)
         prefixes: PrefixConfig = PrefixConfig(),  # noqa: B008
@@ -87,6 +90,7 @@ class TokenizerModule(LightningModule):
         self.validation, self.seed = validation, seed
         self.matmul_precision, self.compile_network = matmul_precision, compile_network
         self.tokenizer = build_tokenizer(tokenizer, init_from, statistics)
+        merge_patches(self.tokenizer, retokenize)
         self._fits_statistics = statistics == "data" and init_from is None
         train_only(self.tokenizer, train_parts)
         self._encoder_learns = learns(self.tokenizer, except_for="decoder")
