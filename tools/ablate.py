@@ -27,7 +27,6 @@ from typing import Any
 import torch
 import yaml
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
 from update_readme import put
 
 from onedpiece.codec import Codec
@@ -41,8 +40,6 @@ ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "configs" / "ablations"
 TABLES = ROOT / "configs" / "README.md"
 TRADE_PICTURE = ROOT / "onedpiece" / "weights" / "ti-256" / "trade.png"
-COUNTS = (8, 32, 64, 128, 256)
-JUDGED = (64, 256)
 IMAGENETTE = {
     "n01440764": 0,
     "n02102040": 217,
@@ -77,8 +74,10 @@ class Study:
     """A table's rows, and how they are scored."""
 
     base: str
-    per_class: int
+    per_class: int  # photos of each of Imagenette's ten classes
     metrics: list[str]
+    counts: list[int]  # tokens
+    judged: list[int]  # of these, what the table shows the judge's answer for
     rows: list[Row]
 
 
@@ -108,10 +107,11 @@ def _word(value: Any) -> str:
 
 
 def train(study: Study, row: Row, folder: Path, extra: Sequence[str]) -> Run:
-    """Train a row in a process of its own, which writes its log into `folder`."""
+    """Train a row in a process of its own, which writes into `folder`, unless its weights are there."""
     command = [sys.executable, "-m", "onedpiece.training.cli", *words(study, row, folder, extra)]
-    with (folder / "output.txt").open("w") as output:
-        subprocess.run(command, cwd=ROOT, check=True, stdout=output, stderr=subprocess.STDOUT)
+    if not (folder / "weights" / "config.json").is_file():
+        with (folder / "output.txt").open("w") as output:
+            subprocess.run(command, cwd=ROOT, check=True, stdout=output, stderr=subprocess.STDOUT)
     return took(max(folder.glob("log/version_*"), key=lambda path: int(path.name.split("_")[1])))
 
 
@@ -119,14 +119,15 @@ def took(log: Path) -> Run:
     """Read photos and minutes off a run's log folder."""
     batch = yaml.safe_load((log / "config.yaml").read_text())["data"]["init_args"]["batch"]
     with (log / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        last = [line for line in csv.DictReader(file) if line.get("train/minutes")][-1]
-    return Run((int(last["step"]) + 1) * batch, float(last["train/minutes"]))
+        lines = list(csv.DictReader(file))
+    minutes = [float(line["train/minutes"]) for line in lines if line.get("train/minutes")]
+    return Run((max(int(line["step"]) for line in lines) + 1) * batch, minutes[-1])
 
 
-def score(codec: Codec, photos: Sequence[Photo], jury: Jury) -> dict[str, float]:
+def score(codec: Codec, photos: Sequence[Photo], counts: Sequence[int], jury: Jury) -> dict[str, float]:
     """Return the means by name, `psnr_64` and the like; `judge_64` is a share."""
     found: dict[str, float] = {}
-    for row in token_rows(codec, photos, COUNTS, jury):
+    for row in token_rows(codec, photos, counts, jury):
         scores = zip(jury.scorer.metrics, row.scores, strict=True)
         found |= {f"{metric.name}_{row.tokens}": value for metric, value in scores if value is not None}
         found[f"judge_{row.tokens}"] = float("nan") if row.top1 is None else row.top1
@@ -201,13 +202,13 @@ def run_rows(name: str, study: Study, args: argparse.Namespace) -> None:
             jury = jury or Jury(Scorer(study.metrics), judge=Judge(judge), labels=labels)
             codec = load(folder / "weights")
             found = {"row": row.name, "device": args.on} | asdict(run) | {"decode_ms": decode_ms(codec)}
-            append_result(results, found | score(codec, photos, jury))
+            append_result(results, found | score(codec, photos, study.counts, jury))
 
 
 def table(study: Study, results: dict[str, dict[str, str]]) -> str:
     """Return the rows that there are as a Markdown table, in the order of the study."""
     metrics = [METRICS[name] for name in study.metrics]
-    counts, judged = " / ".join(map(str, COUNTS)), " / ".join(map(str, JUDGED))
+    counts, judged = " / ".join(map(str, study.counts)), " / ".join(map(str, study.judged))
     heads = ["row", "what", "minutes", "photos", "decode, ms"]
     heads += [f"{m.label} {'↑' if m.higher_is_better else '↓'} at {counts}" for m in metrics]
     lines = [
@@ -219,9 +220,10 @@ def table(study: Study, results: dict[str, dict[str, str]]) -> str:
             found = results[row.name]
             took_ = [f"{float(found['minutes']):.1f}", found["photos"], f"{float(found['decode_ms']):.0f}"]
             cells = [
-                " / ".join(f"{float(found[f'{m.name}_{k}']):.{m.digits}f}" for k in COUNTS) for m in metrics
+                " / ".join(f"{float(found[f'{m.name}_{k}']):.{m.digits}f}" for k in study.counts)
+                for m in metrics
             ]
-            judge = " / ".join(f"{100 * float(found[f'judge_{k}']):.0f}" for k in JUDGED)
+            judge = " / ".join(f"{100 * float(found[f'judge_{k}']):.0f}" for k in study.judged)
             lines.append([row.name, row.says, *took_, *cells, judge])
     devices = sorted({line["device"] for line in results.values()})
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -231,22 +233,21 @@ def table(study: Study, results: dict[str, dict[str, str]]) -> str:
 
 
 def draw_trade(study: Study, results: dict[str, dict[str, str]]) -> Figure:
-    """Draw PSNR, both LPIPS and the judge over the token count, a line a row."""
-    figure = Figure(figsize=(10, 2.8), layout="constrained")
-    shown = [*(METRICS[name] for name in study.metrics)]
-    panels = figure.subplots(1, len(shown) + 1)
-    labels = {m.name: m.label for m in shown} | {"judge": "judge, top-1"}
-    for panel, (key, label) in zip(panels, labels.items(), strict=True):
-        for row in study.rows:
-            if row.name in results:
-                values = [float(results[row.name][f"{key}_{k}"]) for k in COUNTS]
-                panel.plot(COUNTS, values, marker=".", label=row.name)
-        panel.set_title(label, fontsize=9)
-        panel.set_xscale("log", base=2)
-        panel.xaxis.set_major_formatter(ScalarFormatter())
+    """Draw LPIPS and the judge over PSNR, a line a token count and a point a row."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for panel, (key, label) in zip(
+        figure.subplots(1, 2), (("lpips", "LPIPS-Alex"), ("judge", "judge, top-1")), strict=True
+    ):
+        for count in study.counts:
+            known = [(results[row.name], row.name) for row in study.rows if row.name in results]
+            points = [(float(found[f"psnr_{count}"]), float(found[f"{key}_{count}"])) for found, _ in known]
+            panel.scatter(*zip(*points, strict=True), s=16, label=f"{count} tokens")
+            for (_, name), point in zip(known, points, strict=True):
+                panel.annotate(name, point, textcoords="offset points", xytext=(3, 3), fontsize=6)
+        panel.set_xlabel("PSNR, dB")
+        panel.set_ylabel(label)
         panel.grid(alpha=0.3)
-    panels[0].legend(fontsize=7)
-    figure.supxlabel("tokens", fontsize=9)
+        panel.legend(fontsize=7)
     return figure
 
 

@@ -12,6 +12,7 @@ import yaml
 from onedpiece.training.cli import main as train_main
 
 ROOT = Path(__file__).resolve().parents[2]
+COUNTS = [8, 64, 256]
 Load = Callable[[str], ModuleType]
 
 
@@ -21,10 +22,10 @@ def ablate(tool: Load, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return tool("ablate")
 
 
-def measured(module: ModuleType, row: str) -> dict[str, Any]:
+def measured(row: str) -> dict[str, Any]:
     """As `run_rows` finds it: LPIPS .8, a judge of 10 %, and 20 dB plus a hundredth a token."""
-    scores = {f"psnr_{k}": 20 + k / 100 for k in module.COUNTS} | {f"lpips_{k}": 0.8 for k in module.COUNTS}
-    judged = {f"judge_{k}": 0.1 for k in module.COUNTS}
+    scores = {f"psnr_{k}": 20 + k / 100 for k in COUNTS} | {f"lpips_{k}": 0.8 for k in COUNTS}
+    judged = {f"judge_{k}": 0.1 for k in COUNTS}
     return {"row": row, "device": "a core", "photos": 16, "minutes": 2.0, "decode_ms": 30.4} | scores | judged
 
 
@@ -72,10 +73,9 @@ def test_rows_that_are_there_are_not_run_again(
     monkeypatch.setattr(ablate, "judged_photos", lambda folder, per_class: ([], {}))
     for name in ("Judge", "Scorer", "Jury", "load", "decode_ms"):
         monkeypatch.setattr(ablate, name, lambda *args, **options: 1.0)
-    monkeypatch.setattr(ablate, "score", lambda codec, photos, jury: {"psnr_8": 16.0})
-    study = ablate.Study(
-        "base.yaml", 1, ["psnr"], [ablate.Row("a", ""), ablate.Row("b", ""), ablate.Row("c", "")]
-    )
+    monkeypatch.setattr(ablate, "score", lambda codec, photos, counts, jury: {"psnr_8": 16.0})
+    rows = [ablate.Row(name, "") for name in ("a", "b", "c")]
+    study = ablate.Study("base.yaml", 1, ["psnr"], [8], [], rows)
     args = Namespace(runs=tmp_path / "runs", only=["a", "b"], set=[], shared=tmp_path, on="a core")
     ablate.append_result(tmp_path / "x.csv", {"row": "a", "device": "d", "photos": 1, "minutes": 1.0})
     ablate.run_rows("x", study, args)
@@ -85,22 +85,20 @@ def test_rows_that_are_there_are_not_run_again(
 
 
 def test_table_and_picture(ablate: ModuleType, tmp_path: Path) -> None:
-    study = ablate.Study(
-        "base.yaml", 10, ["psnr", "lpips"], [ablate.Row(name, f"tries {name}") for name in ("a", "b", "c")]
-    )
+    rows = [ablate.Row(name, f"tries {name}") for name in ("a", "b", "c")]
+    study = ablate.Study("base.yaml", 10, ["psnr", "lpips"], COUNTS, [64, 256], rows)
     for name in ("c", "a"):
-        ablate.append_result(tmp_path / "x.csv", measured(ablate, name))
+        ablate.append_result(tmp_path / "x.csv", measured(name))
     results = ablate.read_results(tmp_path / "x.csv")
     _, _, first, second, _, note = ablate.table(study, results).splitlines()
     assert first == (
-        "| a | tries a | 2.0 | 16 | 30 | 20.08 / 20.32 / 20.64 / 21.28 / 22.56 "
-        "| 0.800 / 0.800 / 0.800 / 0.800 / 0.800 | 10 / 10 |"
+        "| a | tries a | 2.0 | 16 | 30 | 20.08 / 20.64 / 22.56 | 0.800 / 0.800 / 0.800 | 10 / 10 |"
     )
     assert second.startswith("| c |")
     assert note == "100 photos of Imagenette's test split. Device: a core."
-    lines = ablate.draw_trade(study, results).axes[0].get_lines()
-    assert [line.get_label() for line in lines] == ["a", "c"]
-    assert list(lines[0].get_ydata()) == [20.08, 20.32, 20.64, 21.28, 22.56]
+    left, right = ablate.draw_trade(study, results).axes
+    assert [text.get_text() for text in left.texts] == 3 * ["a", "c"]
+    assert right.collections[1].get_offsets().tolist() == 2 * [[20.64, 0.1]]  # PSNR and judge at 64 tokens
 
 
 def test_imagenette_classes_are_judged_by_their_folder(ablate: ModuleType, shared: Path) -> None:
