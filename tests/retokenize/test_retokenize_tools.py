@@ -42,3 +42,13 @@ def test_pieces_are_drawn(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "pieces.png"
     _run("draw_tokens.py", str(data / "coffee.png"), "-o", str(out), "--model", "deit_tiny_patch16_224")
     assert Image.open(out).size == (13 * 224 + 12 * 4, 224)  # the photo, twelve blocks, gaps between
+
+
+def test_the_profile_counts_calls() -> None:
+    table = _run("profile_retokenize.py", "--models", "DeiT-T", "--rounds", "1")
+    calls = {
+        cells[1].strip(): int(cells[-2])
+        for cells in (line.split("|") for line in table.splitlines())
+        if len(cells) == 9 and cells[-2].strip().isdigit()
+    }
+    assert calls["base"] < calls["EViT 0.7"] < calls["MCTF r = 16"]  # in none, in three, in eleven layers
