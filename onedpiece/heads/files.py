@@ -14,6 +14,8 @@ from onedpiece.heads.errors import HeadError
 from onedpiece.heads.head import Head
 from onedpiece.heads.inputs import Codes, check_codes
 from onedpiece.heads.outputs import Prediction
+from onedpiece.tokenizer import Tokenizer
+from onedpiece.weights import fingerprint
 from onedpiece.weights.undrawn import undrawn
 
 FORMAT = "onedpiece-head-1"
@@ -101,19 +103,36 @@ def load_head(path: str | Path) -> LoadedHead:
     return LoadedHead(head.eval(), stamp, metadata.get("note", ""))
 
 
-def restamp(path: str | Path, fingerprint: bytes) -> Path:
-    """Give a head file another model's fingerprint and change nothing else.
+def restamp(path: str | Path, before: Tokenizer, after: Tokenizer) -> Path:
+    """Let a head file name another model that makes the same codes, and change nothing else.
 
     For a model whose decoder was trained on: its codes are the same, its fingerprint is not.
 
+    Args:
+        path: the file.
+        before: the model that the file names.
+        after: the model that it shall name.
+
     Raises:
-        HeadError: the file is no head, or the fingerprint has not 4 bytes.
+        HeadError: the file is no head or names a third model, or the two differ outside their decoders.
     """
-    loaded, (metadata, tensors) = load_head(path), _read(Path(path))
-    if len(fingerprint) != 4:
-        raise HeadError(f"the fingerprint has {len(fingerprint)} bytes; a model's has 4")
-    del loaded
-    return _write(Path(path), save(tensors, metadata | {"fingerprint": fingerprint.hex()}))
+    named, expected = load_head(path).fingerprint, fingerprint(before)
+    if named != expected:
+        raise HeadError(f"{path} is for model {named.hex()}, before is {expected.hex()}; give that model")
+    other = _other_codes(before, after)
+    if other:
+        raise HeadError(f"the models make other codes: {', '.join(other[:3])} differ; train {path} anew")
+    metadata, tensors = _read(Path(path))
+    return _write(Path(path), save(tensors, metadata | {"fingerprint": fingerprint(after).hex()}))
+
+
+def _other_codes(before: Tokenizer, after: Tokenizer) -> list[str]:
+    """Return the names of what makes codes and is not the same in both."""
+    old, new = before.state_dict(), after.state_dict()
+    names = {name for name in (*old, *new) if not name.startswith("decoder.")}
+    return sorted(
+        name for name in names if name not in old or name not in new or not torch.equal(old[name], new[name])
+    )
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

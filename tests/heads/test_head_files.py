@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from onedpiece.bitstream import Code
 from onedpiece.heads import Head, HeadError, bundled_head, load_head, restamp, save_head
 from onedpiece.tokenizer import Tokenizer
+from onedpiece.weights import fingerprint
 
 Make = Callable[..., Head]
 TASKS = ("classify", "segment", "depth", "detect")
@@ -50,17 +52,37 @@ def test_codes_of_another_model_are_refused(make_head: Make, tmp_path: Path) -> 
         loaded.predict([Code(tokens, 4096, STAMP), Code(tokens, 4096, b"abcd")])
 
 
-def test_restamping_changes_the_stamp_alone(make_head: Make, tmp_path: Path) -> None:
-    path = save_head(make_head("segment"), tmp_path / "a.safetensors", STAMP, "kept")
+def _trained_on(tokenizer: Tokenizer, part: str) -> Tokenizer:
+    other = deepcopy(tokenizer)
+    with torch.no_grad():
+        other.get_parameter(part).add_(0.5)
+    return other
+
+
+def test_restamping_changes_the_stamp_alone(
+    fsq_tokenizer: Tokenizer, make_head: Make, tmp_path: Path
+) -> None:
+    stamp = fingerprint(fsq_tokenizer)
+    path = save_head(make_head("segment"), tmp_path / "a.safetensors", stamp, "kept")
     before, config = load_file(path), load_head(path).head.config
-    restamp(path, b"abcd")
+    newer = _trained_on(fsq_tokenizer, "decoder.decoder_embed.bias")
+    restamp(path, fsq_tokenizer, newer)
     after = load_head(path)
-    assert (after.fingerprint, after.note, after.head.config) == (b"abcd", "kept", config)
+    assert after.fingerprint == fingerprint(newer) != stamp
+    assert (after.note, after.head.config) == ("kept", config)
     tensors = load_file(path)
     assert tensors.keys() == before.keys()
     assert all(torch.equal(tensors[name], before[name]) for name in before)
-    with pytest.raises(HeadError, match="3 bytes"):
-        restamp(path, b"abc")
+    with pytest.raises(HeadError, match=f"is for model {fingerprint(newer).hex()}, before is {stamp.hex()}"):
+        restamp(path, fsq_tokenizer, newer)
+
+
+def test_other_codes_are_not_restamped(fsq_tokenizer: Tokenizer, make_head: Make, tmp_path: Path) -> None:
+    path = save_head(make_head("classify"), tmp_path / "a.safetensors", fingerprint(fsq_tokenizer))
+    whole = path.read_bytes()
+    with pytest.raises(HeadError, match=r"other codes: encoder\.patch_embed\.bias differ"):
+        restamp(path, fsq_tokenizer, _trained_on(fsq_tokenizer, "encoder.patch_embed.bias"))
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("damage", ["cut", "junk", "empty"])
