@@ -61,20 +61,19 @@ class CodeBackbone(nn.Module):
         if self.linear_path is not None and tokenizer.linear_path is not None:
             self.linear_path.load_state_dict(tokenizer.linear_path.state_dict())
 
-    def forward(self, indices: Tensor, lengths: Tensor | None = None) -> Features:
-        """Read codes.
+    def forward(self, codes: Tensor, lengths: Tensor | None = None) -> Features:
+        """Read code vectors.
 
         Args:
-            indices: (B, k) int64, 1 ≤ k ≤ N.
+            codes: (B, k, code_dim), 1 ≤ k ≤ N, as `codebook` gives them.
             lengths: (B,) in 1…k, how many each sample has; None: all k. Not with a reducer.
         """
-        mask = None if lengths is None else key_mask(lengths, indices.shape[1])
-        codes = self.codebook(indices)
+        mask = None if lengths is None else key_mask(lengths, codes.shape[1])
         linear = self._linear_picture(codes, mask)
         tokens = self.embed(codes)
         if self._merges("front"):
             tokens = merge_in_front(tokens, self.reducer.share)
-        asking = self._asking(len(indices), linear)
+        asking = self._asking(len(codes), linear)
         hidden = self.ln_pre(torch.cat([asking, tokens], dim=1))
         hidden = self.ln_post(self._run(hidden, mask, asking.shape[1]))
         places = hidden[:, 1:].transpose(1, 2).unflatten(2, (self.grid, self.grid)) if self.grid else None

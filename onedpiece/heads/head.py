@@ -54,7 +54,11 @@ class Head(nn.Module):
         return self._answer(tokens, lengths)
 
     def _answer(self, indices: Tensor, lengths: Tensor | None = None) -> Output:
-        output: Output = self.answer(self.backbone(indices, lengths))
+        return self.read(self.backbone.codebook(indices), lengths)
+
+    def read(self, codes: Tensor, lengths: Tensor | None = None) -> Output:
+        """Answer for code vectors (B, k, code_dim), as training may have mixed them; else as `forward`."""
+        output: Output = self.answer(self.backbone(codes, lengths))
         return output
 
     def predict(self, codes: Codes) -> list[Prediction]:

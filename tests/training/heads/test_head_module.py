@@ -40,6 +40,14 @@ def test_a_run_with_a_reducer_and_full_codes(side_data: Any, head_module: Any, f
     assert min(_scores(module, side_data("classify"))) >= 0.9
 
 
+def test_blended_training_learns_too(side_data: Any, head_module: Any, fit: Any) -> None:
+    module = head_module("classify", mixup=0.5)
+    fit(module, side_data("classify"))
+    assert min(_scores(module, side_data("classify"))) >= 0.9
+    with pytest.raises(ValueError, match="mixup is for classifiers"):
+        head_module("segment", mixup=0.5)
+
+
 def test_a_resumed_run_ends_where_the_first_would_have(
     side_data: Any, head_module: Any, fit: Any, tmp_path: Path
 ) -> None:

@@ -3,10 +3,12 @@ import math
 import pytest
 import torch
 
-from onedpiece.heads import Boxes, ClassLogits, DepthMap, MaskLogits
-from onedpiece.training.codes import BoxTarget
+from onedpiece.heads import Boxes, ClassLogits, DepthMap, HeadConfig, MaskLogits, build_head
+from onedpiece.tokenizer import Tokenizer
+from onedpiece.training.codes import BoxTarget, CodeSamples
 from onedpiece.training.heads import BoxWeights, ObjectiveConfig, head_loss
 from onedpiece.training.heads.matching import box_loss, match
+from onedpiece.training.heads.mixing import Mix, draw_mix, mixed_loss
 from onedpiece.training.heads.objectives import coarse, depth_loss, mask_loss, set_loss
 
 SURE = 40.0  # a logit that leaves the others no probability in float32
@@ -114,6 +116,35 @@ def test_a_photo_without_objects_still_teaches() -> None:
     assert float(loss) == pytest.approx(math.log(2))
     assert logits.grad is not None
     assert float(logits.grad[..., 0].min()) > 0  # the class loses, "nothing" wins
+
+
+def test_mixing_by_hand(small_tokenizer: Tokenizer) -> None:
+    torch.manual_seed(0)
+    config = HeadConfig(classes=("a", "b"), width=32, heads=2, layers=1)
+    head = build_head(config, small_tokenizer)
+    samples = CodeSamples(torch.tensor([[5], [4000]]), torch.tensor([0, 1]))
+    mix = Mix(0.25, torch.tensor([1, 0]))
+    codes = head.backbone.codebook(samples.indices)
+    # A quarter of each and three quarters of the other; the class likewise.
+    logits = head.read(0.25 * codes + 0.75 * codes.flip(0)).logits
+    chances = -logits.log_softmax(dim=1)
+    expected = (0.25 * chances[0, 0] + 0.75 * chances[0, 1] + 0.25 * chances[1, 1] + 0.75 * chances[1, 0]) / 2
+    assert float(mixed_loss(head, samples, mix, ObjectiveConfig(smoothing=0))) == pytest.approx(
+        float(expected)
+    )
+    whole = mixed_loss(head, samples, Mix(1.0, torch.tensor([1, 0])), ObjectiveConfig())
+    assert float(whole) == pytest.approx(
+        float(head_loss(head(samples.indices), samples.targets, ObjectiveConfig()))
+    )
+
+
+def test_blends_are_drawn_as_often_as_asked() -> None:
+    drawn = [draw_mix(4, 0.5, torch.Generator().manual_seed(seed)) for seed in range(400)]
+    mixes = [mix for mix in drawn if mix is not None]
+    assert 160 <= len(mixes) <= 240  # 200 ± 4 deviations of √(400 · 0.5 · 0.5) = 10
+    assert all(sorted(mix.partner.tolist()) == [0, 1, 2, 3] for mix in mixes)
+    assert 0.4 <= sum(mix.weight for mix in mixes) / len(mixes) <= 0.6
+    assert draw_mix(4, 0.0, torch.Generator().manual_seed(0)) is None
 
 
 def test_masks_go_to_the_mask_loss() -> None:
