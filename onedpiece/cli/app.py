@@ -12,6 +12,7 @@ from onedpiece.cli.encode import encode
 from onedpiece.cli.evaluate import evaluate
 from onedpiece.cli.info import info
 from onedpiece.cli.models import models
+from onedpiece.cli.predict import predict
 from onedpiece.cli.train import PASS_EVERYTHING_ON, train
 from onedpiece.cli.train_head import train_head
 from onedpiece.cli.truncate import truncate
@@ -25,6 +26,7 @@ app.command()(truncate)
 app.command()(info)
 app.command()(compare)
 app.add_typer(evaluate, name="evaluate")
+app.command()(predict)
 app.command()(models)
 app.command(context_settings=PASS_EVERYTHING_ON, add_help_option=False)(train)
 app.command("train-head", context_settings=PASS_EVERYTHING_ON, add_help_option=False)(train_head)

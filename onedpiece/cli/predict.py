@@ -1,0 +1,144 @@
+"""`onedpiece predict`: what a head says of photos, or of .odp files."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple, get_args
+
+import typer
+
+from onedpiece.cli.answer import answer_record, answer_text
+from onedpiece.cli.job import CODES, PICTURES, STREAM, Job, expand, plan
+from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL
+from onedpiece.cli.report import Report, counted
+from onedpiece.cli.streams import reading, write
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from onedpiece.bitstream import Code
+    from onedpiece.codec import Codec
+    from onedpiece.heads import LoadedHead, Prediction
+
+
+def predict(
+    inputs: Annotated[list[str], typer.Argument(metavar="IN", help="Photos, .odp files, folders, or -.")],
+    head: Annotated[
+        str, typer.Option(metavar="H", help="classify, segment, or the file of another head.")
+    ] = "classify",
+    tokens: Annotated[int | None, typer.Option(metavar="K", help="Read the first K tokens only.")] = None,
+    overlay: Annotated[
+        str | None,
+        typer.Option(metavar="OUT", help="Also draw the answer: a PNG, a folder for many, or -."),
+    ] = None,
+    model: MODEL = None,
+    device: DEVICE = "cpu",
+    as_json: JSON = False,
+) -> None:
+    """Say what is in photos, from their tokens alone: the class, a class a pixel, depth, or objects.
+
+    The bundled heads know Imagenette's ten classes (classify) and CamVid's eleven of road scenes (segment).
+    """
+    extensions = PICTURES | CODES
+    if overlay is None:
+        jobs = [Job(source, "") for source in expand(inputs, extensions)]
+    else:
+        jobs = plan(inputs, overlay, ".png", extensions)
+    from onedpiece.rate.aim import Aim
+    from onedpiece.weights import load
+
+    codec = load(model, device)
+    codec.check_aim(Aim(tokens))
+    asked = _load_head(head, codec)
+    on_stdout = jobs[0].target == STREAM
+    with Report([job.source for job in jobs], as_json=as_json, data_on_stdout=on_stdout) as report:
+        for start in range(0, len(jobs), CHUNK):
+            _answer_together(codec, asked, jobs[start : start + CHUNK], tokens, report)
+
+
+class _Asked(NamedTuple):
+    """A picture as tokens; `photo` is None where they came from a file."""
+
+    code: "Code"
+    photo: "Image.Image | None"
+
+
+def _load_head(name: str, codec: "Codec") -> "LoadedHead":
+    from onedpiece.heads import HeadError, Task, bundled_head, load_head
+
+    bundled = name in get_args(Task) and not Path(name).exists()
+    loaded = load_head(bundled_head(name) if bundled else name)
+    if loaded.fingerprint != codec.fingerprint:
+        raise HeadError(
+            f"the head {name} reads codes of model {loaded.fingerprint.hex()}, and {codec.name} is "
+            f"{codec.fingerprint.hex()}; name the head's model with --model, or another head"
+        )
+    return loaded._replace(head=loaded.head.to(codec.device))
+
+
+def _answer_together(
+    codec: "Codec", head: "LoadedHead", jobs: list[Job], tokens: int | None, report: Report
+) -> None:
+    asked = _read(codec, jobs, tokens, report)
+    if not asked:
+        return
+    predictions = head.predict([each.code for each in asked.values()])
+    for (job, each), prediction in zip(asked.items(), predictions, strict=True):
+        with report.guarding(job.source):
+            if job.target:
+                write(job.target, _drawn(codec, head, each, prediction))
+            record = {"file": job.source, "tokens": len(each.code)}
+            size = each.code.size or (codec.side, codec.side)
+            answer = answer_record(prediction, head.head.config.classes, size)
+            drawn = {"overlay": job.target} if job.target else {}
+            report.done(_line(job, each.code, answer_text(answer)), record | answer | drawn)
+
+
+def _read(codec: "Codec", jobs: list[Job], tokens: int | None, report: Report) -> "dict[Job, _Asked]":
+    from onedpiece.bitstream import Code
+
+    read: dict[Job, Code | Image.Image] = {}
+    for job in jobs:
+        with report.guarding(job.source):
+            found = _read_one(codec, job.source)
+            if isinstance(found, Code) and tokens is not None:
+                found = found.first(tokens)
+            read[job] = found
+    photos = {job: found for job, found in read.items() if not isinstance(found, Code)}
+    encoded = dict(zip(photos, codec.encode_batch(list(photos.values()), tokens=tokens), strict=True))
+    codes = {job: found for job, found in read.items() if isinstance(found, Code)} | encoded
+    return {job: _Asked(codes[job], photos.get(job)) for job in read}
+
+
+def _read_one(codec: "Codec", source: str) -> "Code | Image.Image":
+    """Read a code, which its name or its first bytes tell, or else a picture."""
+    from onedpiece.bitstream import Code
+    from onedpiece.bitstream.layout import MAGIC
+    from onedpiece.pictures import read_picture
+
+    with reading(source, seekable=True) as file:
+        magic = file.read(len(MAGIC)) == MAGIC
+        file.seek(0)
+        if not (magic or Path(source).suffix.lower() in CODES):
+            return read_picture(file)
+        code = Code.read(file, codec.tables_of)
+    codec.check_code(code)
+    if code.tiles:
+        raise ValueError("the file is cut into tiles, and a head reads whole pictures; encode it --no-tiles")
+    return code
+
+
+def _picture(codec: "Codec", asked: _Asked) -> "Image.Image":
+    return codec.decode(asked.code) if asked.photo is None else asked.photo
+
+
+def _drawn(codec: "Codec", head: "LoadedHead", asked: _Asked, prediction: "Prediction") -> bytes:
+    from onedpiece.evaluation.overlay import overlay
+
+    file = BytesIO()
+    overlay(_picture(codec, asked), prediction, head.head.config.classes).save(file, "PNG")
+    return file.getvalue()
+
+
+def _line(job: Job, code: "Code", answer: str) -> str:
+    name = "standard input" if job.source == STREAM else job.source
+    return f"{name}: {answer}; from {counted(len(code))}"

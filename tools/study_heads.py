@@ -1,0 +1,148 @@
+"""What heads on our tokens are worth, beside networks of their size on pixels of as many bytes.
+
+    python tools/make_codes.py --out runs/codes      # once
+    python tools/study_heads.py [train,table,speed,reduce,dense] [--caches runs/codes]
+        [--work runs/head_study] [--shared ../shared] [--inputs codes,webp,ours] [--seeds 0,1,2]
+        [--minutes 2] [--head segment --head FILE ...]
+
+`train` trains a classifier for each input and seed, the same minutes each and on one core (the process's
+own minutes, so that other work on the machine takes nothing away); pictures for the networks on pixels are
+coded first and kept, and what is finished is not done again. `table` writes results.csv and table.md.
+`speed` times a head on 64 tokens and the network on pixels in turns. `reduce` puts a reducer in front of a
+trained head. `dense` scores heads by token count and draws what they see.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from make_codes import source
+
+import onedpiece
+from onedpiece.evaluation.head_study.dense import dense_scores, draw_answers
+from onedpiece.evaluation.head_study.fit import Recipe
+from onedpiece.evaluation.head_study.inputs import INPUTS, Input, Material
+from onedpiece.evaluation.head_study.networks import fresh_head, fresh_vit, to_network
+from onedpiece.evaluation.head_study.reduced import reduce_in_front
+from onedpiece.evaluation.head_study.report import read_cells, to_csv, to_markdown, write_cells
+from onedpiece.evaluation.head_study.run import train_codes, train_pixels
+from onedpiece.evaluation.head_study.speed import rates
+from onedpiece.heads import Head, HeadConfig, bundled_head, load_head, save_head
+from onedpiece.training.codes.source import TEST
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = HeadConfig(classes=("any",))  # the numbers of configs/head_classify_imagenette.yaml
+CACHES = {"classify": "imagenette", "segment": "camvid", "detect": "pennfudan", "depth": "scenes"}
+BATCH = 64
+TOKENS = 64
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="?", default="train,table", help=f"of {', '.join(PARTS)}, by commas")
+    parser.add_argument("--caches", type=Path, default=ROOT / "runs" / "codes")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "head_study")
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
+    parser.add_argument("--inputs", default=",".join(INPUTS))
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--minutes", type=float, default=2.0, help="of each training")
+    parser.add_argument("--head", action="append", default=[], help="dense: a task's bundled head, or a file")
+    parser.add_argument("--model", help="a name or a folder; the bundled one by default")
+    return parser.parse_args()
+
+
+class Study:
+    """The parts, over what the command line says."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.codec = onedpiece.load(args.model)
+        cache = args.caches / "imagenette.parquet"
+        self.material = Material(cache, source("imagenette", args.shared), self.codec, args.work / "pictures")
+        self.results = args.work / self.codec.fingerprint.hex()
+        self.results.mkdir(parents=True, exist_ok=True)
+
+    def train(self) -> None:
+        """Train what is not trained yet."""
+        for seed in (int(word) for word in self.args.seeds.split(",")):
+            for name in INPUTS:
+                path = self.results / f"{name}-{seed}.json"
+                if name in self.args.inputs.split(",") and not path.exists():
+                    self._train_one(name, seed, path)
+
+    def _train_one(self, name: Input, seed: int, path: Path) -> None:
+        torch.set_num_threads(1)
+        recipe = Recipe(minutes=self.args.minutes, seed=seed)
+        if name == "codes":
+            trained = train_codes(self.material, CONFIG, recipe)
+            assert isinstance(trained.network, Head)
+            save_head(trained.network, path.with_suffix(".safetensors"), self.codec.fingerprint)
+        else:
+            trained = train_pixels(self.material, name, CONFIG, recipe)
+        write_cells(path, trained.cells)
+        scores = ", ".join(f"{c.tokens}: {c.top1:.3f}" for c in trained.cells if c.top1 is not None)
+        print(f"{name}, seed {seed}, {trained.cells[0].steps} steps: {scores}", flush=True)
+
+    def table(self) -> None:
+        """Write the numbers that there are, and print the table."""
+        cells = read_cells(self.results)
+        (self.results / "results.csv").write_text(to_csv(cells), encoding="utf-8")
+        (self.results / "table.md").write_text(to_markdown(cells) + "\n", encoding="utf-8")
+        print(to_markdown(cells))
+
+    def speed(self) -> None:
+        """Time fresh networks; weights do not matter."""
+        codes = self.material.codes(TEST).indices[:BATCH, :TOKENS].long()
+        side = self.codec.side
+        pixels = torch.randint(256, (BATCH, side, side, 3), dtype=torch.uint8)
+        head, vit = fresh_head(CONFIG, self.codec, 0).eval(), fresh_vit(CONFIG, side, 0).eval()
+        calls = {
+            "pixels": lambda: vit(to_network(pixels)),
+            f"{TOKENS} tokens": lambda: head(codes).logits,
+        }
+        print(f"batch {BATCH}, {torch.get_num_threads()} threads, float32")
+        for rate in rates(calls, BATCH):
+            print(f"{rate.name}: {rate.per_second:.0f} photos/s, {1 / rate.share:.1f} times the first")
+
+    def reduce(self) -> None:
+        """Measure the study's first trained head with fewer and fewer tokens left."""
+        head = load_head(self.results / "codes-0.safetensors").head
+        print("| tokens | left | top-1 % | time |\n|---:|---:|---:|---:|")
+        for tokens in (64, 256):
+            for row in reduce_in_front(head, self.material.codes(TEST), (0.7, 0.6, 0.5, 0.4), tokens):
+                print(f"| {row.tokens} | {row.share:.0%} | {100 * row.top1:.1f} | {row.time:.0%} |")
+
+    def dense(self) -> None:
+        """Score heads and draw what they see."""
+        for name in self.args.head or ["segment"]:
+            loaded = load_head(name if Path(name).exists() else bundled_head(name))
+            task = loaded.head.config.task
+            photos = source(CACHES[task], self.args.shared)
+            scores = dense_scores(loaded, self.args.caches / f"{CACHES[task]}.parquet")
+            print(f"| {scores[0].name} | " + " | ".join(f"{100 * s.value:.1f}" for s in scores) + " |")
+            folder = self.results / f"overlays-{task}"
+            draw_answers(loaded, photos, self.codec, folder, (16, 64, 256))
+            print(folder)
+
+
+PARTS: dict[str, Callable[[Study], None]] = {
+    "train": Study.train,
+    "table": Study.table,
+    "speed": Study.speed,
+    "reduce": Study.reduce,
+    "dense": Study.dense,
+}
+
+
+def main() -> None:
+    """Run the parts that were asked for."""
+    args = parse()
+    study = Study(args)
+    for part in args.parts.split(","):
+        PARTS[part](study)
+
+
+if __name__ == "__main__":
+    main()
