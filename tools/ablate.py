@@ -134,7 +134,7 @@ def score(codec: Codec, photos: Sequence[Photo], counts: Sequence[int], jury: Ju
     return found
 
 
-def decode_ms(codec: Codec, rounds: int = 5) -> float:
+def decode_ms(codec: Codec, rounds: int = 20) -> float:
     """Return the processor time of decoding one whole code, the best of a few, in milliseconds."""
     indices = torch.zeros(1, codec.num_tokens, dtype=torch.int64)
     best = float("inf")
