@@ -32,7 +32,7 @@ from onedpiece.heads import Head, HeadConfig, bundled_head, load_head, save_head
 from onedpiece.training.codes.source import TEST
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = HeadConfig(classes=("any",))  # the numbers of configs/head_classify_imagenette.yaml
+CONFIG = HeadConfig(classes=("any",), heads=2)  # the numbers of configs/head_classify_imagenette.yaml
 CACHES = {"classify": "imagenette", "segment": "camvid", "detect": "pennfudan", "depth": "scenes"}
 BATCH = 64
 TOKENS = 64

@@ -15,6 +15,7 @@ from onedpiece.heads import ClassLogits, Head, HeadConfig, build_head
 from onedpiece.training.codes import CodeDataset
 from onedpiece.training.data.augment import random_flip, to_unit
 from onedpiece.training.data.order import endless_rows
+from onedpiece.training.heads.module import _kernels
 from onedpiece.training.heads.objectives import ObjectiveConfig, head_loss
 from onedpiece.training.prefixes import PrefixConfig, draw_prefixes
 from onedpiece.training.seeds import generator_for
@@ -67,7 +68,9 @@ def code_loss(data: CodeDataset, recipe: Recipe) -> Callable[[Head, int], Tensor
         generator = generator_for("cpu", "prefixes", recipe.seed, step)
         count = samples.indices.shape[1]
         (prefix,) = draw_prefixes(len(samples.indices), count, PREFIXES, generator)
-        return head_loss(head(samples.indices[:, : prefix.kept]), samples.targets, ObjectiveConfig())
+        with _kernels(samples.indices.device, prefix.kept):
+            output = head(samples.indices[:, : prefix.kept])
+            return head_loss(output, samples.targets, ObjectiveConfig())
 
     return loss
 

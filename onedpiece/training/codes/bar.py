@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress
 
-from onedpiece.training.codes.build import Progress as Told
+from onedpiece.training.codes.building import Progress as Told
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 
 from onedpiece.codec import Codec
 from onedpiece.training.codes.bar import bar
-from onedpiece.training.codes.build import build
+from onedpiece.training.codes.building import build
 from onedpiece.training.codes.dataset import CodeDataset
 from onedpiece.training.codes.sample import CodeSamples
 from onedpiece.training.codes.source import TEST, TRAIN, Source

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from onedpiece.codec import Codec
-from onedpiece.training.codes.build import rows_of
+from onedpiece.training.codes.building import rows_of
 from onedpiece.training.codes.source import Source
 from onedpiece.training.codes.table import CacheError, read_arrow, read_facts, read_table, write_arrow
 

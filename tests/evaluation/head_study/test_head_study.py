@@ -1,0 +1,193 @@
+"""The study on a handful of pictures: every part runs, and the numbers are those of what was shown."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("timm")
+pytest.importorskip("pyarrow")
+
+from onedpiece.codec import Codec
+from onedpiece.evaluation.head_study.coded import COUNTS, best_webp, counts_of
+from onedpiece.evaluation.head_study.dense import dense_scores, draw_answers
+from onedpiece.evaluation.head_study.fit import Recipe, fit
+from onedpiece.evaluation.head_study.inputs import Material
+from onedpiece.evaluation.head_study.networks import fresh_head, fresh_vit
+from onedpiece.evaluation.head_study.reduced import reduce_in_front, with_share
+from onedpiece.evaluation.head_study.report import read_cells, to_csv, to_markdown, write_cells
+from onedpiece.evaluation.head_study.run import Cell, train_codes, train_pixels
+from onedpiece.evaluation.head_study.speed import rates
+from onedpiece.heads import HeadConfig, LoadedHead, build_head
+from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+from onedpiece.training.codes import DepthScenes, build
+from onedpiece.training.codes.source import TEST, TRAIN, Example, Labelled, Source
+
+CONFIG = HeadConfig(classes=("red", "blue"), width=32, layers=1, heads=1)
+QUICK = Recipe(minutes=0.01, batch=4)
+
+
+class Colours(Source):
+    """Eight plain pictures to train on, four to test on, red or blue."""
+
+    task = "classify"
+    name = "colours"
+    classes = ("red", "blue")
+
+    def examples(self) -> list[Example]:
+        return [
+            Example(f"c{at:02d}", TRAIN if at < 8 else TEST, lambda at=at: self._load(at)) for at in range(12)
+        ]
+
+    @staticmethod
+    def _load(at: int) -> Labelled:
+        noise = np.random.default_rng(at).integers(0, 40, (32, 32, 3))
+        noise[..., 0 if at % 2 == 0 else 2] += 200
+        return Labelled(Image.fromarray(noise.astype(np.uint8)), torch.tensor(at % 2))
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    torch.manual_seed(0)
+    config = TokenizerConfig(
+        image_size=32,
+        patch_size=8,
+        num_tokens=256,
+        width=32,
+        heads=2,
+        encoder_layers=1,
+        decoder_layers=1,
+        linear_size=32,
+        fsq_grades=((256, (16, 16, 16)),),
+    )
+    return Codec(Tokenizer(config), b"\x01\x02\x03\x04")
+
+
+@pytest.fixture
+def material(codec: Codec, tmp_path: Path) -> Material:
+    cache = build(tmp_path / "codes.parquet", Colours(), codec, ("plain", "flip", "crop1"))
+    return Material(cache, Colours(), codec, tmp_path / "pictures")
+
+
+def test_webp_keeps_to_its_budget() -> None:
+    image = Image.effect_mandelbrot((64, 64), (-2, -1, 1, 1), 50).convert("RGB")
+    small, large = best_webp(image, 80), best_webp(image, 400)
+    assert 0 < small.bytes <= 80 < large.bytes <= 400
+    errors = [np.square(np.asarray(image, float) - each.pixels).mean() for each in (small, large)]
+    assert errors[1] < errors[0]
+    assert best_webp(image, 20).bytes == 0  # no WebP file is so small
+
+
+def test_training_counts_are_mixed_and_fixed() -> None:
+    assert counts_of("ours", 50) == counts_of("ours", 50)
+    assert set(counts_of("ours", 200)) == set(COUNTS)
+    assert min(counts_of("webp", 200)) == 32
+
+
+def test_our_pictures_are_what_decodes_from_so_many_tokens(material: Material, codec: Codec) -> None:
+    example = next(each for each in Colours().examples() if each.split == TEST)
+    for count, pictures in material.test_pictures("ours"):
+        code = codec.encode(example.load().image, tokens=count)
+        np.testing.assert_array_equal(pictures.pixels[0].numpy(), np.asarray(codec.decode(code)))
+        assert int(pictures.bytes[0]) == len(code.to_bytes())
+        assert pictures.targets.tolist() == [0, 1, 0, 1]
+    assert material.code_bytes(8) == 7 + 8 * 12 / 8
+
+
+def test_pictures_are_made_once(material: Material, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = material.training_pictures("ours")
+    assert len(first) == 16  # eight photos, plain and as a crop
+    monkeypatch.setattr(codec, "decode", lambda code: pytest.fail("decoded again"))
+    assert torch.equal(material.training_pictures("ours").pixels, first.pixels)
+
+
+def test_a_head_and_a_network_on_pixels_train_and_are_scored(material: Material) -> None:
+    codes = train_codes(material, CONFIG, QUICK)
+    pixels = train_pixels(material, "ours", CONFIG, QUICK)
+    for trained, name in ((codes, "codes"), (pixels, "ours")):
+        assert [cell.tokens for cell in trained.cells] == list(COUNTS)
+        assert {(cell.input, cell.photos) for cell in trained.cells} == {(name, 4)}
+        assert all(cell.steps > 0 for cell in trained.cells)
+    assert [cell.bytes for cell in codes.cells] == [cell.bytes for cell in pixels.cells]
+
+
+def test_a_count_that_nothing_fits_has_no_score(material: Material) -> None:
+    cells = train_pixels(material, "webp", CONFIG, QUICK).cells
+    assert (cells[0].photos, cells[0].top1, cells[0].bytes) == (0, None, 0)
+    assert cells[-1].photos == 4
+
+
+def test_training_learns_and_averages() -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Linear(3, 1)
+    x, wanted = torch.randn(32, 3), torch.tensor([[1.0], [2.0], [3.0]])
+
+    def loss(network: torch.nn.Module, step: int) -> torch.Tensor:
+        missed: torch.Tensor = (network(x).float() - x @ wanted).square().mean()
+        return missed
+
+    before = float(loss(net, 0).detach())
+    fitted = fit(net, loss, Recipe(minutes=0.02, lr=0.05, weight_decay=0))
+    assert fitted.steps > 10
+    assert float(loss(fitted.network, 0)) < 0.1 * before
+
+
+def test_both_networks_have_one_size(codec: Codec) -> None:
+    config = HeadConfig(classes=("a", "b"), width=64, layers=2, heads=2)
+    head, vit = fresh_head(config, codec, 0), fresh_vit(config, 32, 0)
+    blocks = [
+        sum(p.numel() for name, p in net.named_parameters() if part in name)
+        for net, part in ((head, "transformer."), (vit, "blocks."))
+    ]
+    assert blocks[0] == blocks[1]
+
+
+def test_a_reducer_changes_the_time_not_the_weights(material: Material, codec: Codec) -> None:
+    head = build_head(CONFIG, codec.tokenizer).eval()
+    assert with_share(head, 0.5).config.reducer.share == 0.5
+    whole, half = reduce_in_front(head, material.codes(TEST), (0.5,), 64, batch=4)
+    assert (whole.share, whole.time) == (1, 1)
+    assert (half.share, half.tokens) == (0.5, 64)
+    assert half.time > 0
+
+
+def test_rates_are_relative_to_the_first() -> None:
+    slow, fast = rates(
+        {"slow": lambda: torch.randn(400, 400) @ torch.randn(400, 400), "fast": lambda: torch.zeros(1)}, 10, 3
+    )
+    assert slow.share == 1
+    assert fast.share < 1
+    assert fast.per_second == pytest.approx(slow.per_second / fast.share)
+
+
+def test_the_table_has_means_and_deviations(tmp_path: Path) -> None:
+    cells = [Cell("codes", seed, 64, 90.0, 500, top1, 100) for seed, top1 in ((0, 0.5), (1, 0.6))]
+    cells += [Cell("webp", 0, 64, 0.0, 0, None, 50)]
+    write_cells(tmp_path / "a.json", cells)
+    assert read_cells(tmp_path) == cells
+    # mean 55, deviation sqrt((5² + 5²) / 1) = 7.07
+    assert to_markdown(cells).splitlines() == [
+        "| top-1 % | steps | 64 (90 B) |",
+        "|---|---:|---:|",
+        "| head on our tokens | 100 | 55.0 ± 7.1 |",
+        "| ViT on WebP pixels | 50 | – |",
+    ]
+    assert to_csv(cells).splitlines()[:2] == [
+        "input,seed,tokens,bytes,photos,top1,steps",
+        "codes,0,64,90.0,500,0.5,100",
+    ]
+
+
+def test_dense_heads_are_scored_and_drawn(codec: Codec, tmp_path: Path) -> None:
+    source = DepthScenes(1, 2, 32)
+    cache = build(tmp_path / "scenes.parquet", source, codec, ("plain",))
+    config = HeadConfig(task="depth", width=32, layers=1, heads=1, grid=4)
+    head = LoadedHead(build_head(config, codec.tokenizer).eval(), codec.fingerprint, "")
+    scores = dense_scores(head, cache, (8, 64))
+    assert [(score.name, score.tokens) for score in scores] == [("absrel", 8), ("absrel", 64)]
+    drawn = draw_answers(head, source, codec, tmp_path / "drawn", (8,), photos=2)
+    assert [path.name for path in drawn] == ["scene00000-008.png", "scene00001-008.png"]
+    assert Image.open(io.BytesIO(drawn[0].read_bytes())).width == 32
