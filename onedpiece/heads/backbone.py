@@ -1,5 +1,6 @@
 """The network that all heads share: codes of any length to a summary, and to features on a grid."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,10 @@ from onedpiece.tokenizer.transformer import build_blocks
 
 # Of photographs' pixels in [0, 1], so that the linear view starts near unit variance.
 PICTURE_MEAN, PICTURE_STD = 0.45, 0.25
+
+
+Alteration = Callable[[Tensor], Tensor]
+"""(B, 3, S, S) to the same shape."""
 
 
 class Features(NamedTuple):
@@ -47,7 +52,7 @@ class CodeBackbone(nn.Module):
         self.grid, self.reducer = config.grid, config.reducer
         self.codebook = Codebook(config.tokenizer)
         self.linear_path = LinearPath(config.tokenizer) if config.linear_view else None
-        self.embed = CodeEmbedding(config)
+        self.embed = CodeEmbedding(config) if config.codes else None
         self.queries = Queries(config) if config.grid else None
         self.class_embedding = nn.Parameter(truncated_normal(1, config.width))
         self.ln_pre = nn.LayerNorm(config.width)
@@ -61,21 +66,23 @@ class CodeBackbone(nn.Module):
         if self.linear_path is not None and tokenizer.linear_path is not None:
             self.linear_path.load_state_dict(tokenizer.linear_path.state_dict())
 
-    def forward(self, codes: Tensor, lengths: Tensor | None = None) -> Features:
+    def forward(
+        self, codes: Tensor, lengths: Tensor | None = None, alter: Alteration | None = None
+    ) -> Features:
         """Read code vectors.
 
         Args:
             codes: (B, k, code_dim), 1 ≤ k ≤ N, as `codebook` gives them.
             lengths: (B,) in 1…k, how many each sample has; None: all k. Not with a reducer.
+            alter: what training does to the standardised linear picture.
         """
         mask = None if lengths is None else key_mask(lengths, codes.shape[1])
         linear = self._linear_picture(codes, mask)
-        tokens = self.embed(codes)
-        if self._merges("front"):
-            tokens = merge_in_front(tokens, self.reducer.share)
+        if linear is not None and alter is not None:
+            linear = alter(linear)
         asking = self._asking(len(codes), linear)
-        hidden = self.ln_pre(torch.cat([asking, tokens], dim=1))
-        hidden = self.ln_post(self._run(hidden, mask, asking.shape[1]))
+        hidden, mask = self._joined(asking, codes, mask)
+        hidden = self.ln_post(self._run(self.ln_pre(hidden), mask, asking.shape[1]))
         places = hidden[:, 1:].transpose(1, 2).unflatten(2, (self.grid, self.grid)) if self.grid else None
         return Features(hidden[:, 0], places, linear)
 
@@ -96,13 +103,22 @@ class CodeBackbone(nn.Module):
             return summary
         return torch.cat([summary, self.queries(batch, linear)], dim=1)
 
+    def _joined(self, asking: Tensor, codes: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The whole sequence, (B, 1 + grid² + k, W) where codes join, and which of its tokens are there."""
+        if self.embed is None:
+            return asking, None
+        tokens = self.embed(codes)
+        if self._merges("front"):
+            tokens = merge_in_front(tokens, self.reducer.share)
+        if mask is not None:
+            mask = torch.cat([mask.new_ones(asking.shape[:2]), mask], dim=1)
+        return torch.cat([asking, tokens], dim=1), mask
+
     def _run(self, hidden: Tensor, mask: Tensor | None, asking: int) -> Tensor:
         """Run the blocks; only the `asking` first tokens come back."""
         if self._merges("inside"):
             reduced: Tensor = self.transformer(hidden)
             return reduced[:, :asking]
-        if mask is not None:
-            mask = torch.cat([mask.new_ones(len(mask), asking), mask], dim=1)
         last = len(self.transformer) - 1
         for i, block in enumerate(self.transformer):
             hidden = block(hidden, mask, asking if i == last else None)

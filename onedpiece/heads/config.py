@@ -52,7 +52,8 @@ class HeadConfig:
     heads: int = 4  # of attention; 32 channels each
     embedding: Literal["position", "shared"] = "position"  # one projection for each position, or for all
     grid: int = 0  # queries along one side; 0: none, only the class token asks
-    linear_view: bool = False  # each query also sees its patch of the linear picture
+    linear_view: bool = False  # each query also sees its part of the linear picture, through two convolutions
+    codes: bool = True  # code tokens join; False: the linear view alone, whose cost is that of the grid
     upsample: int = 4  # of the grid, by convolutions, for masks and depth
     channels: int = 32  # of those convolutions
     reducer: ReducerConfig = field(default_factory=ReducerConfig)
@@ -64,6 +65,8 @@ class HeadConfig:
             raise HeadError(f"width {self.width} is not a multiple of heads {self.heads}; change one")
         if self.linear_view:
             self._check_view()
+        elif not self.codes:
+            raise HeadError("a head reads code tokens, the linear view or both; set codes or linear_view")
 
     def _check_task(self) -> None:
         if self.task not in get_args(Task):
@@ -74,11 +77,8 @@ class HeadConfig:
     def _check_view(self) -> None:
         if not self.tokenizer.linear_path:
             raise HeadError("linear_view needs a tokenizer with a linear path; set linear_view to false")
-        if not self.grid or self.tokenizer.linear_size % self.grid:
-            raise HeadError(
-                f"linear_view cuts a picture of {self.tokenizer.linear_size} pixels a side into grid "
-                f"{self.grid}; choose a grid that divides it"
-            )
+        if not self.grid:
+            raise HeadError("linear_view is seen by queries on a grid; set grid to 1 or more, as 8")
 
     @property
     def num_tokens(self) -> int:

@@ -2,9 +2,12 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from onedpiece.heads.config import HeadConfig
 from onedpiece.tokenizer.initialize import truncated_normal
+
+STEM_CHANNELS = 48
 
 
 class CodeEmbedding(nn.Module):
@@ -43,13 +46,34 @@ class Queries(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.query_embedding = nn.Parameter(truncated_normal(config.grid**2, config.width))
-        patch = config.tokenizer.linear_size // config.grid
-        self.patch_embed = nn.Conv2d(3, config.width, patch, patch) if config.linear_view else None
+        self.stem = ViewStem(config) if config.linear_view else None
 
     def forward(self, batch: int, linear: Tensor | None) -> Tensor:
         """Return (batch, grid², width); linear: (batch, 3, S, S), standardised, with a linear view."""
         queries = self.query_embedding.expand(batch, -1, -1)
-        if self.patch_embed is None:
+        if self.stem is None or linear is None:
             return queries
-        seen: Tensor = self.patch_embed(linear).flatten(2).transpose(1, 2)
+        seen: Tensor = self.stem(linear).flatten(2).transpose(1, 2)
         return queries + seen
+
+
+class ViewStem(nn.Module):
+    """The linear picture to features on the grid: brought to four pixels a cell, then two convolutions.
+
+    Overlapping convolutions learn from few photos what a bare projection of patches does not.
+
+    Args:
+        config: of the head, with a grid.
+    """
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.side = 4 * config.grid
+        self.halve_1 = nn.Conv2d(3, STEM_CHANNELS, 3, 2, 1)
+        self.halve_2 = nn.Conv2d(STEM_CHANNELS, config.width, 3, 2, 1)
+
+    def forward(self, linear: Tensor) -> Tensor:
+        """Map (B, 3, S, S) to (B, width, grid, grid)."""
+        x = F.adaptive_avg_pool2d(linear, self.side)
+        out: Tensor = self.halve_2(F.gelu(self.halve_1(x)))
+        return out

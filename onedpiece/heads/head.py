@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from onedpiece.heads.answers import build_answer
-from onedpiece.heads.backbone import CodeBackbone
+from onedpiece.heads.backbone import Alteration, CodeBackbone
 from onedpiece.heads.config import HeadConfig
 from onedpiece.heads.errors import HeadError
 from onedpiece.heads.inputs import Codes, pad_codes
@@ -56,9 +56,15 @@ class Head(nn.Module):
     def _answer(self, indices: Tensor, lengths: Tensor | None = None) -> Output:
         return self.read(self.backbone.codebook(indices), lengths)
 
-    def read(self, codes: Tensor, lengths: Tensor | None = None) -> Output:
-        """Answer for code vectors (B, k, code_dim), as training may have mixed them; else as `forward`."""
-        output: Output = self.answer(self.backbone(codes, lengths))
+    def read(self, codes: Tensor, lengths: Tensor | None = None, alter: Alteration | None = None) -> Output:
+        """Answer for code vectors (B, k, code_dim), which training may have mixed; else as `forward`.
+
+        Args:
+            codes: the vectors.
+            lengths: as for `forward`.
+            alter: what training does to the standardised linear picture.
+        """
+        output: Output = self.answer(self.backbone(codes, lengths, alter))
         return output
 
     def predict(self, codes: Codes) -> list[Prediction]:

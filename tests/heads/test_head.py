@@ -59,6 +59,30 @@ def test_mixed_lengths_equal_one_by_one(
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_the_linear_view_alone_reads_any_length(task: str, make_head: Make, indices: Tensor) -> None:
+    head = make_head(task, grid=4, linear_view=True, codes=False)
+    assert not any("projection" in name for name, _ in head.named_parameters())
+    with torch.no_grad():
+        mixed = head(indices, LENGTHS)
+        alone = [head(row[None, :k]) for row, k in zip(indices, LENGTHS.tolist(), strict=True)]
+        assert _apart(mixed, alone) <= 1e-5
+        assert _apart(head(indices), alone) > 1e-3
+
+
+def test_an_alteration_sees_the_standardised_linear_picture(
+    fsq_tokenizer: Tokenizer, make_head: Make, indices: Tensor
+) -> None:
+    head = make_head("segment", linear_view=True)
+    seen: list[Tensor] = []
+    codes = head.backbone.codebook(indices)
+    with torch.no_grad():
+        head.read(codes, alter=lambda picture: seen.append(picture) or picture)  # type: ignore[func-returns-value]
+        assert fsq_tokenizer.linear_path is not None
+        picture = fsq_tokenizer.linear_path.synthesise(codes)
+    assert torch.allclose(seen[0], (picture - 0.45) / 0.25)
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_what_stands_behind_a_length_is_ignored(task: str, make_head: Make, indices: Tensor) -> None:
     head = make_head(task)
     noise = indices.clone()
@@ -179,8 +203,10 @@ def test_bad_configs_name_field_and_fix(fsq_tokenizer: Tokenizer, vq_tokenizer: 
         HeadConfig(width=30)
     with pytest.raises(HeadError, match="linear_view needs a tokenizer with a linear path"):
         HeadConfig(tokenizer=vq_tokenizer.config, grid=4, linear_view=True)
-    with pytest.raises(HeadError, match="grid 5"):
-        HeadConfig(tokenizer=fsq_tokenizer.config, grid=5, linear_view=True)
+    with pytest.raises(HeadError, match="set grid to 1 or more, as 8"):
+        HeadConfig(tokenizer=fsq_tokenizer.config, linear_view=True)
+    with pytest.raises(HeadError, match="set codes or linear_view"):
+        HeadConfig(codes=False)
     with pytest.raises(HeadError, match=r"reducer\.place to inside"):
         ReducerConfig("mctf", 0.5)
     with pytest.raises(HeadError, match=r"reducer\.share is 0"):

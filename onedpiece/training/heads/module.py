@@ -1,7 +1,6 @@
 """The Lightning module that trains a head on codes of random length."""
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Optimizer
 
 from onedpiece.heads import Head, HeadConfig, build_head, save_head
@@ -17,9 +15,11 @@ from onedpiece.tokenizer import Tokenizer
 from onedpiece.training.clock import SOURCES, Clock
 from onedpiece.training.codes import CodeSamples, crop_prefix
 from onedpiece.training.ema import Ema
+from onedpiece.training.heads.kernels import attention_kernels
 from onedpiece.training.heads.metrics import HeadMetrics, Score
 from onedpiece.training.heads.mixing import draw_mix, mixed_loss
 from onedpiece.training.heads.objectives import ObjectiveConfig, head_loss
+from onedpiece.training.heads.views import ViewConfig, draw_views
 from onedpiece.training.optimizer import OptimizerConfig, build_optimizer
 from onedpiece.training.prefixes import Prefix, PrefixConfig, draw_prefixes
 from onedpiece.training.schedule import ScheduleConfig
@@ -29,19 +29,7 @@ log = logging.getLogger(__name__)
 
 COUNTS = (16, 32, 64, 128, 256)
 
-SHORT = 192
-"""Codes below this many tokens count as short (see `_kernels`)."""
-
-
-def _kernels(device: torch.device, tokens: int) -> AbstractContextManager[None]:
-    """Choose how attention is computed.
-
-    On a CPU the fused kernel's backward is slow for short sequences in bfloat16: both ways take 35 ms at 88
-    tokens and 33 ms at 350, the unfused one 19 ms and 52 ms (batch 64 and 16, two heads of 64 channels).
-    """
-    if device.type == "cpu" and tokens < SHORT:
-        return sdpa_kernel(SDPBackend.MATH)
-    return nullcontext()
+_kernels = attention_kernels
 
 
 class HeadModule(LightningModule):
@@ -56,6 +44,7 @@ class HeadModule(LightningModule):
         optimizer: AdamW's numbers.
         prefixes: which prefixes a step reads; one length a batch needs no mask, and short ones cost less.
         mixup: share of the steps that blend photos (see `mixing`); classifiers with one length a batch only.
+        views: crops, flips and lights of the linear view; crops and flips only where no code tokens join.
         counts: token counts at validation.
         ema_decay: limit of the average's decay.
         seed: of the fresh weights and of prefix lengths.
@@ -73,17 +62,15 @@ class HeadModule(LightningModule):
         optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, weight_decay=0.1),  # noqa: B008
         prefixes: PrefixConfig = PrefixConfig(lengths="per_batch", full_weight=0.0),  # noqa: B008
         mixup: float = 0.0,
+        views: ViewConfig = ViewConfig(),  # noqa: B008
         counts: tuple[int, ...] = COUNTS,
         ema_decay: float = 0.998,
         seed: int = 0,
         note: str = "",
     ) -> None:
         super().__init__()
-        if mixup and (head.task != "classify" or head.linear_view or prefixes.lengths != "per_batch"):
-            raise ValueError(
-                "mixup is for classifiers without a linear view, with prefixes.lengths per_batch; set it to 0"
-            )
-        self.mixup = mixup
+        _check(head, prefixes, mixup, views)
+        self.mixup, self.views = mixup, views
         self.schedule, self.head_config, self.objective = schedule, head, objective
         self.optimizer_config, self.prefixes = optimizer, prefixes
         self.counts, self.ema_decay, self.seed, self.note = counts, ema_decay, seed, note
@@ -148,10 +135,22 @@ class HeadModule(LightningModule):
         assert self.head is not None
         samples = crop_prefix(batch, prefix.kept)
         mix = draw_mix(len(samples.indices), self.mixup, generator)
-        with _kernels(self.device, prefix.kept):
+        with attention_kernels(self.device, prefix.kept):
             if mix is not None:
                 return mixed_loss(self.head, samples, mix, self.objective)
-            return head_loss(self.head(samples.indices, prefix.lengths), samples.targets, self.objective)
+            return self._view_loss(self.head, samples, prefix.lengths, generator)
+
+    def _view_loss(
+        self, head: Head, samples: CodeSamples, lengths: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
+        if not self.views.alters:
+            return head_loss(head(samples.indices, lengths), samples.targets, self.objective)
+        views = draw_views(len(samples.indices), self.views, generator)
+        output = head.read(head.backbone.codebook(samples.indices), lengths, views.picture)
+        targets = samples.targets
+        if isinstance(targets, Tensor) and targets.ndim == 3:
+            targets = views.mask(targets)
+        return head_loss(output, targets, self.objective)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and average: not later, since checkpoints are written before this module's other hooks."""
@@ -195,3 +194,17 @@ class HeadModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from there."""
         self.clock.set(checkpoint["seconds"])
+
+
+def _check(head: HeadConfig, prefixes: PrefixConfig, mixup: float, views: ViewConfig) -> None:
+    if mixup and (head.task != "classify" or head.linear_view or prefixes.lengths != "per_batch"):
+        raise ValueError(
+            "mixup is for classifiers without a linear view, with prefixes.lengths per_batch; set it to 0"
+        )
+    if views.alters and not head.linear_view:
+        raise ValueError("views alter the linear view, and this head has none; leave views out")
+    if views.moves and (head.codes or head.task == "detect"):
+        raise ValueError(
+            "views that move places disagree with code tokens and with boxes; set views.min_scale to 1 and "
+            "views.flip to false, or head.codes to false"
+        )

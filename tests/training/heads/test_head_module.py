@@ -48,6 +48,33 @@ def test_blended_training_learns_too(side_data: Any, head_module: Any, fit: Any)
         head_module("segment", mixup=0.5)
 
 
+@pytest.mark.parametrize("task", ["classify", "segment"])
+def test_training_on_views(task: str, side_data: Any, head_module: Any, fit: Any) -> None:
+    from dataclasses import replace
+
+    from onedpiece.training.heads.views import ViewConfig
+
+    base = head_module(task).head_config
+    view = replace(base, grid=2, linear_view=True, codes=False)
+    # A flip would swap the sides that "left" and "right" are about; a crop and other light do not.
+    module = head_module(task, steps=100, head=view, views=ViewConfig(min_scale=0.9, brightness=0.1))
+    fit(module, side_data(task))
+    assert min(_scores(module, side_data(task))) >= 0.9
+
+
+def test_views_that_disagree_with_something_are_refused(head_module: Any) -> None:
+    from dataclasses import replace
+
+    from onedpiece.training.heads.views import ViewConfig
+
+    with pytest.raises(ValueError, match="this head has none"):
+        head_module("classify", views=ViewConfig(flip=True))
+    both = replace(head_module("segment").head_config, linear_view=True)
+    with pytest.raises(ValueError, match="disagree with code tokens"):
+        head_module("segment", head=both, views=ViewConfig(flip=True))
+    assert head_module("segment", head=both, views=ViewConfig(colour=0.1)).views.alters
+
+
 def test_a_resumed_run_ends_where_the_first_would_have(
     side_data: Any, head_module: Any, fit: Any, tmp_path: Path
 ) -> None:
