@@ -63,23 +63,25 @@ class _Silent(nn.Module):
         return torch.zeros_like(linear)
 
 
-def codecs(keeps: Sequence[float], tuned: Path | None) -> dict[tuple[str, str], onedpiece.Codec]:
+def codecs(
+    model: str | None, keeps: Sequence[float], tuned: Path | None
+) -> dict[tuple[str, str], onedpiece.Codec]:
     """Return everything that is compared, by label and weights; the whole encoder first."""
-    made = _both("whole encoder", tuned and tuned / "whole" / "weights")
-    silent = onedpiece.load()
+    made = _both("whole encoder", model, tuned and tuned / "whole" / "weights")
+    silent = onedpiece.load(model)
     silent.tokenizer.encoder = _Silent()  # type: ignore[assignment]
     made["linear path alone", "shipped"] = silent
     for name in NAMES:
         for keep in keeps:
-            pair = _both(f"{name} {keep:g}", tuned and tuned / f"{name}-{keep:g}" / "weights")
+            pair = _both(f"{name} {keep:g}", model, tuned and tuned / f"{name}-{keep:g}" / "weights")
             for codec in pair.values():
                 FrontEnd(name, keep).put_into(codec)
             made |= pair
     return made
 
 
-def _both(label: str, folder: Path | None) -> dict[tuple[str, str], onedpiece.Codec]:
-    shipped = {(label, "shipped"): onedpiece.load()}
+def _both(label: str, model: str | None, folder: Path | None) -> dict[tuple[str, str], onedpiece.Codec]:
+    shipped = {(label, "shipped"): onedpiece.load(model)}
     if folder is None or not folder.is_dir():
         return shipped
     return shipped | {(label, "fine-tuned"): onedpiece.load(folder)}
@@ -161,8 +163,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/eval/imagenet100"))
+    parser.add_argument("--model", help="a model's name or folder; the bundled one by default")
     parser.add_argument("--tuned", type=Path, help="folder of fine-tuned encoders")
-    parser.add_argument("--keeps", default="0.75,0.5,0.25", help="shares of patches, by commas")
+    parser.add_argument("--keeps", default="0.75,0.5,0.25", help="shares of patches, by commas; may be empty")
     parser.add_argument("--first", type=int, help="only the first so many photos")
     parser.add_argument("--rounds", type=int, default=15, help="timed passes of each")
     parser.add_argument("--threads", type=int, help="CPU threads; default: torch's")
@@ -170,7 +173,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    made = codecs([float(keep) for keep in options.keeps.split(",")], options.tuned)
+    keeps = [float(keep) for keep in options.keeps.split(",") if keep]
+    made = codecs(options.model, keeps, options.tuned)
     side = next(iter(made.values())).side
     photos = read_photos([options.data], side).photos[: options.first]
     lines = measure(made, photos, options.rounds)
