@@ -3,7 +3,7 @@
     python tools/make_codes.py --out runs/codes      # once
     python tools/study_heads.py [train,table,speed,reduce,dense] [--caches runs/codes]
         [--work runs/head_study] [--shared ../shared] [--inputs codes,webp,ours] [--seeds 0,1,2]
-        [--minutes 2] [--head segment --head FILE ...]
+        [--minutes 2] [--config configs/head_classify_imagenette.yaml] [--head segment --head FILE ...]
 
 `train` trains a classifier for each input and seed, the same minutes each and on one core (the process's
 own minutes, so that other work on the machine takes nothing away); pictures for the networks on pixels are
@@ -21,18 +21,17 @@ from make_codes import source
 
 import onedpiece
 from onedpiece.evaluation.head_study.dense import dense_scores, draw_answers
-from onedpiece.evaluation.head_study.fit import Recipe
 from onedpiece.evaluation.head_study.inputs import INPUTS, Input, Material
 from onedpiece.evaluation.head_study.networks import fresh_head, fresh_vit, to_network
 from onedpiece.evaluation.head_study.reduced import reduce_in_front
 from onedpiece.evaluation.head_study.report import read_cells, to_csv, to_markdown, write_cells
 from onedpiece.evaluation.head_study.run import train_codes, train_pixels
+from onedpiece.evaluation.head_study.settings import read_settings
 from onedpiece.evaluation.head_study.speed import rates
-from onedpiece.heads import Head, HeadConfig, bundled_head, load_head, save_head
+from onedpiece.heads import bundled_head, load_head
 from onedpiece.training.codes.source import TEST
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = HeadConfig(classes=("any",), heads=2)  # the numbers of configs/head_classify_imagenette.yaml
 CACHES = {"classify": "imagenette", "segment": "camvid", "detect": "pennfudan", "depth": "scenes"}
 BATCH = 64
 TOKENS = 64
@@ -42,6 +41,7 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("parts", nargs="?", default="train,table", help=f"of {', '.join(PARTS)}, by commas")
+    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "head_classify_imagenette.yaml")
     parser.add_argument("--caches", type=Path, default=ROOT / "runs" / "codes")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "head_study")
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
@@ -61,6 +61,7 @@ class Study:
         self.codec = onedpiece.load(args.model)
         cache = args.caches / "imagenette.parquet"
         self.material = Material(cache, source("imagenette", args.shared), self.codec, args.work / "pictures")
+        self.settings = read_settings(args.config, args.minutes)
         self.results = args.work / self.codec.fingerprint.hex()
         self.results.mkdir(parents=True, exist_ok=True)
 
@@ -74,16 +75,13 @@ class Study:
 
     def _train_one(self, name: Input, seed: int, path: Path) -> None:
         torch.set_num_threads(1)
-        recipe = Recipe(minutes=self.args.minutes, seed=seed)
         if name == "codes":
-            trained = train_codes(self.material, CONFIG, recipe)
-            assert isinstance(trained.network, Head)
-            save_head(trained.network, path.with_suffix(".safetensors"), self.codec.fingerprint)
+            cells = train_codes(self.material, self.settings, seed, path.with_suffix(""))
         else:
-            trained = train_pixels(self.material, name, CONFIG, recipe)
-        write_cells(path, trained.cells)
-        scores = ", ".join(f"{c.tokens}: {c.top1:.3f}" for c in trained.cells if c.top1 is not None)
-        print(f"{name}, seed {seed}, {trained.cells[0].steps} steps: {scores}", flush=True)
+            cells = train_pixels(self.material, name, self.settings, seed)
+        write_cells(path, cells)
+        scores = ", ".join(f"{c.tokens}: {c.top1:.3f}" for c in cells if c.top1 is not None)
+        print(f"{name}, seed {seed}, {cells[0].steps} steps: {scores}", flush=True)
 
     def table(self) -> None:
         """Write the numbers that there are, and print the table."""
@@ -97,7 +95,8 @@ class Study:
         codes = self.material.codes(TEST).indices[:BATCH, :TOKENS].long()
         side = self.codec.side
         pixels = torch.randint(256, (BATCH, side, side, 3), dtype=torch.uint8)
-        head, vit = fresh_head(CONFIG, self.codec, 0).eval(), fresh_vit(CONFIG, side, 0).eval()
+        config = self.settings.head
+        head, vit = fresh_head(config, self.codec, 0).eval(), fresh_vit(config, side, 0).eval()
         calls = {
             "pixels": lambda: vit(to_network(pixels)),
             f"{TOKENS} tokens": lambda: head(codes).logits,
@@ -108,7 +107,7 @@ class Study:
 
     def reduce(self) -> None:
         """Measure the study's first trained head with fewer and fewer tokens left."""
-        head = load_head(self.results / "codes-0.safetensors").head
+        head = load_head(self.results / "codes-0" / "head.safetensors").head
         print("| tokens | left | top-1 % | time |\n|---:|---:|---:|---:|")
         for tokens in (64, 256):
             for row in reduce_in_front(head, self.material.codes(TEST), (0.7, 0.6, 0.5, 0.4), tokens):

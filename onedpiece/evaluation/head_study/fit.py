@@ -1,40 +1,17 @@
-"""Training for a set time: the same loop for networks on codes and on pixels."""
+"""Training a network on pixels for a set time, as `HeadModule` trains a head."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from onedpiece.evaluation.head_study.settings import Settings
 from onedpiece.training.clock import SOURCES, Clock
 from onedpiece.training.ema import Ema
-from onedpiece.training.optimizer import OptimizerConfig, build_optimizer
-from onedpiece.training.schedule import ScheduleConfig
+from onedpiece.training.optimizer import build_optimizer
 
 Network = TypeVar("Network", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How every network of the study is trained; minutes are this process's own, on one core."""
-
-    minutes: float = 2.0
-    lr: float = 1e-3  # this and the next as in configs/head_classify_imagenette.yaml
-    weight_decay: float = 0.1
-    ema_decay: float = 0.998
-    batch: int = 64
-    seed: int = 0  # of fresh weights, order, prefixes and mirroring
-
-    @property
-    def schedule(self) -> ScheduleConfig:
-        """The run's length and the shape of the learning rate."""
-        return ScheduleConfig(minutes=self.minutes, warmup=0.05, floor=0.01, clock="processor")
-
-    @property
-    def optimizer(self) -> OptimizerConfig:
-        """The optimizer's numbers."""
-        return OptimizerConfig(lr=self.lr, weight_decay=self.weight_decay)
 
 
 class Fitted(NamedTuple, Generic[Network]):
@@ -44,17 +21,17 @@ class Fitted(NamedTuple, Generic[Network]):
     steps: int
 
 
-def fit(network: Network, loss_of: Callable[[Network, int], Tensor], recipe: Recipe) -> Fitted[Network]:
+def fit(network: Network, loss_of: Callable[[Network, int], Tensor], settings: Settings) -> Fitted[Network]:
     """Train a network until its time is over.
 
     Args:
         network: fresh.
         loss_of: the loss of batch number n; called in bfloat16 autocast.
-        recipe: the numbers.
+        settings: the numbers.
     """
-    schedule, numbers = recipe.schedule, recipe.optimizer
+    schedule, numbers = settings.schedule, settings.optimizer
     optimizer = build_optimizer([network], numbers)
-    average = Ema(network, recipe.ema_decay)
+    average = Ema(network, settings.ema_decay)
     clock, steps = Clock(SOURCES[schedule.clock]), 0
     clock.start()
     network.train()

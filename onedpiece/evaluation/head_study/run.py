@@ -1,26 +1,24 @@
 """Train one network of the study and test it at every token count."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from onedpiece.evaluation.head_study.coded import COUNTS, Kind
-from onedpiece.evaluation.head_study.fit import Recipe, fit
+from onedpiece.evaluation.head_study.fit import fit
 from onedpiece.evaluation.head_study.inputs import Input, Material
-from onedpiece.evaluation.head_study.networks import (
-    code_loss,
-    fresh_head,
-    fresh_vit,
-    pixel_loss,
-    to_network,
-)
-from onedpiece.heads import Head, HeadConfig
+from onedpiece.evaluation.head_study.networks import fresh_vit, pixel_loss, to_network
+from onedpiece.evaluation.head_study.settings import Settings
+from onedpiece.heads import Head, load_head
 from onedpiece.training.codes import CodeDataset
 from onedpiece.training.codes.data import OrderedBatches
-from onedpiece.training.codes.source import TEST, TRAIN
+from onedpiece.training.codes.source import TEST
+from onedpiece.training.heads.cli import main as train_head
 from onedpiece.training.heads.metrics import evaluate
 
 _BATCH = 100  # photos that are tested together
@@ -48,23 +46,26 @@ class Cell(NamedTuple):
     steps: int
 
 
-class Trained(NamedTuple):
-    """A trained network and its numbers."""
-
-    network: nn.Module
-    cells: list[Cell]
-
-
-def train_codes(material: Material, config: HeadConfig, recipe: Recipe) -> Trained:
-    """Train a head on codes, prefixes of random length, and test it."""
-    train, test = material.codes(TRAIN), material.codes(TEST)
-    head = fresh_head(replace(config, classes=test.facts.classes), material.codec, recipe.seed)
-    fitted = fit(head, code_loss(train, recipe), recipe)
-    cells = [
-        Cell("codes", recipe.seed, count, material.code_bytes(count), len(test), top1, fitted.steps)
-        for count, top1 in score_head(fitted.network, test)
+def train_codes(material: Material, settings: Settings, seed: int, folder: Path) -> list[Cell]:
+    """Train a head by `onedpiece train-head`, leave it at FOLDER/head.safetensors, and test it."""
+    model = {"seed": seed, "schedule.minutes": settings.schedule.minutes, "schedule.clock": "processor"}
+    data = {"cache": material.cache, "model": material.codec.name, "seed": seed}
+    words = [f"--model.{key}={value}" for key, value in model.items()]
+    words += [f"--data.{key}={value}" for key, value in data.items()]
+    words += [f"--trainer.default_root_dir={folder}", "--trainer.val_check_interval=1000000"]
+    train_head(["fit", f"--config={settings.path}", *words])
+    loaded = load_head(folder / "head.safetensors")
+    test = material.codes(TEST)
+    return [
+        Cell("codes", seed, count, material.code_bytes(count), len(test), top1, _steps(loaded.note))
+        for count, top1 in score_head(loaded.head, test)
     ]
-    return Trained(fitted.network, cells)
+
+
+def _steps(note: str) -> int:
+    """How many steps a head's file says that its training took."""
+    found = re.search(r"(\d+) steps", note)
+    return int(found[1]) if found else 0
 
 
 def score_head(head: Head, test: CodeDataset) -> Iterator[tuple[int, float]]:
@@ -73,19 +74,20 @@ def score_head(head: Head, test: CodeDataset) -> Iterator[tuple[int, float]]:
         yield score.tokens, score.value
 
 
-def train_pixels(material: Material, kind: Kind, config: HeadConfig, recipe: Recipe) -> Trained:
+def train_pixels(material: Material, kind: Kind, settings: Settings, seed: int) -> list[Cell]:
     """Train a network of the head's size on pixels, files of random size, and test it."""
-    config = replace(config, classes=material.source.classes)
-    vit = fresh_vit(config, material.codec.side, recipe.seed)
-    fitted = fit(vit, pixel_loss(material.training_pictures(kind), recipe), recipe)
+    config = replace(settings.head, classes=material.source.classes)
+    vit = fresh_vit(config, material.codec.side, seed)
+    loss = pixel_loss(material.training_pictures(kind), settings, seed)
+    fitted = fit(vit, loss, settings)
     cells = []
     for count, pictures in material.test_pictures(kind):
         there = pictures.bytes > 0
         right = _right(fitted.network, pictures.pixels[there], pictures.targets[there])
         size = float(pictures.bytes[there].float().mean()) if len(right) else 0.0
         top1 = float(right.float().mean()) if len(right) else None
-        cells.append(Cell(kind, recipe.seed, count, size, len(right), top1, fitted.steps))
-    return Trained(fitted.network, cells)
+        cells.append(Cell(kind, seed, count, size, len(right), top1, fitted.steps))
+    return cells
 
 
 @torch.inference_mode()

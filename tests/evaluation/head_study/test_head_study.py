@@ -1,6 +1,7 @@
 """The study on a handful of pictures: every part runs, and the numbers are those of what was shown."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +15,23 @@ pytest.importorskip("pyarrow")
 from onedpiece.codec import Codec
 from onedpiece.evaluation.head_study.coded import COUNTS, best_webp, counts_of
 from onedpiece.evaluation.head_study.dense import dense_scores, draw_answers
-from onedpiece.evaluation.head_study.fit import Recipe, fit
+from onedpiece.evaluation.head_study.fit import fit
 from onedpiece.evaluation.head_study.inputs import Material
 from onedpiece.evaluation.head_study.networks import fresh_head, fresh_vit
 from onedpiece.evaluation.head_study.reduced import reduce_in_front, with_share
 from onedpiece.evaluation.head_study.report import read_cells, to_csv, to_markdown, write_cells
 from onedpiece.evaluation.head_study.run import Cell, train_codes, train_pixels
+from onedpiece.evaluation.head_study.settings import Settings, read_settings
 from onedpiece.evaluation.head_study.speed import rates
 from onedpiece.heads import HeadConfig, LoadedHead, build_head
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.training.codes import DepthScenes, build
 from onedpiece.training.codes.source import TEST, TRAIN, Example, Labelled, Source
+from onedpiece.training.optimizer import OptimizerConfig
+from onedpiece.weights import load, save
 
 CONFIG = HeadConfig(classes=("red", "blue"), width=32, layers=1, heads=1)
-QUICK = Recipe(minutes=0.01, batch=4)
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
 
 class Colours(Source):
@@ -50,7 +54,8 @@ class Colours(Source):
 
 
 @pytest.fixture(scope="module")
-def codec() -> Codec:
+def codec(tmp_path_factory: pytest.TempPathFactory) -> Codec:
+    """A model in a folder, as `onedpiece train-head` takes it."""
     torch.manual_seed(0)
     config = TokenizerConfig(
         image_size=32,
@@ -63,7 +68,26 @@ def codec() -> Codec:
         linear_size=32,
         fsq_grades=((256, (16, 16, 16)),),
     )
-    return Codec(Tokenizer(config), b"\x01\x02\x03\x04")
+    return load(str(save(Tokenizer(config), tmp_path_factory.mktemp("model"))))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A second of training of a tiny head."""
+    (tmp_path / "head.yaml").write_text(
+        """
+trainer: {accelerator: cpu, devices: 1, precision: bf16-mixed, enable_progress_bar: false}
+model:
+  schedule: {minutes: 8, warmup: 0.05, floor: 0.01}
+  head: {task: classify, width: 32, layers: 1, heads: 1}
+  optimizer: {lr: 1.0e-3}
+data:
+  cache: any
+  variants: [plain, flip, crop1]
+  batch: 4
+"""
+    )
+    return read_settings(tmp_path / "head.yaml", minutes=0.01)
 
 
 @pytest.fixture
@@ -104,23 +128,26 @@ def test_pictures_are_made_once(material: Material, codec: Codec, monkeypatch: p
     assert torch.equal(material.training_pictures("ours").pixels, first.pixels)
 
 
-def test_a_head_and_a_network_on_pixels_train_and_are_scored(material: Material) -> None:
-    codes = train_codes(material, CONFIG, QUICK)
-    pixels = train_pixels(material, "ours", CONFIG, QUICK)
-    for trained, name in ((codes, "codes"), (pixels, "ours")):
-        assert [cell.tokens for cell in trained.cells] == list(COUNTS)
-        assert {(cell.input, cell.photos) for cell in trained.cells} == {(name, 4)}
-        assert all(cell.steps > 0 for cell in trained.cells)
-    assert [cell.bytes for cell in codes.cells] == [cell.bytes for cell in pixels.cells]
+def test_a_head_and_a_network_on_pixels_train_and_are_scored(
+    material: Material, settings: Settings, tmp_path: Path
+) -> None:
+    codes = train_codes(material, settings, 1, tmp_path / "run")
+    pixels = train_pixels(material, "ours", settings, 1)
+    for cells, name in ((codes, "codes"), (pixels, "ours")):
+        assert [cell.tokens for cell in cells] == list(COUNTS)
+        assert {(cell.input, cell.seed, cell.photos) for cell in cells} == {(name, 1, 4)}
+        assert all(cell.steps > 0 for cell in cells)
+    assert [cell.bytes for cell in codes] == [cell.bytes for cell in pixels]
+    assert (tmp_path / "run" / "head.safetensors").is_file()
 
 
-def test_a_count_that_nothing_fits_has_no_score(material: Material) -> None:
-    cells = train_pixels(material, "webp", CONFIG, QUICK).cells
+def test_a_count_that_nothing_fits_has_no_score(material: Material, settings: Settings) -> None:
+    cells = train_pixels(material, "webp", settings, 0)
     assert (cells[0].photos, cells[0].top1, cells[0].bytes) == (0, None, 0)
     assert cells[-1].photos == 4
 
 
-def test_training_learns_and_averages() -> None:
+def test_training_learns_and_averages(settings: Settings) -> None:
     torch.manual_seed(0)
     net = torch.nn.Linear(3, 1)
     x, wanted = torch.randn(32, 3), torch.tensor([[1.0], [2.0], [3.0]])
@@ -130,9 +157,15 @@ def test_training_learns_and_averages() -> None:
         return missed
 
     before = float(loss(net, 0).detach())
-    fitted = fit(net, loss, Recipe(minutes=0.02, lr=0.05, weight_decay=0))
+    fitted = fit(net, loss, replace(settings, optimizer=OptimizerConfig(lr=0.05, weight_decay=0)))
     assert fitted.steps > 10
     assert float(loss(fitted.network, 0)) < 0.1 * before
+
+
+def test_the_shipped_config_is_what_the_study_trains() -> None:
+    settings = read_settings(CONFIGS / "head_classify_imagenette.yaml", minutes=2)
+    assert (settings.schedule.minutes, settings.schedule.clock) == (2, "processor")
+    assert settings.head.task == "classify"
 
 
 def test_both_networks_have_one_size(codec: Codec) -> None:
