@@ -23,6 +23,7 @@ from onedpiece.training.retokenize_module import (
     ReducerConfig,
     RetokenizeModule,
     build_classifier,
+    normalized,
 )
 from onedpiece.training.retokenize_objectives import ConsistencyObjective, RecalibrationObjective
 from onedpiece.training.schedule import ScheduleConfig
@@ -127,6 +128,19 @@ def test_the_weak_branch_differs_and_comes_back() -> None:
     step = objective(vit, torch.randn(2, 3, 64, 64), torch.tensor([0, 1]), torch.Generator())
     assert step.loss.requires_grad
     assert vit.blocks.reducer.r == 4  # type: ignore[union-attr]
+
+
+# 7 beside the published r = 16; 7/16 · 4 = 1.75; a share has no proportion to keep
+@pytest.mark.parametrize(("r", "weak"), [(16, 7), (4, 2), (0.35, 7)])
+def test_the_weak_branch_is_weak_in_proportion(r: float, weak: int) -> None:
+    module = RetokenizeModule(ScheduleConfig(steps=1), SMALL, ReducerConfig("mctf", {"r": r}), "consistency")
+    assert isinstance(module.objective, ConsistencyObjective)
+    assert module.objective.teacher_r == weak
+
+
+def test_pictures_are_normalized_a_channel() -> None:
+    x = torch.tensor([0.485, 0.456 + 0.224, 0.406]).view(1, 3, 1, 1)
+    assert normalized(x).flatten().tolist() == pytest.approx([0, 1, 0], abs=1e-6)
 
 
 def test_the_twin_learns_nothing() -> None:
