@@ -1,7 +1,7 @@
 """`Codec`: image → `Code` → image; the one place where network and bytes meet."""
 
 from collections.abc import Sequence
-from math import log2
+from math import log2, log10
 from operator import index
 from os import PathLike
 from pathlib import Path
@@ -13,9 +13,10 @@ from torch import Tensor
 from onedpiece.bitstream import Code, TooManyTokensError
 from onedpiece.bitstream.entropy import Tables
 from onedpiece.model_input import Picture, checked_tensor, size_of, to_image, to_input, to_photo
-from onedpiece.pictures import resize
+from onedpiece.pictures import psnr, resize
 from onedpiece.rate import Target
 from onedpiece.rate.aim import Aim
+from onedpiece.rate.predicted import fewest_foretold
 from onedpiece.rate.search import Found, fewest
 from onedpiece.scoring import scorer
 from onedpiece.tile_tokens import Progress
@@ -161,7 +162,9 @@ class Codec:
         return codes if max_bytes is None else [code.fit(max_bytes) for code in codes]
 
     def reach(self, photo: Image.Image, code: Code, target: Target, *, best_effort: bool = False) -> Found:
-        """Return the fewest tokens of a photo's code that reach a target, as `rate.search.fewest` guarantees.
+        """Return the fewest tokens of a photo's code that reach a target.
+
+        The guarantee is that of `rate.predicted.fewest_foretold` for a PSNR, of `rate.search.fewest` else.
 
         Args:
             photo: RGB, as it was encoded.
@@ -173,25 +176,32 @@ class Codec:
             TargetOutOfReachError: no prefix reaches it, and `best_effort` is off.
             ValueError: the photo's size is none for the metric.
         """
-        score = scorer(target.metric, photo)
-        found = fewest(
-            target,
-            lambda tokens: score([self.decode(code, tokens)])[0],
-            len(code),
-            self.forecast(photo, code),
-        )
+        score, expected = scorer(target.metric, photo), self.forecast(photo, code)
+
+        def measure(tokens: int) -> float:
+            return score([self.decode(code, tokens)])[0]
+
+        if target.metric == "psnr" and expected is not None:
+            found = fewest_foretold(target, measure, expected)
+        else:
+            found = fewest(target, measure, len(code), expected)
         if not (found.reached or best_effort):
             raise target.out_of_reach(found.score, found.tokens)
         return found
 
     def forecast(self, photo: Image.Image, code: Code) -> list[float] | None:
-        """Return about the PSNR of every prefix of a photo's code, in dB; None if the model cannot tell."""
+        """Return about the PSNR of every prefix of a photo's code, in dB; None if the model cannot tell.
+
+        It is that of the decoded file, at the photo's own size: what squeezing loses comes on top.
+        """
         path = self.tokenizer.linear_path
         if path is None:
             return None
         pixels = to_input(photo, self.side).pixels[None].to(self.device)
         codes = self.tokenizer.quantizer.codes_from_indices(torch.tensor(code.indices)[None].to(self.device))
-        return [float(value) for value in forecast(path, pixels, codes)[0]]
+        squeezed = 10 ** (-psnr(photo, resize(resize(photo, (self.side, self.side)), photo.size)) / 10)
+        lost = 10 ** (-forecast(path, pixels, codes)[0].double() / 10)
+        return [-10 * log10(error) for error in (squeezed + lost).tolist()]
 
     def decode(self, code: CodeLike, tokens: int | None = None) -> Image.Image:
         """Decode a code, the bytes of an .odp file or its path to an RGB image of the photo's own size.

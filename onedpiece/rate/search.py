@@ -1,7 +1,7 @@
 """The fewest tokens that reach a target, from a handful of decodes."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from math import log2
 from typing import NamedTuple
@@ -36,6 +36,14 @@ class Found(NamedTuple):
     reached: bool
     measured: int
 
+    @classmethod
+    def best(cls, target: Target, scores: Mapping[int, float]) -> "Found":
+        """Return the fewest measured tokens that reach the target, or else those that score best."""
+        margins = {tokens: target.margin(score) for tokens, score in scores.items()}
+        reached = [tokens for tokens, margin in margins.items() if margin >= 0]
+        tokens = min(reached, default=max(margins, key=lambda tokens: margins[tokens]))
+        return cls(tokens, scores[tokens], bool(reached), len(scores))
+
 
 def fewest(
     target: Target,
@@ -65,9 +73,7 @@ def fewest(
     while (tokens := _next(target, margins, axis, ripple, known=forecast is not None)) is not None:
         scores[tokens] = measure(tokens)
         margins[tokens] = target.margin(scores[tokens])
-    reached = [tokens for tokens, margin in margins.items() if margin >= 0]
-    best = min(reached) if reached else max(margins, key=lambda tokens: margins[tokens])
-    return Found(best, scores[best], bool(reached), len(scores))
+    return Found.best(target, scores)
 
 
 def _rising(forecast: Sequence[float]) -> list[float]:
