@@ -1,10 +1,16 @@
 """Fixtures that more than one test folder uses."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+
+from onedpiece.codec import Codec
+from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
@@ -37,3 +43,46 @@ def torch_home(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def photo() -> Image.Image:
     """A 256×256 RGB photograph."""
     return Image.open(DATA / "astronaut.png").convert("RGB")
+
+
+SmallConfig = Callable[..., TokenizerConfig]
+SmallCodec = Callable[..., Codec]
+
+
+@pytest.fixture(scope="session")
+def small_config() -> SmallConfig:
+    """Make a config of 16 tokens on 32×32 pixels, of next to no weights; any field can be given otherwise."""
+
+    def make(**changes: Any) -> TokenizerConfig:
+        defaults: dict[str, Any] = {
+            "image_size": 32,
+            "patch_size": 8,
+            "num_tokens": 16,
+            "width": 64,
+            "heads": 1,
+            "encoder_layers": 1,
+            "decoder_layers": 1,
+            "fsq_grades": ((8, (64, 64)), (8, (8, 8, 8, 8))),
+            "linear_size": 16,
+        }
+        return TokenizerConfig(**(defaults | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_codec(small_config: SmallConfig) -> SmallCodec:
+    """Make a codec of such a config, random but fixed; the linear path makes it a codec untrained."""
+
+    def make(fingerprint: bytes = bytes(4), **changes: Any) -> Codec:
+        torch.manual_seed(0)
+        return Codec(Tokenizer(small_config(**changes)), fingerprint, name="tiny")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def codec_64(small_codec: SmallCodec) -> Codec:
+    """32 tokens on 64×64 pixels."""
+    grades = ((8, (64, 64)), (24, (8, 8, 8, 8)))
+    return small_codec(image_size=64, patch_size=16, num_tokens=32, fsq_grades=grades, linear_size=32)

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,27 +9,14 @@ from PIL import Image
 from onedpiece.bitstream import BadMagicError, Code, TooManyTokensError
 from onedpiece.codec import Codec, WrongModelError
 from onedpiece.pictures import psnr, resize
-from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 
 PRINT = bytes.fromhex("0badcafe")
 
 
 @pytest.fixture(scope="module")
-def codec() -> Codec:
-    """A codec of 16 tokens on 32×32 pixels, random but fixed, with every path in use."""
-    torch.manual_seed(0)
-    config = TokenizerConfig(
-        image_size=32,
-        patch_size=8,
-        num_tokens=16,
-        width=64,
-        heads=1,
-        encoder_layers=1,
-        decoder_layers=1,
-        fsq_grades=((8, (64, 64)), (8, (8, 8, 8, 8))),
-        linear_size=16,
-    )
-    return Codec(Tokenizer(config), PRINT, name="tiny")
+def codec(small_codec: Callable[..., Codec]) -> Codec:
+    """A codec of 16 tokens on 32×32 pixels, with every path in use."""
+    return small_codec(PRINT)
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:

@@ -2,37 +2,23 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, UnidentifiedImageError
 
 from onedpiece import pillow_plugin
 from onedpiece.codec import Codec
-from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 
 PRINT = bytes.fromhex("0badcafe")
 
 
 @pytest.fixture(scope="module")
-def codec() -> Iterator[Codec]:
-    torch.manual_seed(0)
-    config = TokenizerConfig(
-        image_size=32,
-        patch_size=8,
-        num_tokens=16,
-        width=64,
-        heads=1,
-        encoder_layers=1,
-        decoder_layers=1,
-        fsq_grades=((8, (64, 64)), (8, (8, 8, 8, 8))),
-        linear_size=16,
-    )
-    codec = Codec(Tokenizer(config), PRINT, name="tiny")
+def codec(small_codec: Callable[..., Codec]) -> Iterator[Codec]:
+    codec = small_codec(PRINT)
     pillow_plugin.register(codec)
     yield codec
     pillow_plugin.register()

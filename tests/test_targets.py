@@ -7,25 +7,11 @@ from PIL import Image
 from onedpiece.codec import Codec
 from onedpiece.rate import Target, TargetOutOfReachError
 from onedpiece.scoring import scorer
-from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 
 
 @pytest.fixture(scope="module")
-def codec() -> Codec:
-    """32 tokens on 64×64 pixels, random but fixed; the linear path makes it a codec."""
-    torch.manual_seed(0)
-    config = TokenizerConfig(
-        image_size=64,
-        patch_size=16,
-        num_tokens=32,
-        width=64,
-        heads=1,
-        encoder_layers=1,
-        decoder_layers=1,
-        fsq_grades=((8, (64, 64)), (24, (8, 8, 8, 8))),
-        linear_size=32,
-    )
-    return Codec(Tokenizer(config), bytes(4), name="tiny")
+def codec(codec_64: Codec) -> Codec:
+    return codec_64
 
 
 @pytest.mark.parametrize("size", [(64, 64), (90, 70)])

@@ -1,8 +1,9 @@
 """Tiles through the codec: one budget, one target, prefixes, damage."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from onedpiece.bitstream import Code, TooManyTokensError
@@ -14,25 +15,12 @@ from onedpiece.rate.aim import Aim
 from onedpiece.rate.share import share_equally
 from onedpiece.tile_tokens import tokenize_tiles
 from onedpiece.tiled import compose, decode_tiled, wants_tiles
-from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 
 
 @pytest.fixture(scope="module")
-def codec() -> Codec:
-    """32 tokens on 64×64 pixels: 256×256 pixels are 5×5 tiles of it."""
-    torch.manual_seed(0)
-    config = TokenizerConfig(
-        image_size=64,
-        patch_size=16,
-        num_tokens=32,
-        width=64,
-        heads=1,
-        encoder_layers=1,
-        decoder_layers=1,
-        fsq_grades=((8, (64, 64)), (24, (8, 8, 8, 8))),
-        linear_size=32,
-    )
-    return Codec(Tokenizer(config), bytes(4), name="tiny")
+def codec(codec_64: Codec) -> Codec:
+    """256×256 pixels are 5×5 tiles of it."""
+    return codec_64
 
 
 @pytest.fixture(scope="module")
@@ -130,13 +118,8 @@ def test_progress_counts_tiles(codec: Codec, whole: tuple[Image.Image, Code]) ->
     assert seen[-1] == (25, 25)
 
 
-def test_models_without_a_forecast_share_too(codec: Codec, photo: Image.Image) -> None:
-    torch.manual_seed(0)
-    config = TokenizerConfig(
-        image_size=32, patch_size=8, num_tokens=16, width=64, heads=1, encoder_layers=1, decoder_layers=1,
-        quantizer="vq", vq_codebook_size=1024, vq_dim=4, linear_path=False,
-    )  # fmt: skip
-    plain = Codec(Tokenizer(config), bytes(4))
+def test_models_without_a_forecast_share_too(small_codec: Callable[..., Codec], photo: Image.Image) -> None:
+    plain = small_codec(quantizer="vq", vq_codebook_size=1024, vq_dim=4, linear_path=False)
     code = plain.encode(photo.resize((80, 50)), tiles=True, tokens=40)
     assert plain.decode(code.to_bytes()).size == (80, 50)
 

@@ -41,21 +41,10 @@ class _Stream(io.TextIOWrapper):
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Tokenizer:
+def tiny(small_config: Callable[..., TokenizerConfig]) -> Tokenizer:
     """16 tokens on 256×256 pixels, with as few weights as can be."""
     torch.manual_seed(0)
-    return Tokenizer(
-        TokenizerConfig(
-            patch_size=64,
-            num_tokens=16,
-            width=64,
-            heads=1,
-            encoder_layers=1,
-            decoder_layers=1,
-            fsq_grades=((8, (64, 64)), (8, (8, 8, 8, 8))),
-            linear_size=16,
-        )
-    )
+    return Tokenizer(small_config(image_size=256, patch_size=64))
 
 
 @pytest.fixture

@@ -7,33 +7,20 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 from PIL import Image
 
 from onedpiece.codec import Codec
 from onedpiece.evaluation.metrics import METRICS
 from onedpiece.evaluation.photos import Photo, Unreadable
 from onedpiece.evaluation.study import OURS, Shot, Study
-from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
 @pytest.fixture(scope="session")
-def codec() -> Codec:
+def codec(small_codec: Callable[..., Codec]) -> Codec:
     """16 tokens of 12 bits on 256×256 pixels: a file of k tokens is a header of 7 bytes and ⌈1.5·k⌉."""
-    torch.manual_seed(0)
-    config = TokenizerConfig(
-        patch_size=64,
-        num_tokens=16,
-        width=64,
-        heads=1,
-        encoder_layers=1,
-        decoder_layers=1,
-        fsq_grades=((8, (64, 64)), (8, (8, 8, 8, 8))),
-        linear_size=16,
-    )
-    return Codec(Tokenizer(config), b"tiny", name="tiny")
+    return small_codec(b"tiny", image_size=256, patch_size=64)
 
 
 @pytest.fixture(scope="session")

@@ -76,19 +76,11 @@ def test_token_maps(tool: Load, folder: Path, tmp_path: Path) -> None:
     assert set(report["clusters"]) == {"astronaut.png", "chelsea.png", "coffee.png"}
 
 
-def test_bench_speed_counts_and_times(tool: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_speed_counts_and_times(
+    tool: Load, small_config: Callable[..., TokenizerConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = tool("bench_speed")
-    small = TokenizerConfig(
-        image_size=32,
-        patch_size=16,
-        num_tokens=8,
-        width=64,
-        heads=1,
-        encoder_layers=1,
-        decoder_layers=1,
-        fsq_grades=((8, (64, 64)),),
-        linear_size=16,
-    )
+    small = small_config(patch_size=16, num_tokens=8, fsq_grades=((8, (64, 64)),))
     monkeypatch.setattr(module, "preset", lambda _: small)
     monkeypatch.setattr(module, "_SIDE", 64)
     path = tmp_path / "speed.json"

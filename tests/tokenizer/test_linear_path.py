@@ -1,5 +1,7 @@
 """The linear path: orthonormality, order, truncation, and what an untrained codec reaches."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from PIL import Image
@@ -9,17 +11,10 @@ from onedpiece.tokenizer import Tokenizer, TokenizerConfig, preset
 from onedpiece.tokenizer.linear_path import LinearPath, colour_rotation, dct_matrix
 from onedpiece.weights import initial
 
-SMALL = TokenizerConfig(
-    image_size=32,
-    patch_size=8,
-    num_tokens=12,
-    width=32,
-    heads=2,
-    encoder_layers=1,
-    decoder_layers=1,
-    fsq_grades=((4, (64, 64)), (8, (16, 16, 16))),
-    linear_size=16,
-)
+
+@pytest.fixture(scope="module")
+def small(small_config: Callable[..., TokenizerConfig]) -> TokenizerConfig:
+    return small_config(num_tokens=12, fsq_grades=((4, (64, 64)), (8, (16, 16, 16))))
 
 
 @pytest.mark.parametrize("size", [4, 16, 64])
@@ -37,8 +32,8 @@ def test_colours_are_an_orthonormal_rotation_with_luma_first():
     torch.testing.assert_close(grey, torch.tensor([3**0.5, 0.0, 0.0]), atol=1e-6, rtol=0)
 
 
-def test_all_coefficients_restore_the_downscaled_picture():
-    path = LinearPath(SMALL)
+def test_all_coefficients_restore_the_downscaled_picture(small: TokenizerConfig):
+    path = LinearPath(small)
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     coefficients = path.coefficients(x).view(2, 3, 16, 16)
     rotated = path.dct.T @ coefficients @ path.dct
@@ -46,8 +41,8 @@ def test_all_coefficients_restore_the_downscaled_picture():
     torch.testing.assert_close(restored, F.avg_pool2d(x, 2), atol=1e-5, rtol=0)
 
 
-def test_a_flat_grey_picture_has_only_its_mean():
-    path = LinearPath(SMALL)
+def test_a_flat_grey_picture_has_only_its_mean(small: TokenizerConfig):
+    path = LinearPath(small)
     x = torch.full((1, 3, 32, 32), 0.75)
     coefficients = path.coefficients(x)[0]
     # (0.75 − 0.5)·sqrt(3) in luma, times 16 for the DC of an orthonormal 16×16 DCT: 6.928.
@@ -55,17 +50,17 @@ def test_a_flat_grey_picture_has_only_its_mean():
     assert coefficients[1:].abs().max() < 1e-4
 
 
-def test_latents_fill_each_grade_and_leave_the_rest_zero():
-    latents = LinearPath(SMALL).analyse(torch.rand(1, 3, 32, 32))
+def test_latents_fill_each_grade_and_leave_the_rest_zero(small: TokenizerConfig):
+    latents = LinearPath(small).analyse(torch.rand(1, 3, 32, 32))
     assert latents.shape == (1, 12, 3)
     assert (latents[:, :4, 2] == 0).all()  # the first grade has two channels of three
     assert (latents[:, 4:].abs().sum(-1) > 0).all()
 
 
-def test_fit_orders_by_variance_and_centres():
+def test_fit_orders_by_variance_and_centres(small: TokenizerConfig):
     generator = torch.Generator().manual_seed(0)
     pictures = torch.rand(64, 3, 1, 1, generator=generator).expand(-1, -1, 32, 32)  # flat colours only
-    path = LinearPath(SMALL)
+    path = LinearPath(small)
     path.fit([pictures[:32], pictures[32:]])
     assert path.order[:3].remainder(16 * 16).tolist() == [0, 0, 0]  # the DCs of the three colour planes
     values = path.coefficients(pictures)[:, path.order[:3]]
@@ -74,8 +69,8 @@ def test_fit_orders_by_variance_and_centres():
         path.fit([pictures[:1]])
 
 
-def test_absent_tokens_are_as_if_masked():
-    tokenizer = Tokenizer(SMALL)
+def test_absent_tokens_are_as_if_masked(small: TokenizerConfig):
+    tokenizer = Tokenizer(small)
     codes = tokenizer.encode(torch.rand(2, 3, 32, 32)).codes
     assert tokenizer.linear_path is not None
     cut = tokenizer.linear_path.synthesise(codes[:, :5])

@@ -1,6 +1,7 @@
 """Model folders: round trip, shards, fingerprints, and damage that is named."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,28 +10,21 @@ import torch
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.weights import WeightsError, fingerprint, load_tokenizer, read_config, save
 
-SMALL = TokenizerConfig(
-    image_size=32,
-    patch_size=8,
-    num_tokens=12,
-    width=32,
-    heads=2,
-    encoder_layers=1,
-    decoder_layers=1,
-    fsq_grades=((12, (16, 16, 16)),),
-    linear_size=16,
-)
+
+@pytest.fixture(scope="module")
+def small(small_config: Callable[..., TokenizerConfig]) -> TokenizerConfig:
+    return small_config(num_tokens=12, fsq_grades=((12, (16, 16, 16)),))
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, small: TokenizerConfig) -> Path:
     torch.manual_seed(0)
-    return save(Tokenizer(SMALL), tmp_path / "model", shard_bytes=30_000)
+    return save(Tokenizer(small), tmp_path / "model", shard_bytes=30_000)
 
 
-def test_a_saved_tokenizer_comes_back_with_its_fingerprint(folder: Path):
+def test_a_saved_tokenizer_comes_back_with_its_fingerprint(folder: Path, small: TokenizerConfig):
     tokenizer = load_tokenizer(folder)
-    assert tokenizer.config == SMALL
+    assert tokenizer.config == small
     assert not tokenizer.training
     assert fingerprint(tokenizer).hex() == read_config(folder)["fingerprint"]
     again = load_tokenizer(save(tokenizer, folder.parent / "again"))
@@ -46,9 +40,9 @@ def test_shards_stay_under_the_limit_and_old_ones_go(folder: Path):
     assert not list(folder.glob(".*"))
 
 
-def test_any_change_changes_the_fingerprint():
+def test_any_change_changes_the_fingerprint(small: TokenizerConfig):
     torch.manual_seed(0)
-    tokenizer = Tokenizer(SMALL)
+    tokenizer = Tokenizer(small)
     before = fingerprint(tokenizer)
     with torch.no_grad():
         tokenizer.decoder.mask_token[0, 0, 3] += 1
@@ -74,10 +68,10 @@ def test_damage_is_named(folder: Path):
         load_tokenizer(folder)
 
 
-def test_wrong_configs_are_named(folder: Path, tmp_path: Path):
+def test_wrong_configs_are_named(folder: Path, tmp_path: Path, small: TokenizerConfig):
     with pytest.raises(WeightsError, match=r"config\.json"):
         read_config(tmp_path)
-    _break_config(folder, tokenizer=SMALL.to_dict() | {"width": 64})
+    _break_config(folder, tokenizer=small.to_dict() | {"width": 128})
     with pytest.raises(WeightsError, match="do not load"):
         load_tokenizer(folder)
     _break_config(folder, tokenizer={"depth": 1})
