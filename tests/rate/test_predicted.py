@@ -49,8 +49,8 @@ def test_a_handful_of_decodes_finds_what_brute_force_finds() -> None:
             decodes.append(found.measured)
     assert max(above) <= 1
     assert np.mean(np.array(above) == 0) > 0.9
-    assert np.mean(decodes) < 4.5
-    assert np.quantile(decodes, 0.98) <= 6
+    assert np.mean(decodes) < 5
+    assert np.quantile(decodes, 0.95) <= 6
 
 
 def test_a_true_forecast_needs_a_guess_the_answer_and_a_look_below() -> None:
