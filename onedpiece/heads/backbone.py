@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from onedpiece.heads.codebook import Codebook
-from onedpiece.heads.config import HeadConfig
+from onedpiece.heads.config import DENSE, HeadConfig
 from onedpiece.heads.embed import CodeEmbedding, Queries
 from onedpiece.heads.reduce import merge_in_front, reduced_blocks
 from onedpiece.tokenizer import Tokenizer, key_mask
@@ -28,7 +28,7 @@ class Features(NamedTuple):
 
     Attributes:
         summary: (B, W), the class token.
-        places: (B, W, grid, grid), the queries; None without a grid.
+        places: (B, W, grid, grid), the queries; None where the task asks for no places.
         linear: (B, 3, S, S), the linear picture, standardised; None without a linear view.
     """
 
@@ -49,7 +49,7 @@ class CodeBackbone(nn.Module):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        self.grid, self.reducer = config.grid, config.reducer
+        self.grid, self.reducer, self.dense = config.grid, config.reducer, config.task in DENSE
         self.codebook = Codebook(config.tokenizer)
         self.linear_path = LinearPath(config.tokenizer) if config.linear_view else None
         self.embed = CodeEmbedding(config) if config.codes else None
@@ -66,6 +66,10 @@ class CodeBackbone(nn.Module):
         if self.linear_path is not None and tokenizer.linear_path is not None:
             self.linear_path.load_state_dict(tokenizer.linear_path.state_dict())
 
+    def sequence_length(self, count: int) -> int:
+        """Return how many tokens go into the blocks for codes of `count` tokens, before any are merged."""
+        return 1 + self.grid**2 + (count if self.embed is not None else 0)
+
     def forward(
         self, codes: Tensor, lengths: Tensor | None = None, alter: Alteration | None = None
     ) -> Features:
@@ -80,10 +84,10 @@ class CodeBackbone(nn.Module):
         linear = self._linear_picture(codes, mask)
         if linear is not None and alter is not None:
             linear = alter(linear)
-        asking = self._asking(len(codes), linear)
-        hidden, mask = self._joined(asking, codes, mask)
-        hidden = self.ln_post(self._run(self.ln_pre(hidden), mask, asking.shape[1]))
-        places = hidden[:, 1:].transpose(1, 2).unflatten(2, (self.grid, self.grid)) if self.grid else None
+        asking, telling = self._tokens(codes, linear)
+        hidden, asked = torch.cat([asking, telling], dim=1), asking.shape[1]
+        hidden = self.ln_post(self._run(self.ln_pre(hidden), self._key_mask(mask, hidden), asked))
+        places = hidden[:, 1:].transpose(1, 2).unflatten(2, (self.grid, self.grid)) if asked > 1 else None
         return Features(hidden[:, 0], places, linear)
 
     def _merges(self, place: str) -> bool:
@@ -96,23 +100,28 @@ class CodeBackbone(nn.Module):
             picture: Tensor = self.linear_path.synthesise(codes.float(), mask)
         return (picture - PICTURE_MEAN) / PICTURE_STD
 
-    def _asking(self, batch: int, linear: Tensor | None) -> Tensor:
-        """The tokens that are read out in the end, (B, 1 + grid², W)."""
-        summary = self.class_embedding.expand(batch, 1, -1)
-        if self.queries is None:
-            return summary
-        return torch.cat([summary, self.queries(batch, linear)], dim=1)
+    def _tokens(self, codes: Tensor, linear: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What is read out in the end, and what only tells: the codes, and a classifier's queries."""
+        asking = self.class_embedding.expand(len(codes), 1, -1)
+        telling = asking[:, :0]
+        if self.queries is not None:
+            queries = self.queries(len(codes), linear)
+            if self.dense:
+                asking = torch.cat([asking, queries], dim=1)
+            else:
+                telling = queries
+        if self.embed is not None:
+            telling = torch.cat([telling, self.embed(codes)], dim=1)
+        if self._merges("front") and telling.shape[1]:
+            telling = merge_in_front(telling, self.reducer.share)
+        return asking, telling
 
-    def _joined(self, asking: Tensor, codes: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The whole sequence, (B, 1 + grid² + k, W) where codes join, and which of its tokens are there."""
-        if self.embed is None:
-            return asking, None
-        tokens = self.embed(codes)
-        if self._merges("front"):
-            tokens = merge_in_front(tokens, self.reducer.share)
-        if mask is not None:
-            mask = torch.cat([mask.new_ones(asking.shape[:2]), mask], dim=1)
-        return torch.cat([asking, tokens], dim=1), mask
+    def _key_mask(self, mask: Tensor | None, hidden: Tensor) -> Tensor | None:
+        """Which of all tokens are there: codes come last, and everything in front of them is."""
+        if mask is None or self.embed is None:
+            return None
+        front = mask.new_ones(len(mask), hidden.shape[1] - mask.shape[1])
+        return torch.cat([front, mask], dim=1)
 
     def _run(self, hidden: Tensor, mask: Tensor | None, asking: int) -> Tensor:
         """Run the blocks; only the `asking` first tokens come back."""
@@ -126,4 +135,7 @@ class CodeBackbone(nn.Module):
 
     @staticmethod
     def _reduced(blocks: nn.ModuleList, config: HeadConfig) -> nn.Module:
-        return reduced_blocks(blocks, config.reducer, 1 + config.grid**2, config.num_tokens)
+        queries = config.grid**2
+        asking = 1 + queries if config.task in DENSE else 1
+        telling = 1 + queries - asking + (config.num_tokens if config.codes else 0)
+        return reduced_blocks(blocks, config.reducer, asking, telling)

@@ -143,6 +143,17 @@ def test_the_reducer_in_front_leaves_its_share(make_head: Make, indices: Tensor)
     assert seen == [2, 3, 6]
 
 
+def test_a_classifiers_queries_are_merged_as_well(make_head: Make, indices: Tensor) -> None:
+    seen: list[int] = []
+    view = {"grid": 4, "linear_view": True, "reducer": ReducerConfig(share=0.5)}
+    for codes in (False, True):
+        head = make_head("classify", codes=codes, **view)
+        head.backbone.transformer[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
+        head(indices)
+    # The class token, and half of 16 queries; half of 16 queries and 16 codes.
+    assert seen == [9, 17]
+
+
 def test_predictions_are_plain(make_head: Make, indices: Tensor) -> None:
     scores = make_head("classify").train().predict(list(indices))
     assert [s.name == ("cat", "dog", "house")[s.label] for s in scores] == [True] * 5

@@ -135,7 +135,8 @@ class HeadModule(LightningModule):
         assert self.head is not None
         samples = crop_prefix(batch, prefix.kept)
         mix = draw_mix(len(samples.indices), self.mixup, generator)
-        with attention_kernels(self.device, prefix.kept):
+        sequence = self.head.backbone.sequence_length(prefix.kept)
+        with attention_kernels(self.device, sequence):
             if mix is not None:
                 return mixed_loss(self.head, samples, mix, self.objective)
             return self._view_loss(self.head, samples, prefix.lengths, generator)
