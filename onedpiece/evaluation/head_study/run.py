@@ -1,5 +1,6 @@
 """Train one network of the study and test it at every token count."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from onedpiece.evaluation.head_study.coded import COUNTS, Kind
 from onedpiece.evaluation.head_study.fit import fit
-from onedpiece.evaluation.head_study.inputs import Input, Material
+from onedpiece.evaluation.head_study.inputs import CODE_VIEWS, Input, Material
 from onedpiece.evaluation.head_study.networks import fresh_vit, pixel_loss, to_network
 from onedpiece.evaluation.head_study.settings import Settings
 from onedpiece.heads import Head, load_head
@@ -49,7 +50,8 @@ class Cell(NamedTuple):
 def train_codes(material: Material, settings: Settings, seed: int, folder: Path) -> list[Cell]:
     """Train a head by `onedpiece train-head`, leave it at FOLDER/head.safetensors, and test it."""
     model = {"seed": seed, "schedule.minutes": settings.schedule.minutes, "schedule.clock": "processor"}
-    data = {"cache": material.cache, "model": material.codec.name, "seed": seed}
+    views = json.dumps(list(CODE_VIEWS))
+    data = {"cache": material.cache, "model": material.codec.name, "seed": seed, "variants": views}
     words = [f"--model.{key}={value}" for key, value in model.items()]
     words += [f"--data.{key}={value}" for key, value in data.items()]
     words += [f"--trainer.default_root_dir={folder}", "--trainer.val_check_interval=1000000"]
