@@ -26,11 +26,13 @@ from onedpiece.cli.front_end import NAMES, FrontEnd
 from onedpiece.evaluation.metrics import Scorer
 from onedpiece.evaluation.photos import Photo, read_photos
 from onedpiece.evaluation.token_table import Jury, token_rows
+from onedpiece.model_input import to_input
 from onedpiece.retokenize import trace
 from onedpiece.retokenize.vit.target import find_target
 
 COUNTS = (64, 256)
 BATCHES = (1, 8)
+COMPARED = 16  # photos whose tokens are compared one by one
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Line:
     label: str
     weights: str  # shipped or fine-tuned
     patches: int  # behind the encoder's last layer
+    changed: float  # share of tokens that differ from the whole shipped encoder's
     ms: tuple[float, ...]  # a photo, for each of BATCHES
     ratios: tuple[float, ...]  # speed over the whole encoder's in the same round, likewise
     psnr: tuple[float, ...]  # for each of COUNTS
@@ -116,6 +119,8 @@ def measure(made: dict[tuple[str, str], onedpiece.Codec], photos: list[Photo], r
     tokenizers = {key: codec.tokenizer for key, codec in made.items()}
     pictures = torch.rand(max(BATCHES), 3, *photos[0].image.size, generator=torch.Generator().manual_seed(0))
     times = {batch: seconds_of(tokenizers, pictures[:batch], rounds) for batch in BATCHES}
+    shown = torch.stack([to_input(photo.image, photos[0].image.width).pixels for photo in photos[:COMPARED]])
+    reference = next(iter(tokenizers.values())).tokenize(shown)
     lines = []
     for at, ((label, weights), codec) in enumerate(made.items()):
         rows = token_rows(codec, photos, COUNTS, jury)
@@ -124,6 +129,7 @@ def measure(made: dict[tuple[str, str], onedpiece.Codec], photos: list[Photo], r
                 label,
                 weights,
                 patches_left(codec, pictures),
+                float((codec.tokenizer.tokenize(shown) != reference).float().mean()),
                 tuple(1000 * statistics.median(times[batch][at]) / batch for batch in BATCHES),
                 tuple(_ratio(times[batch][0], times[batch][at]) for batch in BATCHES),
                 *(tuple(float(row.scores[score] or 0) for row in rows) for score in (0, 1)),
@@ -138,14 +144,15 @@ def _ratio(base: Sequence[float], own: Sequence[float]) -> float:
 
 def markdown(lines: Sequence[Line]) -> str:
     """Return the lines as a Markdown table."""
-    heads = ["", "weights", "patches", *(f"ms, batch {batch}" for batch in BATCHES)]
+    heads = ["", "weights", "patches", "tokens changed", *(f"ms, batch {batch}" for batch in BATCHES)]
     heads += [f"{name}, {count} tokens" for count in COUNTS for name in ("dB", "LPIPS")] + ["front"]
     table = [heads, ["---", "---", *["---:"] * (len(heads) - 2)]]
     for line in lines:
         times = (f"{ms:.1f} ({ratio:.2f}×)" for ms, ratio in zip(line.ms, line.ratios, strict=True))
         scores = (f"{x:.2f} | {y:.3f}" for x, y in zip(line.psnr, line.lpips, strict=True))
         front = "" if any(other.beats(line) for other in lines) else "*"
-        table.append([line.label, line.weights, str(line.patches), *times, *scores, front])
+        cells = [line.label, line.weights, str(line.patches), f"{line.changed:.1%}"]
+        table.append([*cells, *times, *scores, front])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
 
 

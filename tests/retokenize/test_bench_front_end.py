@@ -24,19 +24,19 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_the_front_is_starred(bench: ModuleType) -> None:
     def line(label: str, ratio: float, psnr: float) -> object:
-        return bench.Line(label, "shipped", 9, (20.0, 15.0), (ratio, ratio), (19.0, psnr), (0.7, 0.6))
+        return bench.Line(label, "shipped", 9, 0.012, (20.0, 15.0), (ratio, ratio), (19.0, psnr), (0.7, 0.6))
 
     lines = [line("whole", 1, 21.4), line("slow", 0.9, 21.4), line("fast", 1.5, 21.3), line("bad", 1.4, 21.2)]
     rows = bench.markdown(lines).splitlines()[2:]
     # slow is behind whole, bad behind fast; neither whole nor fast is behind anyone
     assert [row.endswith("| * |") for row in rows] == [True, False, True, False]
     assert rows[2] == (
-        "| fast | shipped | 9 | 20.0 (1.50×) | 15.0 (1.50×) | 19.00 | 0.700 | 21.30 | 0.600 | * |"
+        "| fast | shipped | 9 | 1.2% | 20.0 (1.50×) | 15.0 (1.50×) | 19.00 | 0.700 | 21.30 | 0.600 | * |"
     )
 
 
 def test_equals_do_not_beat_each_other(bench: ModuleType) -> None:
-    same = bench.Line("a", "shipped", 9, (20.0, 15.0), (1.0, 1.0), (19.0, 21.0), (0.7, 0.6))
+    same = bench.Line("a", "shipped", 9, 0.012, (20.0, 15.0), (1.0, 1.0), (19.0, 21.0), (0.7, 0.6))
     assert not same.beats(same)
 
 
