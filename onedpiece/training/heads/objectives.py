@@ -90,14 +90,18 @@ def depth_loss(meters: Tensor, targets: Tensor) -> Tensor:
 def set_loss(output: Boxes, targets: Sequence[BoxTarget], weights: BoxWeights) -> Tensor:
     """Return DETR's loss: classes of all queries, places of those that answer for an object."""
     classes = output.logits.shape[-1]
+    pairs = [
+        match(logits, boxes, target, weights)
+        for logits, boxes, target in zip(output.logits, output.boxes, targets, strict=True)
+    ]
+    rows = torch.cat([torch.full_like(pair.queries, row) for row, pair in enumerate(pairs)])
+    queries = torch.cat([pair.queries for pair in pairs])
+    labels = torch.cat([t.labels[pair.objects] for t, pair in zip(targets, pairs, strict=True)])
+    corners = torch.cat([t.boxes[pair.objects] for t, pair in zip(targets, pairs, strict=True)])
     wanted = torch.full(output.logits.shape[:2], classes - 1, device=output.logits.device)
-    places = output.boxes.new_zeros(())
-    for row, target in enumerate(targets):
-        pairs = match(output.logits[row], output.boxes[row], target, weights)
-        wanted[row, pairs.queries] = target.labels[pairs.objects]
-        places = places + box_loss(output.boxes[row, pairs.queries], target.boxes[pairs.objects], weights)
+    wanted[rows, queries] = labels
     balance = torch.ones(classes, device=wanted.device)
     balance[-1] = weights.nothing
-    labels = F.cross_entropy(output.logits.float().flatten(0, 1), wanted.flatten(), balance)
-    objects = max(1, sum(len(target.labels) for target in targets))
-    return weights.label * labels + places / objects
+    entropy = F.cross_entropy(output.logits.float().flatten(0, 1), wanted.flatten(), balance)
+    places = box_loss(output.boxes[rows, queries], corners, weights)
+    return weights.label * entropy + places / max(1, len(labels))
