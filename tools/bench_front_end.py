@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from update_readme import put
 
 import onedpiece
 from onedpiece.cli.front_end import NAMES, FrontEnd
@@ -176,6 +177,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, help="only the first so many photos")
     parser.add_argument("--rounds", type=int, default=15, help="timed passes of each")
     parser.add_argument("--threads", type=int, help="CPU threads; default: torch's")
+    parser.add_argument("--into", type=Path, help="put the table between this file's marks as well")
     parser.add_argument("--csv", type=Path, help="write all digits there")
     options = parser.parse_args()
     if options.threads:
@@ -185,8 +187,13 @@ def main() -> None:
     side = next(iter(made.values())).side
     photos = read_photos([options.data], side).photos[: options.first]
     lines = measure(made, photos, options.rounds)
-    print(markdown(lines))
-    print(f"\n{len(photos)} photos, torch {torch.__version__}, {torch.get_num_threads()} threads, float32.")
+    conditions = (
+        f"{len(photos)} photos, torch {torch.__version__}, {torch.get_num_threads()} threads, float32."
+    )
+    text = f"{markdown(lines)}\n\n{conditions}"
+    print(text)
+    if options.into:
+        put(options.into, "front-end", text)
     if options.csv:
         write_csv(options.csv, lines)
 

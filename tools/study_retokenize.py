@@ -25,6 +25,7 @@ import torch
 from bench_retokenize import count_gflops, time_once
 from lightning.pytorch import Trainer, seed_everything
 from torch import Tensor, nn
+from update_readme import put
 
 from onedpiece.retokenize import trace
 from onedpiece.retokenize.vit.blocks import SLICE
@@ -271,7 +272,7 @@ def speed(study: Study, rounds: int, batch: int) -> None:
         ratio = statistics.median(b / t for b, t in zip(seconds["base"], taken, strict=True))
         rate = batch / statistics.median(taken)
         row = {"label": label, "gflops": flops.get(label, flops["base"]), "rate": rate, "ratio": ratio}
-        append(study.out / "speed.csv", row | {"threads": torch.get_num_threads()})
+        append(study.out / "speed.csv", row | {"batch": batch, "threads": torch.get_num_threads()})
 
 
 def table(study: Study) -> str:
@@ -287,6 +288,14 @@ def table(study: Study) -> str:
     if "base, slices" in speeds:
         lines.append(f"| base, slices | 1.00 | {_speed_cells(speeds['base, slices'])} | as base | | |")
     return "\n".join(lines)
+
+
+def conditions(study: Study) -> str:
+    """Say what the speeds were measured with."""
+    said = {f"batch {row['batch']}, {row['threads']} CPU threads" for row in read(study.out / "speed.csv")}
+    return (
+        f"Speed: {'; '.join(sorted(said)) or 'not measured'}, in turns, float32, torch {torch.__version__}."
+    )
 
 
 def _accuracy_cells(rows: list[dict[str, str]], speed_row: dict[str, str] | None) -> str:
@@ -338,6 +347,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--rounds", type=int, default=7, help="timed passes of each network")
     parser.add_argument("--batch", type=int, default=64, help="pictures a timed pass")
+    parser.add_argument("--into", type=Path, help="put the table between this file's marks as well")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -346,7 +356,10 @@ def main() -> None:
         train(study, options.seeds)
     elif options.part == "speed":
         speed(study, options.rounds, options.batch)
-    print(table(study))
+    text = f"{table(study)}\n\n{conditions(study)}"
+    print(text)
+    if options.into:
+        put(options.into, "study", text)
 
 
 if __name__ == "__main__":
