@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 
 COUNTS = (16, 32, 64, 128, 256)
 
-_kernels = attention_kernels
-
 
 class HeadModule(LightningModule):
     """Trains one head for all token counts; its averaged weights are validated and written.
