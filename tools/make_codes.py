@@ -8,6 +8,7 @@ codes of 64 photos were seen to be the same.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import onedpiece
@@ -31,7 +32,7 @@ def source(name: str, shared: Path) -> Source:
     return DepthScenes()
 
 
-def parse() -> argparse.Namespace:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="?", default=",".join(NAMES), help="sources, by commas")
@@ -41,12 +42,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", help="a name or a folder; the bundled one by default")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--restamp", action="store_true", help="the codes are the same, the model is not")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the tool."""
-    args = parse()
+    args = parse(argv)
     codec = onedpiece.load(args.model, args.device)
     for name in args.names.split(","):
         photos, path = source(name, args.shared), args.out / f"{name}.parquet"

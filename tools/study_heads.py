@@ -7,19 +7,21 @@
 
 `train` trains a classifier for each input and seed, the same minutes each and on one core (the process's
 own minutes, so that other work on the machine takes nothing away); pictures for the networks on pixels are
-coded first and kept, and what is finished is not done again. `table` writes results.csv and table.md.
-`speed` times a head on 64 tokens and the network on pixels in turns. `reduce` puts a reducer in front of a
-trained head. `dense` scores heads by token count and draws what they see.
+coded first and kept, and what is finished is not done again. `table` gives the means and results.csv. `speed`
+times a head on 64 tokens and the network on pixels in turns. `reduce` puts a reducer in front of a
+trained head. `dense` scores heads by token count and draws what they see. Every part but the first prints a
+Markdown table and leaves it as PART.md below the work folder.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from make_codes import source
 
 import onedpiece
+from onedpiece.evaluation.head_study.coded import COUNTS
 from onedpiece.evaluation.head_study.dense import dense_scores, draw_answers
 from onedpiece.evaluation.head_study.inputs import INPUTS, Input, Material
 from onedpiece.evaluation.head_study.networks import fresh_head, fresh_vit, to_network
@@ -33,11 +35,18 @@ from onedpiece.training.codes.source import TEST
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHES = {"classify": "imagenette", "segment": "camvid", "detect": "pennfudan", "depth": "scenes"}
+TITLES = {
+    "classify": "Imagenette top-1 %",
+    "segment": "CamVid mIoU %",
+    "detect": "Penn-Fudan AP50 %",
+    "depth": "scenes AbsRel % ↓",
+}
+SHARES = (0.7, 0.6, 0.5, 0.4)
 BATCH = 64
 TOKENS = 64
 
 
-def parse() -> argparse.Namespace:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("parts", nargs="?", default="train,table", help=f"of {', '.join(PARTS)}, by commas")
@@ -50,7 +59,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=2.0, help="of each training")
     parser.add_argument("--head", action="append", default=[], help="dense: a task's bundled head, or a file")
     parser.add_argument("--model", help="a name or a folder; the bundled one by default")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 class Study:
@@ -84,46 +93,51 @@ class Study:
         print(f"{name}, seed {seed}, {cells[0].steps} steps: {scores}", flush=True)
 
     def table(self) -> None:
-        """Write the numbers that there are, and print the table."""
+        """Write the numbers that there are as CSV, and their means."""
         cells = read_cells(self.results)
         (self.results / "results.csv").write_text(to_csv(cells), encoding="utf-8")
-        (self.results / "table.md").write_text(to_markdown(cells) + "\n", encoding="utf-8")
-        print(to_markdown(cells))
+        self._say("table", to_markdown(cells))
 
     def speed(self) -> None:
         """Time fresh networks; weights do not matter."""
         codes = self.material.codes(TEST).indices[:BATCH, :TOKENS].long()
-        side = self.codec.side
+        side, config = self.codec.side, self.settings.head
         pixels = torch.randint(256, (BATCH, side, side, 3), dtype=torch.uint8)
-        config = self.settings.head
         head, vit = fresh_head(config, self.codec, 0).eval(), fresh_vit(config, side, 0).eval()
         calls = {
-            "pixels": lambda: vit(to_network(pixels)),
-            f"{TOKENS} tokens": lambda: head(codes).logits,
+            f"ViT on {side}-px pixels": lambda: vit(to_network(pixels)),
+            f"head on {TOKENS} tokens": lambda: head(codes).logits,
         }
-        print(f"batch {BATCH}, {torch.get_num_threads()} threads, float32")
-        for rate in rates(calls, BATCH):
-            print(f"{rate.name}: {rate.per_second:.0f} photos/s, {1 / rate.share:.1f} times the first")
+        lines = ["| | photos/s | times the first |", "|---|---:|---:|"]
+        lines += [f"| {r.name} | {r.per_second:.0f} | {1 / r.share:.1f} |" for r in rates(calls, BATCH)]
+        threads = f"Batch {BATCH}, {torch.get_num_threads()} threads, float32."
+        self._say("speed", "\n".join([*lines, "", threads]))
 
     def reduce(self) -> None:
         """Measure the study's first trained head with fewer and fewer tokens left."""
         head = load_head(self.results / "codes-0" / "head.safetensors").head
-        print("| tokens | left | top-1 % | time |\n|---:|---:|---:|---:|")
+        lines = ["| tokens | left | top-1 % | time |", "|---:|---:|---:|---:|"]
         for tokens in (64, 256):
-            for row in reduce_in_front(head, self.material.codes(TEST), (0.7, 0.6, 0.5, 0.4), tokens):
-                print(f"| {row.tokens} | {row.share:.0%} | {100 * row.top1:.1f} | {row.time:.0%} |")
+            rows = reduce_in_front(head, self.material.codes(TEST), SHARES, tokens)
+            lines += [f"| {r.tokens} | {r.share:.0%} | {100 * r.top1:.1f} | {r.time:.0%} |" for r in rows]
+        self._say("reduce", "\n".join(lines))
 
     def dense(self) -> None:
         """Score heads and draw what they see."""
+        lines = ["| | " + " | ".join(map(str, COUNTS)) + " |", "|---|" + "---:|" * len(COUNTS)]
         for name in self.args.head or ["segment"]:
             loaded = load_head(name if Path(name).exists() else bundled_head(name))
             task = loaded.head.config.task
-            photos = source(CACHES[task], self.args.shared)
             scores = dense_scores(loaded, self.args.caches / f"{CACHES[task]}.parquet")
-            print(f"| {scores[0].name} | " + " | ".join(f"{100 * s.value:.1f}" for s in scores) + " |")
+            values = " | ".join(f"{100 * score.value:.1f}" for score in scores)
+            lines.append(f"| {TITLES[task]} | {values} |")
             folder = self.results / f"overlays-{task}"
-            draw_answers(loaded, photos, self.codec, folder, (16, 64, 256))
-            print(folder)
+            draw_answers(loaded, source(CACHES[task], self.args.shared), self.codec, folder, (16, 64, 256))
+        self._say("dense", "\n".join(lines))
+
+    def _say(self, part: str, text: str) -> None:
+        (self.results / f"{part}.md").write_text(text + "\n", encoding="utf-8")
+        print(text, flush=True)
 
 
 PARTS: dict[str, Callable[[Study], None]] = {
@@ -135,9 +149,9 @@ PARTS: dict[str, Callable[[Study], None]] = {
 }
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the parts that were asked for."""
-    args = parse()
+    args = parse(argv)
     study = Study(args)
     for part in args.parts.split(","):
         PARTS[part](study)
