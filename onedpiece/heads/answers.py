@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from onedpiece.heads.backbone import Features
 from onedpiece.heads.config import HeadConfig
 from onedpiece.heads.errors import HeadError
-from onedpiece.heads.outputs import Boxes, ClassLogits, DepthMap, MaskLogits, Output
+from onedpiece.heads.outputs import Boxes, ClassLogits, DepthMap, MaskLogits
 from onedpiece.tokenizer.initialize import truncated_normal_
 
 
@@ -122,6 +122,3 @@ def _anchors(grid: int) -> Tensor:
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     side = torch.full_like(x, 0.2)
     return torch.stack([x, y, side, side], dim=-1).flatten(0, 1).logit()
-
-
-__all__ = ["BoxAnswer", "ClassAnswer", "DepthAnswer", "MapAnswer", "MaskAnswer", "Output", "build_answer"]

@@ -1,7 +1,6 @@
 """Fewer tokens in front of the transformer and inside it, and mixed lengths where tokens are merged."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import ceil
 from typing import TypeVar
 
@@ -61,8 +60,3 @@ def by_length(answer: Callable[[Tensor], Out], indices: Tensor, lengths: Tensor)
     back = torch.cat(rows).argsort()
     fields = (torch.cat(values)[back] for values in zip(*parts, strict=True))
     return type(parts[0])(*fields)
-
-
-def without_reducer(config: ReducerConfig) -> ReducerConfig:
-    """Return the config of the same place that merges nothing."""
-    return replace(config, share=1.0)
