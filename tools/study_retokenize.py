@@ -12,7 +12,6 @@ and sees the same pictures as often, and so does the full network with that stem
 """
 
 import argparse
-import csv
 import logging
 import statistics
 import time
@@ -24,6 +23,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from bench_retokenize import count_gflops, time_once
 from lightning.pytorch import Trainer, seed_everything
+from study_retokenize_table import append, conditions, read, table
 from torch import Tensor, nn
 from update_readme import put
 
@@ -81,6 +81,7 @@ ENTRIES = (
     Entry("ImagePiece", IMAGEPIECE, stem=True),
     Entry("base with stem", stem=True),
 )
+LABELS = [entry.label for entry in ENTRIES]
 
 
 @dataclass(frozen=True)
@@ -275,67 +276,6 @@ def speed(study: Study, rounds: int, batch: int) -> None:
         append(study.out / "speed.csv", row | {"batch": batch, "threads": torch.get_num_threads()})
 
 
-def table(study: Study) -> str:
-    """Return everything measured as a Markdown table."""
-    speeds = {row["label"]: row for row in read(study.out / "speed.csv")}
-    rows = read(study.out / "accuracy.csv")
-    lines = ["| | tokens kept, mean | GFLOPs | images/s | speed-up | top-1 % | training-free % | seeds |"]
-    lines.append("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for entry in ENTRIES:
-        own = [row for row in rows if row["label"] == entry.label]
-        if own:
-            lines.append(f"| {entry.label} | {_accuracy_cells(own, speeds.get(entry.label))} |")
-    if "base, slices" in speeds:
-        lines.append(f"| base, slices | 1.00 | {_speed_cells(speeds['base, slices'])} | as base | | |")
-    return "\n".join(lines)
-
-
-def conditions(study: Study) -> str:
-    """Say what the speeds were measured with."""
-    said = {f"batch {row['batch']}, {row['threads']} CPU threads" for row in read(study.out / "speed.csv")}
-    return (
-        f"Speed: {'; '.join(sorted(said)) or 'not measured'}, in turns, float32, torch {torch.__version__}."
-    )
-
-
-def _accuracy_cells(rows: list[dict[str, str]], speed_row: dict[str, str] | None) -> str:
-    kept = statistics.fmean(float(row["kept"]) for row in rows)
-    free, top1 = (_spread([float(row[key]) for row in rows if row[key]]) for key in ("free", "top1"))
-    return f"{kept:.2f} | {_speed_cells(speed_row)} | {top1} | {free} | {len(rows)}"
-
-
-def _speed_cells(row: dict[str, str] | None) -> str:
-    if row is None:
-        return "– | – | –"
-    return f"{float(row['gflops']):.2f} | {float(row['rate']):.0f} | {float(row['ratio']):.2f}"
-
-
-def _spread(shares: list[float]) -> str:
-    if not shares:
-        return "–"
-    deviation = statistics.stdev(shares) if len(shares) > 1 else 0.0
-    return f"{100 * statistics.fmean(shares):.1f} ± {100 * deviation:.1f}"
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file, none where it is not there."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append(path: Path, row: dict[str, Any]) -> None:
-    """Add a row to a CSV file, with a head where it is new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.is_file()
-    with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def main() -> None:
     """Run one part of the study."""
     parser = argparse.ArgumentParser(
@@ -356,7 +296,7 @@ def main() -> None:
         train(study, options.seeds)
     elif options.part == "speed":
         speed(study, options.rounds, options.batch)
-    text = f"{table(study)}\n\n{conditions(study)}"
+    text = f"{table(study.out, LABELS)}\n\n{conditions(study.out)}"
     print(text)
     if options.into:
         put(options.into, "study", text)

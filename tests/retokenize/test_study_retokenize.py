@@ -68,7 +68,7 @@ def test_the_table_has_means_and_deviations(study: ModuleType, tmp_path: Path) -
     )
     row = {"label": "ToMe", "gflops": 0.254, "rate": 123.4, "ratio": 1.234, "threads": 1}
     study.append(tmp_path / "speed.csv", row)
-    lines = study.table(study.Study(tmp_path, tmp_path)).splitlines()
+    lines = study.table(tmp_path, study.LABELS).splitlines()
     # mean 45 %, deviation √(2 · 5²) = 7.07 %
     assert lines[2] == "| ToMe | 0.66 | 0.25 | 123 | 1.23 | 45.0 ± 7.1 | 30.0 ± 0.0 | 2 |"
     assert lines[3] == "| SiT | 0.70 | – | – | – | 60.0 ± 0.0 | – | 1 |"
