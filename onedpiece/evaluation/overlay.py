@@ -7,7 +7,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+from torchvision.utils import draw_segmentation_masks
 
 from onedpiece.evaluation.photos import to_tensor
 from onedpiece.heads import ClassScores, Depth, Detections, Mask, Prediction
@@ -76,17 +76,17 @@ def _shade(share: float) -> Colour:
 
 
 def _with_boxes(picture: Image.Image, found: Detections, classes: Sequence[str]) -> Image.Image:
-    sure = found.scores >= SURE
-    labels = [int(label) for label in found.labels[sure]]
-    names = [
-        f"{classes[label]} {score:.0%}"
-        for label, score in zip(labels, found.scores[sure].tolist(), strict=True)
-    ]
-    if not names:
-        return picture.copy()
-    boxes = found.boxes[sure].cpu() * torch.tensor([picture.width, picture.height] * 2)
-    colours = [colour_of(label) for label in labels]
-    return to_image(draw_bounding_boxes(to_tensor([picture])[0], boxes, names, colours, width=2))
+    drawn, font = picture.copy(), ImageFont.load_default(11)
+    draw = ImageDraw.Draw(drawn)
+    scale = torch.tensor([picture.width, picture.height] * 2)
+    for box, label, score in zip(found.boxes, found.labels.tolist(), found.scores.tolist(), strict=True):
+        if score >= SURE:
+            left, top, right, bottom = (box.cpu() * scale).tolist()
+            colour, text = colour_of(label), f"{classes[label]} {score:.0%}"
+            draw.rectangle((left, top, right, bottom), outline=colour, width=2)
+            draw.rectangle((left, top, left + font.getlength(text) + 4, top + 14), fill=colour)
+            draw.text((left + 2, top), text, "white", font)
+    return drawn
 
 
 def _with_lines(picture: Image.Image, words: Sequence[tuple[str, Colour]]) -> Image.Image:

@@ -36,13 +36,13 @@ def test_near_and_far_have_other_colours() -> None:
 
 
 def test_sure_objects_have_a_frame_others_none() -> None:
-    black = Image.new("RGB", (100, 50))
+    black = Image.new("RGB", (400, 100))
     boxes = torch.tensor([[0.1, 0.2, 0.5, 0.8], [0.6, 0.2, 0.9, 0.8]])
     found = Detections(boxes, torch.tensor([0, 1]), torch.tensor([0.9, 0.4]))
-    pixels = np.asarray(overlay(black, found, CLASSES))
-    assert np.abs(pixels[20, 10].astype(int) - colour_of(0)).max() <= 1  # left edge, 0.1 of 100
-    assert pixels[35, 30].max() == 0
-    assert pixels[:, 60:].max() == 0
+    pixels = np.asarray(overlay(black, found, CLASSES)).astype(int)
+    assert pixels[60, 40].tolist() == list(colour_of(0))  # the left edge, 0.1 of 400
+    assert pixels[60, 50:190].max() == 0
+    assert pixels[:, 210:].max() == 0
 
 
 def test_nothing_found_is_the_picture() -> None:
