@@ -1,10 +1,7 @@
 """The page in headless Chromium: it draws, it can be dragged, it fits a phone, and it asks no network."""
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -12,20 +9,8 @@ from PIL import Image
 from onedpiece.evaluation.report import report_html
 from onedpiece.evaluation.study import OURS, Shot, Study
 
+from . import browser
 
-def _browser_module() -> Any:
-    spec = importlib.util.spec_from_file_location(
-        "evaluation_browser", Path(__file__).with_name("browser.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-browser = _browser_module()
 pytestmark = pytest.mark.skipif(
     not browser.installed(), reason="Chromium is not here: apt-get install chromium chromium-driver"
 )
@@ -43,14 +28,14 @@ def page_file(study: Study, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=[1280, 390])
-def page(request: pytest.FixtureRequest, page_file: Path, tmp_path: Path) -> Iterator[Any]:
+def page(request: pytest.FixtureRequest, page_file: Path, tmp_path: Path) -> Iterator[browser.Browser]:
     with browser.browsing(tmp_path / "profile", request.param) as opened:
         opened.open(page_file)
         opened.width = request.param
         yield opened
 
 
-def test_page_works(page: Any) -> None:
+def test_page_works(page: browser.Browser) -> None:
     # Everything in one visit: starting a browser takes longer than all of it.
     assert page.run("return innerWidth") == page.width
     assert page.run("return document.documentElement.scrollWidth") <= page.width
@@ -61,7 +46,7 @@ def test_page_works(page: Any) -> None:
     _network_was_not_asked(page)
 
 
-def _cards_hold_pictures(page: Any) -> None:
+def _cards_hold_pictures(page: browser.Browser) -> None:
     assert page.run("return document.querySelectorAll('.card').length") == 3
     drawn = (
         "return [...document.querySelectorAll('.card img')].every(i => i.complete && i.naturalWidth === 256)"
@@ -77,7 +62,7 @@ def _cards_hold_pictures(page: Any) -> None:
     )
 
 
-def _divider_can_be_dragged(page: Any) -> None:
+def _divider_can_be_dragged(page: browser.Browser) -> None:
     assert page.run("return getComputedStyle(cards).getPropertyValue('--x')") == "50%"
     page.run("document.querySelector('.card').scrollIntoView({block: 'center'})")
     page.drag(".card input", 60)
@@ -91,7 +76,7 @@ def _divider_can_be_dragged(page: Any) -> None:
     }
 
 
-def _budget_can_be_chosen(page: Any) -> None:
+def _budget_can_be_chosen(page: browser.Browser) -> None:
     page.click("#budgets button")
     assert page.run("return document.querySelectorAll('.card .none').length") == 2
     pressed = "return [...document.querySelectorAll('#budgets [aria-pressed=true]')].map(b => b.textContent)"
@@ -100,7 +85,7 @@ def _budget_can_be_chosen(page: Any) -> None:
     assert page.run("return document.querySelector('.tag.l').textContent") == "onedpiece tiny"
 
 
-def _small_text_can_be_read(page: Any) -> None:
+def _small_text_can_be_read(page: browser.Browser) -> None:
     sizes = "return [...document.querySelectorAll('p, td, th, figcaption, button')].map(e => "
     assert min(page.run(sizes + "parseFloat(getComputedStyle(e).fontSize))")) >= 12
     touch = (
@@ -109,7 +94,7 @@ def _small_text_can_be_read(page: Any) -> None:
     assert min(page.run(touch)) >= 40
 
 
-def _network_was_not_asked(page: Any) -> None:
+def _network_was_not_asked(page: browser.Browser) -> None:
     sent = [e["params"] for e in page.log() if e["method"] == "Network.requestWillBeSent"]
     # The browser's own start page is none of ours.
     asked = [s["request"]["url"] for s in sent if s["documentURL"].endswith("/report.html")]
