@@ -138,15 +138,14 @@ def speed(shared: Path) -> None:
         out = Path(folder) / "speed.json"
         run(shared, "tools/bench_speed.py", "--json", out)
         report = json.loads(out.read_text(encoding="utf-8"))
-    lines = [
-        "| | batch | ti-256, ms | s-256, ms | ratio | share of the matrix rate, ti / s |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {row['what']} | {row['batch']} | {row['ours_ms']:.0f} | {row['theirs_ms']:.0f} "
-        f"| {row['ratio']:.1f}× | {row['ours_share']:.0%} / {row['theirs_share']:.0%} |"
-        for row in report["rows"]
-    ]
+    rows = {(row["what"], row["batch"]): row for row in report["rows"]}
+    whats, batches = (list(dict.fromkeys(key[at] for key in rows)) for at in range(2))
+    heads = [f"batch {batch}: ti-256 / s-256, ms | ratio" for batch in batches]
+    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---:|---:|" * len(batches)]
+    for what in whats:
+        each = [rows[what, batch] for batch in batches]
+        cells = [f"{row['ours_ms']:.0f} / {row['theirs_ms']:.0f} | {row['ratio']:.1f}×" for row in each]
+        lines.append(f"| {what} | " + " | ".join(cells) + " |")
     machine = f"{report['threads']} threads, float32, torch {report['torch']}"
     rate = f"a 2048³ matrix product ran at {report['matmul_gflops']:.0f} GFLOP/s"
     put(README, "speed", "\n".join([*lines, "", f"One run, {machine}; {rate}."]))
