@@ -1,5 +1,6 @@
 """Photos as WebP and as our codec leave them at given bytes: what the networks on pixels are shown."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,17 +131,32 @@ def coded(
         progress: told of pictures.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = []
-    for start in range(0, len(rows), _PART):
-        path = folder / f"{start:06d}.npz"
-        if not path.exists():
-            jobs = zip(rows[start : start + _PART], counts[start : start + _PART], strict=True)
-            _save(path, list(_shown(coder, kind, jobs)))
-        progress(min(start + _PART, len(rows)), len(rows))
-        parts.append(np.load(path))
-    return CodedPictures(
-        np.concatenate([part["pixels"] for part in parts]), np.concatenate([part["bytes"] for part in parts])
-    )
+    whole = folder / "pixels.npy", folder / "bytes.npy"
+    if not all(path.exists() for path in whole):
+        parts = []
+        for start in range(0, len(rows), _PART):
+            progress(start, len(rows))
+            parts.append(folder / f"{start:06d}.npz")
+            if not parts[-1].exists():
+                jobs = zip(rows[start : start + _PART], counts[start : start + _PART], strict=True)
+                _save(parts[-1], list(_shown(coder, kind, jobs)))
+        _join(parts, len(rows), *whole)
+    # Mapped, so that trainings side by side share the memory.
+    return CodedPictures(np.load(whole[0], mmap_mode="c"), np.load(whole[1]))
+
+
+def _join(parts: Sequence[Path], count: int, pixels: Path, sizes: Path) -> None:
+    """Make two files of all parts, and remove these."""
+    first = np.load(parts[0])["pixels"]
+    partial = pixels.with_name(f".{pixels.name}.{os.getpid()}.partial")
+    whole = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(count, *first.shape[1:]))
+    for start, part in zip(range(0, count, _PART), parts, strict=True):
+        whole[start : start + _PART] = np.load(part)["pixels"]
+    whole.flush()
+    np.save(sizes, np.concatenate([np.load(part)["bytes"] for part in parts]))
+    partial.replace(pixels)
+    for part in parts:
+        part.unlink()
 
 
 def _shown(coder: Coder, kind: Kind, jobs: Iterator[tuple[int, int]]) -> Iterator[Shown]:
