@@ -228,7 +228,8 @@ def table(study: Study, results: dict[str, dict[str, str]]) -> str:
     devices = sorted({line["device"] for line in results.values()})
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
-        f"{text}\n\n{10 * study.per_class} photos of Imagenette's test split. Device: {'; '.join(devices)}."
+        f"{text}\n\n{10 * study.per_class} photos of Imagenette's test split; decode: one whole code. "
+        f"Device: {'; '.join(devices)}."
     )
 
 
@@ -244,6 +245,7 @@ def draw_trade(study: Study, results: dict[str, dict[str, str]]) -> Figure:
             panel.scatter(*zip(*points, strict=True), s=16, label=f"{count} tokens")
             for (_, name), point in zip(known, points, strict=True):
                 panel.annotate(name, point, textcoords="offset points", xytext=(3, 3), fontsize=6)
+        panel.margins(0.15)
         panel.set_xlabel("PSNR, dB")
         panel.set_ylabel(label)
         panel.grid(alpha=0.3)

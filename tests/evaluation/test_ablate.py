@@ -95,7 +95,7 @@ def test_table_and_picture(ablate: ModuleType, tmp_path: Path) -> None:
         "| a | tries a | 2.0 | 16 | 30 | 20.08 / 20.64 / 22.56 | 0.800 / 0.800 / 0.800 | 10 / 10 |"
     )
     assert second.startswith("| c |")
-    assert note == "100 photos of Imagenette's test split. Device: a core."
+    assert note == "100 photos of Imagenette's test split; decode: one whole code. Device: a core."
     left, right = ablate.draw_trade(study, results).axes
     assert [text.get_text() for text in left.texts] == 3 * ["a", "c"]
     assert right.collections[1].get_offsets().tolist() == 2 * [[20.64, 0.1]]  # PSNR and judge at 64 tokens
