@@ -258,7 +258,8 @@ def speed(study: Study, rounds: int, batch: int) -> None:
         models = {entry.label: network(entry, study.tuned(entry, SEEDS[0])) for entry in ENTRIES}
         # What MustDrop merges depends on the picture.
         flops = {
-            label: statistics.fmean(count_gflops(m, p) for p in x[:8].split(1)) for label, m in models.items()
+            label: statistics.fmean(count_gflops(m, p) for p in x[:: max(1, batch // 8)].split(1))
+            for label, m in models.items()
         }
         runs: dict[str, Any] = dict(models)
         runs["base, slices"] = lambda pictures: torch.cat([models["base"](p) for p in pictures.split(SLICE)])
