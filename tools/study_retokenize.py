@@ -289,6 +289,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="timed passes of each network")
     parser.add_argument("--batch", type=int, default=64, help="pictures a timed pass")
     parser.add_argument("--into", type=Path, help="put the table between this file's marks as well")
+    parser.add_argument("--mark", default="study", help="the name of those marks")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -300,7 +301,7 @@ def main() -> None:
     text = f"{table(study.out, LABELS)}\n\n{conditions(study.out)}"
     print(text)
     if options.into:
-        put(options.into, "study", text)
+        put(options.into, options.mark, text)
 
 
 if __name__ == "__main__":
