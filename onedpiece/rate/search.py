@@ -12,10 +12,10 @@ Measure = Callable[[int], float]
 """Token count -> the score of that prefix, decoded."""
 
 RIPPLES = {"psnr": 0.006, "ssim": 0.01, "lpips": 0.1}
-"""By how much a shorter prefix may score better than a longer one, as `tools/check_targets.py` measures it.
+"""By how much a shorter prefix may score better than a longer one; more costs decodes, less exactness.
 
-PSNR is monotone but for rounding; what LPIPS and SSIM make of a further token is not. More ripple costs
-decodes; less than there is costs exactness."""
+SSIM and LPIPS as `tools/check_targets.py` measures them, with room. PSNR is for the tiles of a photo, whose
+bumps even out: one square's reach 0.03 dB, and `rate.predicted` takes them as they come."""
 
 SLOPES = {"psnr": 1.0, "ssim": 0.04, "lpips": -0.03}
 """What one forecast dB brings, until two measurements say it better."""
