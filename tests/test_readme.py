@@ -29,7 +29,7 @@ def test_local_links_and_pictures_exist():
 
 def test_no_table_was_left_empty():
     parts = re.findall(r"<!-- begin: (\w+) -->\n(.*?)<!-- end: \1 -->", README, flags=re.DOTALL)
-    assert {name for name, _ in parts} == {"quality", "compare", "downstream", "speed", "retokenize"}
+    assert {name for name, _ in parts} == {"quality", "compare", "downstream", "speed", "retokenize", "heads"}
     assert [name for name, text in parts if text.count("\n|") < 3] == []
 
 

@@ -4,7 +4,9 @@
         [--only picture,speed,quality,compare,downstream,retokenize,failures]
 
 Each part runs the command that the README names beside its table; a part replaces what stands between
-`<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about 25 minutes on 4 cores.
+`<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about 25 minutes on 4 cores. Two tables
+stand on trainings of an hour, and their own tools write them: `study_retokenize.py table --into README.md
+--mark retokenize` and `study_heads.py table`.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 CARD = ROOT / "onedpiece" / "weights" / "ti-256" / "MODEL_CARD.md"
+REDUCERS = ROOT / "onedpiece" / "retokenize" / "README.md"
 PICTURE = ROOT / "onedpiece" / "weights" / "ti-256" / "reconstructions.png"
 FREE = [ROOT / "tests" / "data" / f"{name}.png" for name in ("astronaut", "chelsea", "coffee", "rocket")]
 
@@ -171,7 +174,7 @@ def retokenize(shared: Path) -> None:
     text = run(shared, "tools/bench_retokenize.py", "--models", "DeiT-S", "--batches", "64")
     head, *rest = text.strip().splitlines()
     table = [line for line in rest if line.startswith("|")]
-    put(README, "retokenize", "\n".join([*table, "", f"{head}."]))
+    put(REDUCERS, "bench", "\n".join([*table, "", f"{head}."]))
 
 
 def failures(shared: Path) -> None:
