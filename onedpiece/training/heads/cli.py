@@ -22,11 +22,12 @@ class HeadCLI(TrainingCLI):
         parser.set_defaults({"checkpoints.save_last": True, "checkpoints.every_n_train_steps": 200})
 
     def after_fit(self) -> None:
-        """Judge the averaged head once more and write it."""
+        """Judge the averaged head, where the last step was not validated on anyway, and write it."""
         if not self.trainer.is_global_zero:
             return
         assert isinstance(self.model, HeadModule)
-        self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+        if self.model.scored_at != self.model.global_step:
+            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         self.model.export(Path(self.trainer.default_root_dir) / "head.safetensors")
 
 

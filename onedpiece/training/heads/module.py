@@ -75,6 +75,7 @@ class HeadModule(LightningModule):
         self.clock = Clock(SOURCES[schedule.clock])
         self.fingerprint = b""
         self.scores: list[Score] = []
+        self.scored_at = -1
         self.head: Head | None = None
 
     def setup(self, stage: str) -> None:
@@ -171,7 +172,7 @@ class HeadModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log a score for each count."""
-        self.scores = self.metrics.scores()
+        self.scores, self.scored_at = self.metrics.scores(), self.global_step
         self.log_dict({f"val/{name}_{tokens}": value for name, tokens, value in self.scores})
         log.info("%s", self.summary())
 

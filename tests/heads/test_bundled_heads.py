@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import onedpiece
+from onedpiece.bitstream import Code
+from onedpiece.heads import ClassScores, HeadError, LoadedHead, Mask, bundled_head, load_head
+
+MAX_BYTES = 3 * 2**20
+NAMES = {
+    "classify": ("tench", "English springer", "cassette player", "chain saw", "church"),
+    "segment": ("sky", "building", "pole", "road", "pavement"),
+}
+
+
+@pytest.fixture(scope="module", params=["classify", "segment"])
+def task(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def bundled(task: str) -> LoadedHead:
+    return load_head(bundled_head(task))
+
+
+def test_it_is_small_and_says_what_it_is(task: str, bundled: LoadedHead) -> None:
+    assert bundled_head(task).stat().st_size <= MAX_BYTES
+    assert bundled.head.config.task == task
+    assert bundled.head.config.classes[:5] == NAMES[task]
+    assert " at 64" in bundled.note
+
+
+def test_it_reads_the_bundled_models_codes(bundled: LoadedHead) -> None:
+    codec = onedpiece.load()
+    assert bundled.fingerprint == codec.fingerprint
+    assert bundled.head.config.tokenizer == codec.tokenizer.config
+    with pytest.raises(HeadError, match="the head reads codes of model"):
+        bundled.predict(Code(np.array([1, 2]), 4096, b"none"))
+
+
+def test_photos_go_in_and_plain_results_come_out(task: str, bundled: LoadedHead, data: Path) -> None:
+    codec = onedpiece.load()
+    code = codec.encode(data / "astronaut.png")
+    whole, short = bundled.predict([code, code[:16]])
+    (alone,) = bundled.predict(code[:16])
+    if isinstance(short, Mask) and isinstance(alone, Mask):
+        assert short.classes.shape == (256, 256)
+        assert float((short.classes == alone.classes).float().mean()) > 0.999  # ties may fall otherwise
+    else:
+        assert isinstance(whole, ClassScores)
+        assert isinstance(short, ClassScores)
+        assert isinstance(alone, ClassScores)
+        assert short.probability == pytest.approx(alone.probability, abs=1e-5)
+        assert len(whole.top) == 5
+
+
+def test_mixed_lengths_equal_one_by_one(bundled: LoadedHead) -> None:
+    indices = torch.randint(4096, (3, 256), generator=torch.Generator().manual_seed(0))
+    lengths = [256, 1, 77]
+    with torch.inference_mode():
+        mixed = bundled.head(indices, torch.tensor(lengths))[0]
+        alone = [bundled.head(row[None, :k])[0] for row, k in zip(indices, lengths, strict=True)]
+    assert float((mixed - torch.cat(alone)).abs().max()) <= 1e-5 * max(1.0, float(mixed.abs().max()))
