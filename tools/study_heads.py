@@ -3,7 +3,7 @@
     python tools/make_codes.py --out runs/codes      # once
     python tools/study_heads.py [train,table,speed,reduce,dense] [--caches runs/codes]
         [--work runs/head_study] [--shared ../shared] [--inputs codes,webp,ours] [--seeds 0,1,2]
-        [--minutes 2] [--config configs/head_classify_imagenette.yaml] [--head segment --head FILE ...]
+        [--minutes 3] [--config configs/head_classify_imagenette.yaml] [--head segment --head FILE ...]
 
 `train` trains a classifier for each input and seed, the same minutes each and on one core (the process's
 own minutes, so that other work on the machine takes nothing away); pictures for the networks on pixels are
@@ -56,7 +56,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     parser.add_argument("--inputs", default=",".join(INPUTS))
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--minutes", type=float, default=2.0, help="of each training")
+    parser.add_argument("--minutes", type=float, default=3.0, help="of each training")
     parser.add_argument("--head", action="append", default=[], help="dense: a task's bundled head, or a file")
     parser.add_argument("--model", help="a name or a folder; the bundled one by default")
     return parser.parse_args(argv)
