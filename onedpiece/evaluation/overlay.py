@@ -66,13 +66,8 @@ def _with_depth(picture: Image.Image, meters: Tensor) -> Image.Image:
     shades = (meters - near) / max(far - near, 1e-9)
     colours = Image.fromarray(colormaps["viridis"](shades.numpy(), bytes=True)[..., :3])
     stretched = colours.resize(picture.size, Image.Resampling.BILINEAR)
-    words = [(f"{distance:.3g}", _shade(end)) for distance, end in ((near, 0.0), (far, 1.0))]
-    return _with_lines(stretched, words)
-
-
-def _shade(share: float) -> Colour:
-    red, green, blue, _ = colormaps["viridis"](share, bytes=True)
-    return int(red), int(green), int(blue)
+    text = f"depth {near:.3g} (dark) to {far:.3g} (light)"
+    return _with_lines(stretched, [(text, (255, 255, 255))])
 
 
 def _with_boxes(picture: Image.Image, found: Detections, classes: Sequence[str]) -> Image.Image:
