@@ -45,7 +45,13 @@ def build_optimizers(modules: Iterable[nn.Module], config: OptimizerConfig) -> l
 
 
 def build_optimizer(modules: Iterable[nn.Module], config: OptimizerConfig) -> AdamW:
-    """Return AdamW over the trainable parameters of `modules`, in two groups (see `decays`)."""
+    """Return AdamW over the trainable parameters of `modules`, in two groups (see `decays`).
+
+    Raises:
+        ValueError: the config asks for Muon, which takes two optimizers and manual optimisation.
+    """
+    if config.matrices != "adamw":
+        raise ValueError(f"optimizer.matrices is {config.matrices}, which this training has not; use adamw")
     named = [pair for module in modules for pair in module.named_parameters() if pair[1].requires_grad]
     return _adamw(named, config)
 

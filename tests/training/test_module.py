@@ -12,6 +12,7 @@ from onedpiece.training.callbacks import Checkpoints
 from onedpiece.training.losses.adversarial import AdversarialConfig
 from onedpiece.training.losses.perceptual import PerceptualConfig
 from onedpiece.training.module import TokenizerModule, ValidationConfig
+from onedpiece.training.optimizer import OptimizerConfig
 from onedpiece.training.prefixes import PrefixConfig
 from onedpiece.training.schedule import ScheduleConfig
 
@@ -39,18 +40,24 @@ class StopAfter(Callback):
 
 
 @pytest.mark.parametrize(
-    "adversarial", [AdversarialConfig(), AdversarialConfig(weight=0.1, start=0.0, width=8)]
+    ("options", "optimizers"),
+    [
+        ({}, 1),
+        ({"adversarial": AdversarialConfig(weight=0.1, start=0.0, width=8)}, 2),
+        ({"optimizer": OptimizerConfig(lr=2e-3, matrices="muon")}, 2),
+    ],
+    ids=["pixels", "adversarial", "muon"],
 )
-def test_stopped_and_resumed_equals_uninterrupted(tiny: Tiny, adversarial: AdversarialConfig) -> None:
-    whole = tiny.module(steps=8, adversarial=adversarial)
+def test_stopped_and_resumed_equals_uninterrupted(tiny: Tiny, options: Any, optimizers: int) -> None:
+    whole = tiny.module(steps=8, **options)
     tiny.fit(whole)
-    first = tiny.module(steps=8, adversarial=adversarial)
+    first = tiny.module(steps=8, **options)
     tiny.fit(first, StopAfter(5), Checkpoints(minutes=0))
     torch.manual_seed(99)  # nothing may come from the global generator
-    second = tiny.module(steps=8, adversarial=adversarial)
+    second = tiny.module(steps=8, **options)
     trainer = tiny.fit(second, ckpt=tiny.folder / "checkpoints" / "last.ckpt")
     assert (first.batches, second.batches) == (5, 8)
-    assert trainer.global_step == 8 * (2 if adversarial.weight else 1)
+    assert trainer.global_step == 8 * optimizers
     expected = weights(whole)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(second).items())
 

@@ -53,6 +53,11 @@ def test_muon_takes_the_matrices_and_adamw_the_rest() -> None:
     ]
 
 
+def test_where_there_is_one_optimizer_muon_is_refused_not_ignored() -> None:
+    with pytest.raises(ValueError, match=r"optimizer.matrices is muon.*use adamw"):
+        build_optimizer([Net()], OptimizerConfig(matrices="muon"))
+
+
 def test_muons_step_turns_every_singular_value_alike() -> None:
     net = nn.Linear(64, 64, bias=False)
     with torch.no_grad():

@@ -1,12 +1,11 @@
 """Monocular depth: how far the depth seen in a reconstruction is from that seen in the original."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch.nn import functional as F
 
 from onedpiece.evaluation.downstream.originals import AgainstOriginal
+from onedpiece.training.pretrained import depth_seen
 
 Map = NDArray[np.float64]
 
@@ -31,13 +30,9 @@ class Depth(AgainstOriginal[Map]):
 
     measure = "depth error against the original's own map, % (lower is better)"
 
-    @torch.no_grad()
     def predict(self, image: Image.Image) -> Map:
         """Return the relative depth of each pixel of an RGB picture, (H, W)."""
-        inputs = self.processor(images=image, return_tensors="pt")
-        depth = self.model(**inputs).predicted_depth[None]
-        resized = F.interpolate(depth, (image.height, image.width), mode="bicubic", align_corners=False)
-        values: Map = resized[0, 0].double().numpy()
+        values: Map = depth_seen(self.processor, self.model, image).double().numpy()
         return values
 
     def score(self, expected: Map, seen: Map) -> float:

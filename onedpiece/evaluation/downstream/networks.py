@@ -1,7 +1,6 @@
-"""Pretrained networks by name, from torchvision and transformers; one clear line where they cannot be had."""
+"""Pretrained networks by name, from torchvision; one clear line where they cannot be had."""
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -46,25 +45,6 @@ def torchvision_network(name: str) -> Pretrained:
         raise missing_weights(f"torchvision's {name}", error) from error
     categories = list(weights.meta["categories"])
     return Pretrained(network.eval().requires_grad_(False), weights.transforms(), categories)
-
-
-def transformers_pair(name: str, model_class: str) -> tuple[Any, Any]:
-    """Return (processor, model) of the hub's model `name`, loaded by transformers' class `model_class`.
-
-    Raises:
-        ModuleNotFoundError: transformers is not installed; the message names the extra.
-        MissingWeightsError: its weights are neither in the hub's cache nor to be downloaded.
-    """
-    try:
-        transformers: Any = import_module("transformers")
-    except ImportError as error:
-        raise ModuleNotFoundError("this task needs an extra: pip install 'onedpiece[downstream]'") from error
-    try:
-        processor = transformers.AutoProcessor.from_pretrained(name)
-        model = getattr(transformers, model_class).from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise missing_weights(f"{name}", error) from error
-    return processor, model.eval()
 
 
 @torch.no_grad()

@@ -6,10 +6,11 @@ from onedpiece.evaluation.downstream.classify import Classify
 from onedpiece.evaluation.downstream.clip import Clip
 from onedpiece.evaluation.downstream.depth import Depth
 from onedpiece.evaluation.downstream.detect import Detect, read_boxes
-from onedpiece.evaluation.downstream.networks import torchvision_network, transformers_pair
+from onedpiece.evaluation.downstream.networks import torchvision_network
 from onedpiece.evaluation.downstream.protocol import Task
 from onedpiece.evaluation.downstream.segment import Segment
 from onedpiece.evaluation.labels import read_class_labels
+from onedpiece.training.pretrained import transformers_pair
 
 TASKS = {
     "classify": "squeezenet1_1",

@@ -12,7 +12,6 @@ from onedpiece.training.codes.sample import (
     CodeSample,
     CodeSamples,
     Target,
-    Task,
     collate,
     crop_prefix,
 )
@@ -35,7 +34,6 @@ __all__ = [
     "PennFudan",
     "Source",
     "Target",
-    "Task",
     "build",
     "collate",
     "crop_prefix",

@@ -2,19 +2,16 @@
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from importlib import import_module
 from io import BytesIO
-from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from onedpiece.pictures import read_picture
-from onedpiece.rate.perceptual import missing_weights
 from onedpiece.training.codes.source import TEST, TRAIN, Example, Labelled, Source
 from onedpiece.training.data.members import Member, read, tar_members
 from onedpiece.training.data.split import is_held_out
+from onedpiece.training.pretrained import depth_seen, transformers_pair
 
 Teacher = Callable[[Image.Image], Tensor]
 """An RGB picture to its (H, W) float32 depth."""
@@ -79,16 +76,4 @@ def load_teacher(network: str) -> Teacher:
         ModuleNotFoundError: transformers is not installed; the message names the extra.
         MissingWeightsError: its weights are neither in the hub's cache nor to be downloaded.
     """
-    try:
-        transformers: Any = import_module("transformers")
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            f"the depth network {network} needs an extra: pip install 'onedpiece[downstream]'"
-        ) from error
-    try:
-        estimate = transformers.pipeline("depth-estimation", model=network)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise missing_weights(network, error) from error
-    return lambda image: (
-        estimate(image)["predicted_depth"].to(torch.float32).reshape(image.height, image.width)
-    )
+    return partial(depth_seen, *transformers_pair(network, "AutoModelForDepthEstimation"))

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from onedpiece.training.codes.sample import BoxTarget, Target, Task
+from onedpiece.heads import Task
+from onedpiece.training.codes.sample import BoxTarget, Target
 
 _ROW = "<4fi"  # a box and its label
 

@@ -1,13 +1,10 @@
 """What a dataset of codes gives: the tokens of one photo, and what a head is to say of it."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-Task = Literal["classify", "segment", "depth", "detect"]
-"""What a target is: a class, a class a pixel, a distance a pixel, or boxes with classes."""
 
 
 class BoxTarget(NamedTuple):

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from onedpiece.training.codes.sample import Target, Task
+from onedpiece.heads import Task
+from onedpiece.training.codes.sample import Target
 
 TRAIN, VAL, TEST = "train", "val", "test"
 """The splits; only the first is ever trained on."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onedpiece.training.codes.sample import Task
+from onedpiece.heads import Task
 
 FORMAT = 1
 _KEY = b"onedpiece.codes"  # in the file's metadata

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from onedpiece.heads import Task
 from onedpiece.training.codes.packing import pack_target, unpack_target
-from onedpiece.training.codes.sample import BoxTarget, Target, Task
+from onedpiece.training.codes.sample import BoxTarget, Target
 
 MASK = torch.arange(16, dtype=torch.uint8).reshape(4, 4)
 TARGETS: list[tuple[Task, Target]] = [

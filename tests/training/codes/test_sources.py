@@ -117,20 +117,21 @@ def test_distilled_depth_asks_the_network(tar: Path) -> None:
 
 def test_a_missing_teacher_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     class Transformers:
-        @staticmethod
-        def pipeline(task: str, model: str) -> None:
-            raise OSError(f"We couldn't connect to load {model}")
+        class AutoProcessor:
+            @staticmethod
+            def from_pretrained(name: str) -> None:
+                raise OSError(f"We couldn't connect to load {name}")
 
     def offline(name: str) -> type[Transformers]:
         return Transformers
 
-    monkeypatch.setattr("onedpiece.training.codes.distilled.import_module", offline)
+    monkeypatch.setattr("onedpiece.training.pretrained.import_module", offline)
     with pytest.raises(MissingWeightsError, match="the weights of some/network are neither in"):
         load_teacher("some/network")
 
     def absent(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr("onedpiece.training.codes.distilled.import_module", absent)
+    monkeypatch.setattr("onedpiece.training.pretrained.import_module", absent)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'onedpiece\[downstream\]'"):
         load_teacher("some/network")
