@@ -27,6 +27,7 @@ from typing import Any
 import torch
 import yaml
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from update_readme import put
 
 from onedpiece.codec import Codec
@@ -39,6 +40,7 @@ from onedpiece.weights import load
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "configs" / "ablations"
 TABLES = ROOT / "configs" / "README.md"
+MARKS = "o^sDvP*X"
 TRADE_PICTURE = ROOT / "onedpiece" / "weights" / "ti-256" / "trade.png"
 IMAGENETTE = {
     "n01440764": 0,
@@ -234,22 +236,23 @@ def table(study: Study, results: dict[str, dict[str, str]]) -> str:
 
 
 def draw_trade(study: Study, results: dict[str, dict[str, str]]) -> Figure:
-    """Draw LPIPS and the judge over PSNR, a line a token count and a point a row."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    for panel, (key, label) in zip(
-        figure.subplots(1, 2), (("lpips", "LPIPS-Alex"), ("judge", "judge, top-1")), strict=True
-    ):
-        for count in study.counts:
-            known = [(results[row.name], row.name) for row in study.rows if row.name in results]
-            points = [(float(found[f"psnr_{count}"]), float(found[f"{key}_{count}"])) for found, _ in known]
-            panel.scatter(*zip(*points, strict=True), s=16, label=f"{count} tokens")
-            for (_, name), point in zip(known, points, strict=True):
-                panel.annotate(name, point, textcoords="offset points", xytext=(3, 3), fontsize=6)
-        panel.margins(0.15)
+    """Draw LPIPS and the judge over PSNR: a colour a token count, a mark a row."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    rows = [row.name for row in study.rows if row.name in results]
+    panels = figure.subplots(1, 2)
+    for panel, (key, label) in zip(panels, (("lpips", "LPIPS-Alex"), ("judge", "judge, top-1")), strict=True):
+        for colour, count in enumerate(study.counts):
+            for mark, name in zip(MARKS, rows, strict=False):
+                point = (float(results[name][f"{at}_{count}"]) for at in ("psnr", key))
+                panel.plot(*([value] for value in point), mark, color=f"C{colour}", markersize=6)
+        panel.margins(0.1)
         panel.set_xlabel("PSNR, dB")
         panel.set_ylabel(label)
         panel.grid(alpha=0.3)
-        panel.legend(fontsize=7)
+    marks = [Line2D([], [], marker=mark, ls="", color="0.3") for mark in MARKS[: len(rows)]]
+    counts = [Line2D([], [], marker="s", ls="", color=f"C{at}") for at in range(len(study.counts))]
+    names = [*rows, *(f"{count} tokens" for count in study.counts)]
+    figure.legend([*marks, *counts], names, loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 
