@@ -96,9 +96,13 @@ def test_table_and_picture(ablate: ModuleType, tmp_path: Path) -> None:
     )
     assert second.startswith("| c |")
     assert note == "100 photos of Imagenette's test split; decode: one whole code. Device: a core."
-    left, right = ablate.draw_trade(study, results).axes
-    assert [text.get_text() for text in left.texts] == 3 * ["a", "c"]
-    assert right.collections[1].get_offsets().tolist() == 2 * [[20.64, 0.1]]  # PSNR and judge at 64 tokens
+    figure = ablate.draw_trade(study, results)
+    _, judged = figure.axes
+    at_64 = [line for line in judged.lines if line.get_color() == "C1"]  # the second count's colour
+    assert [line.get_xydata().tolist() for line in at_64] == 2 * [[[20.64, 0.1]]]  # PSNR and judge
+    assert len({line.get_marker() for line in at_64}) == 2
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "c", *(f"{n} tokens" for n in COUNTS)]
 
 
 def test_imagenette_classes_are_judged_by_their_folder(ablate: ModuleType, shared: Path) -> None:
