@@ -1,8 +1,11 @@
 """Fixtures that more than one test folder uses."""
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
+TOOLS = ROOT / "tools"
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +47,15 @@ def torch_home(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def photo() -> Image.Image:
     """A 256×256 RGB photograph."""
     return Image.open(DATA / "astronaut.png").convert("RGB")
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Import tools/NAME.py, which is no package, and what it imports of its neighbours; afresh for each test."""
+    monkeypatch.syspath_prepend(TOOLS)
+    yield import_module
+    for path in TOOLS.glob("*.py"):
+        sys.modules.pop(path.stem, None)
 
 
 SmallConfig = Callable[..., TokenizerConfig]

@@ -1,10 +1,7 @@
 """A codec with as few weights as can be, and a study that was never run."""
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from PIL import Image
@@ -13,8 +10,6 @@ from onedpiece.codec import Codec
 from onedpiece.evaluation.metrics import METRICS
 from onedpiece.evaluation.photos import Photo, Unreadable
 from onedpiece.evaluation.study import OURS, Shot, Study
-
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
 @pytest.fixture(scope="session")
@@ -64,19 +59,3 @@ def _flat_webp() -> bytes:
     from onedpiece.evaluation.formats import image_format
 
     return image_format("webp").encode(Image.new("RGB", (1, 1), "teal"), 0)
-
-
-@pytest.fixture
-def tool() -> Callable[[str], ModuleType]:
-    """Import tools/NAME.py, which is no package."""
-
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(f"tools_{name}", TOOLS / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        return module
-
-    return load

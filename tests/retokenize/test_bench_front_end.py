@@ -1,7 +1,6 @@
 """The front-end benchmark: who is on the front, and what is compared."""
 
-import importlib
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -11,15 +10,11 @@ import torch
 import onedpiece
 from onedpiece.tokenizer import TokenizerConfig
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(TOOLS))
-    module = importlib.import_module("bench_front_end")
-    monkeypatch.delitem(sys.modules, "bench_front_end")
-    return module
+def bench(tool: Callable[[str], ModuleType]) -> ModuleType:
+    return tool("bench_front_end")
 
 
 def test_the_front_is_starred(bench: ModuleType) -> None:

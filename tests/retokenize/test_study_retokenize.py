@@ -1,7 +1,6 @@
 """The study of accuracy beside speed: equal shares, resuming, and its table."""
 
-import importlib
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,15 +9,11 @@ import pytest
 import torch
 
 pytest.importorskip("timm")
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
 @pytest.fixture
-def study(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(TOOLS))
-    module = importlib.import_module("study_retokenize")
-    monkeypatch.delitem(sys.modules, "study_retokenize")
-    return module
+def study(tool: Callable[[str], ModuleType]) -> ModuleType:
+    return tool("study_retokenize")
 
 
 def test_every_reducer_keeps_two_thirds(study: ModuleType) -> None:

@@ -1,7 +1,6 @@
 """The maintainers' tools about heads run, on next to nothing."""
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -19,7 +18,6 @@ from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.training.codes import DepthScenes
 from onedpiece.training.codes.table import read_facts
 
-ROOT = Path(__file__).resolve().parents[3]
 CONFIG = TokenizerConfig(
     image_size=32,
     patch_size=8,
@@ -35,13 +33,11 @@ Tool = Callable[[str], ModuleType]
 
 
 @pytest.fixture
-def tools(monkeypatch: pytest.MonkeyPatch) -> Tool:
-    monkeypatch.syspath_prepend(ROOT / "tools")
+def tools(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> Tool:
     torch.manual_seed(0)
     codec = Codec(Tokenizer(CONFIG), b"\x01\x02\x03\x04")
     monkeypatch.setattr("onedpiece.weights.load", lambda name=None, device="cpu": codec)
-
-    return import_module
+    return tool
 
 
 @pytest.fixture
