@@ -51,7 +51,7 @@ def photo() -> Image.Image:
 
 @pytest.fixture
 def tool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Import tools/NAME.py, which is no package, and what it imports of its neighbours; afresh for each test."""
+    """Import tools/NAME.py, which is no package, and its neighbours that it imports; anew for each test."""
     monkeypatch.syspath_prepend(TOOLS)
     yield import_module
     for path in TOOLS.glob("*.py"):
@@ -60,6 +60,7 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType
 
 SmallConfig = Callable[..., TokenizerConfig]
 SmallCodec = Callable[..., Codec]
+MakeTokenizer = Callable[..., Tokenizer]
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +91,21 @@ def small_codec(small_config: SmallConfig) -> SmallCodec:
     def make(fingerprint: bytes = bytes(4), **changes: Any) -> Codec:
         torch.manual_seed(0)
         return Codec(Tokenizer(small_config(**changes)), fingerprint, name="tiny")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stirred_tokenizer(small_config: SmallConfig) -> MakeTokenizer:
+    """Make a tokenizer of such a config whose encoder has a say in the tokens, which it has not untrained."""
+
+    def make(**changes: Any) -> Tokenizer:
+        torch.manual_seed(0)
+        tokenizer = Tokenizer(small_config(**changes)).eval()
+        with torch.no_grad():
+            for parameter in tokenizer.encoder.parameters():
+                parameter.add_(0.2 * torch.randn_like(parameter))
+        return tokenizer
 
     return make
 

@@ -1,6 +1,7 @@
 """`encode --retokenize`: another way to the same kind of file."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +10,13 @@ import pytest
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
 from onedpiece.retokenize.vit.target import find_target
-from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+from onedpiece.tokenizer import Tokenizer
 
 
 @pytest.fixture
-def tiny() -> Tokenizer:
-    """64 patches and 16 latents through 4 layers that have a say; one of its own for each test."""
-    import torch
-
-    torch.manual_seed(0)
-    config = TokenizerConfig(
-        patch_size=32,
-        num_tokens=16,
-        width=64,
-        heads=1,
-        encoder_layers=4,
-        decoder_layers=1,
-        fsq_grades=((8, (64, 64)), (8, (8, 8, 8, 8))),
-        linear_size=16,
-    )
-    tokenizer = Tokenizer(config)
-    with torch.no_grad():
-        for parameter in tokenizer.encoder.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    return tokenizer
+def tiny(stirred_tokenizer: Callable[..., Tokenizer]) -> Tokenizer:
+    """64 patches and 16 latents through 4 layers; one of its own for each test."""
+    return stirred_tokenizer(image_size=256, patch_size=32, encoder_layers=4)
 
 
 def tokens_of(path: Path) -> list[int]:
@@ -80,14 +64,11 @@ def test_latents_are_never_merged(cli: Any, photos: Path, tiny: Tokenizer) -> No
     assert len(tokens_of(photos / "a.odp")) == 16
 
 
-def test_a_model_without_linear_path_works_too(photos: Path, data: Path) -> None:
+def test_a_model_without_linear_path_works_too(photos: Path, small_codec: Callable[..., Codec]) -> None:
     from onedpiece.cli.front_end import FrontEnd
 
-    config = TokenizerConfig(
-        patch_size=32, num_tokens=16, width=64, heads=1, encoder_layers=4, decoder_layers=1,
-        fsq_grades=((16, (8, 8, 8, 8)),), linear_path=False,
-    )  # fmt: skip
-    codec = Codec(Tokenizer(config), bytes(4))
+    grades = ((16, (8, 8, 8, 8)),)
+    codec = small_codec(image_size=256, patch_size=32, encoder_layers=4, fsq_grades=grades, linear_path=False)
     FrontEnd("imagepiece", 0.5).put_into(codec)
     assert len(codec.encode(photos / "a.png")) == 16
 

@@ -11,16 +11,6 @@ from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 
 GRADES = ((4, (64, 64)), (12, (16, 16, 16)))
 
-GEOMETRY: dict[str, Any] = {
-    "image_size": 32,
-    "patch_size": 8,
-    "num_tokens": 16,
-    "width": 32,
-    "heads": 2,
-    "encoder_layers": 1,
-    "decoder_layers": 1,
-}
-
 TASKS: dict[str, dict[str, Any]] = {
     "classify": {"classes": ("cat", "dog", "house")},
     "segment": {"classes": ("road", "sky"), "grid": 4},
@@ -30,15 +20,15 @@ TASKS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="session")
-def fsq_tokenizer() -> Tokenizer:
+def fsq_tokenizer(small_config: Callable[..., TokenizerConfig]) -> Tokenizer:
     torch.manual_seed(0)
-    return Tokenizer(TokenizerConfig(**GEOMETRY, linear_size=16, fsq_grades=GRADES)).eval()
+    return Tokenizer(small_config(width=32, heads=2, fsq_grades=GRADES)).eval()
 
 
 @pytest.fixture(scope="session")
-def vq_tokenizer() -> Tokenizer:
+def vq_tokenizer(small_config: Callable[..., TokenizerConfig]) -> Tokenizer:
     torch.manual_seed(0)
-    config = TokenizerConfig(**GEOMETRY, quantizer="vq", linear_path=False, vq_codebook_size=4096, vq_dim=5)
+    config = small_config(width=32, heads=2, quantizer="vq", linear_path=False, vq_dim=5)
     return Tokenizer(config).eval()
 
 

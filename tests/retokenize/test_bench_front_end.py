@@ -8,8 +8,6 @@ import pytest
 import torch
 
 import onedpiece
-from onedpiece.tokenizer import TokenizerConfig
-
 
 
 @pytest.fixture
@@ -35,17 +33,18 @@ def test_equals_do_not_beat_each_other(bench: ModuleType) -> None:
     assert not same.beats(same)
 
 
-def test_what_is_compared(bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = TokenizerConfig(
-        patch_size=16, width=32, heads=1, encoder_layers=4, decoder_layers=1, num_tokens=8,
-        fsq_grades=((8, (8, 8, 8, 8)),), linear_size=16,
-    )  # fmt: skip
+def test_what_is_compared(
+    bench: ModuleType,
+    small_codec: Callable[..., onedpiece.Codec],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     (tmp_path / "tome-0.5" / "weights").mkdir(parents=True)
     loaded: list[object] = []
 
     def load(name: object = None) -> onedpiece.Codec:
         loaded.append(name)
-        return onedpiece.Codec(onedpiece.Tokenizer(config), bytes(4))
+        return small_codec(image_size=256, patch_size=16, encoder_layers=4)
 
     monkeypatch.setattr(bench.onedpiece, "load", load)
     made = bench.codecs("m", [0.5], tmp_path)

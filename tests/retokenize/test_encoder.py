@@ -1,5 +1,6 @@
 """`apply` on our own encoder: patches are reduced, latents never."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from onedpiece.retokenize import apply, trace
-from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+from onedpiece.tokenizer import Tokenizer
 
 LATENTS = 16
 # Patches left of 64, in 3 layers.
@@ -22,22 +23,16 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
 
 
 @pytest.fixture
-def tokenizer() -> Tokenizer:
-    torch.manual_seed(0)
-    config = TokenizerConfig(
+def tokenizer(stirred_tokenizer: Callable[..., Tokenizer]) -> Tokenizer:
+    return stirred_tokenizer(
         image_size=64,
-        patch_size=8,
         num_tokens=LATENTS,
         width=48,
         heads=3,
         encoder_layers=3,
-        decoder_layers=1,
         fsq_grades=((LATENTS, (8, 8, 8, 8)),),
         linear_size=32,
     )
-    tokenizer = Tokenizer(config).eval()
-    torch.nn.init.normal_(tokenizer.encoder.conv_out.weight, std=0.5)  # else the encoder has no say yet
-    return tokenizer
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A tokenizer, data and a trainer small enough to train in a second."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,7 @@ class Tiny:
 
     pictures: Path
     folder: Path
-    config: TokenizerConfig = field(
-        default_factory=lambda: TokenizerConfig(
-            image_size=32,
-            patch_size=8,
-            num_tokens=16,
-            width=32,
-            heads=2,
-            encoder_layers=1,
-            decoder_layers=1,
-            linear_size=16,
-            fsq_grades=((4, (64, 64)), (12, (16, 16, 16))),
-        )
-    )
+    config: TokenizerConfig
 
     def module(self, steps: int = 4, **options: Any) -> TokenizerModule:
         seed_everything(0, verbose=False)
@@ -72,14 +60,14 @@ class Tiny:
         return trainer
 
 
-@pytest.fixture
-def tiny(data: Path, tmp_path: Path) -> Tiny:
-    return Tiny(data, tmp_path)
+@pytest.fixture(scope="session")
+def tokenizer_config(small_config: Callable[..., TokenizerConfig]) -> TokenizerConfig:
+    return small_config(width=32, heads=2, fsq_grades=((4, (64, 64)), (12, (16, 16, 16))))
 
 
 @pytest.fixture
-def tokenizer_config(tiny: Tiny) -> TokenizerConfig:
-    return tiny.config
+def tiny(data: Path, tmp_path: Path, tokenizer_config: TokenizerConfig) -> Tiny:
+    return Tiny(data, tmp_path, tokenizer_config)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Training an encoder that merges patches: it learns, and any codec loads what it leaves."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,36 +13,33 @@ from onedpiece.training.cli import main
 from onedpiece.training.retokenize_front_end import FrontEndConfig, merge_patches
 from onedpiece.weights import load_tokenizer, save
 
-GEOMETRY = {
-    "image_size": 64, "patch_size": 8, "num_tokens": 8, "width": 32, "heads": 2, "encoder_layers": 3,
-    "decoder_layers": 1, "linear_size": 16, "fsq_grades": [[8, [16, 16, 16]]],
-}  # fmt: skip
 
-
-def _tokenizer() -> Tokenizer:
+@pytest.fixture
+def tokenizer(small_config: Callable[..., TokenizerConfig]) -> Tokenizer:
     torch.manual_seed(0)
-    return Tokenizer(TokenizerConfig(**GEOMETRY | {"fsq_grades": ((8, (16, 16, 16)),)}))  # type: ignore[arg-type]
+    grades = ((8, (16, 16, 16)),)
+    return Tokenizer(small_config(image_size=64, num_tokens=8, encoder_layers=3, fsq_grades=grades))
 
 
-def test_nothing_is_merged_by_default() -> None:
-    tokenizer = _tokenizer()
+def test_nothing_is_merged_by_default(tokenizer: Tokenizer) -> None:
     merge_patches(tokenizer, FrontEndConfig())
     assert not hasattr(tokenizer, "remove")
 
 
-def test_the_share_is_left() -> None:
-    tokenizer = _tokenizer()
+def test_the_share_is_left(tokenizer: Tokenizer) -> None:
     merge_patches(tokenizer, FrontEndConfig("tome", 0.25))
     # 64 patches lose 64·0.75 / 3 = 16 in each of 3 layers
     assert trace(tokenizer, torch.rand(1, 3, 64, 64)).states[-1].x.shape[1] == 1 + 16 + 8
 
 
-def test_the_encoder_learns_and_an_ordinary_codec_loads_it(tmp_path: Path, data: Path) -> None:
-    save(_tokenizer(), tmp_path / "start")
+def test_the_encoder_learns_and_an_ordinary_codec_loads_it(
+    tokenizer: Tokenizer, tmp_path: Path, data: Path
+) -> None:
+    save(tokenizer, tmp_path / "start")
     config = {
         "trainer": {"accelerator": "cpu", "devices": 1, "default_root_dir": str(tmp_path / "run")},
         "model": {
-            "tokenizer": GEOMETRY,
+            "tokenizer": tokenizer.config.to_dict(),
             "init_from": str(tmp_path / "start"),
             "retokenize": {"name": "mctf", "keep": 0.5},
             "train_parts": ["encoder"],
@@ -62,10 +60,10 @@ def test_the_encoder_learns_and_an_ordinary_codec_loads_it(tmp_path: Path, data:
     assert torch.equal(before.decoder.ln_pre.weight, after.decoder.ln_pre.weight)
 
 
-def test_mistakes_are_named() -> None:
+def test_mistakes_are_named(tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match=r"retokenize\.keep is 0; give the share"):
         FrontEndConfig("tome", 0)
     with pytest.raises(ValueError, match="slimming, whose weights no codec would load"):
         FrontEndConfig("slimming")
     with pytest.raises(ValueError, match="no fixed share"):
-        merge_patches(_tokenizer(), FrontEndConfig("pruning"))
+        merge_patches(tokenizer, FrontEndConfig("pruning"))

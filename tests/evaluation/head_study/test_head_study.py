@@ -1,6 +1,7 @@
 """The study on a handful of pictures: every part runs, and the numbers are those of what was shown."""
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,20 +55,10 @@ class Colours(Source):
 
 
 @pytest.fixture(scope="module")
-def codec(tmp_path_factory: pytest.TempPathFactory) -> Codec:
+def codec(small_config: Callable[..., TokenizerConfig], tmp_path_factory: pytest.TempPathFactory) -> Codec:
     """A model in a folder, as `onedpiece train-head` takes it."""
     torch.manual_seed(0)
-    config = TokenizerConfig(
-        image_size=32,
-        patch_size=8,
-        num_tokens=256,
-        width=32,
-        heads=2,
-        encoder_layers=1,
-        decoder_layers=1,
-        linear_size=32,
-        fsq_grades=((256, (16, 16, 16)),),
-    )
+    config = small_config(num_tokens=256, linear_size=32, fsq_grades=((256, (16, 16, 16)),))
     return load(str(save(Tokenizer(config), tmp_path_factory.mktemp("model"))))
 
 

@@ -14,28 +14,20 @@ from onedpiece.codec import Codec
 from onedpiece.evaluation.head_study.report import write_cells
 from onedpiece.evaluation.head_study.run import Cell
 from onedpiece.heads import HeadConfig, build_head, save_head
-from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.training.codes import DepthScenes
 from onedpiece.training.codes.table import read_facts
 
-CONFIG = TokenizerConfig(
-    image_size=32,
-    patch_size=8,
-    num_tokens=64,
-    width=32,
-    heads=2,
-    encoder_layers=1,
-    decoder_layers=1,
-    linear_size=32,
-    fsq_grades=((64, (16, 16, 16)),),
-)
 Tool = Callable[[str], ModuleType]
 
 
 @pytest.fixture
-def tools(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> Tool:
-    torch.manual_seed(0)
-    codec = Codec(Tokenizer(CONFIG), b"\x01\x02\x03\x04")
+def codec(small_codec: Callable[..., Codec]) -> Codec:
+    grades = ((64, (16, 16, 16)),)
+    return small_codec(b"\x01\x02\x03\x04", num_tokens=64, linear_size=32, fsq_grades=grades)
+
+
+@pytest.fixture
+def tools(tool: Tool, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> Tool:
     monkeypatch.setattr("onedpiece.weights.load", lambda name=None, device="cpu": codec)
     return tool
 
@@ -70,12 +62,12 @@ def test_the_table_is_written_and_printed(
 
 
 def test_heads_of_other_tasks_are_scored_and_drawn(
-    tools: Tool, caches: Path, tmp_path: Path, shared: Path, capsys: pytest.CaptureFixture[str]
+    tools: Tool, codec: Codec, caches: Path, tmp_path: Path, shared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
     config = HeadConfig(task="depth", width=32, layers=1, heads=1, grid=4)
-    head = build_head(config, Tokenizer(CONFIG))
-    path = save_head(head, tmp_path / "depth.safetensors", b"\x01\x02\x03\x04")
+    head = build_head(config, codec.tokenizer)
+    path = save_head(head, tmp_path / "depth.safetensors", codec.fingerprint)
     words = ["--work", str(tmp_path / "work"), "--shared", str(shared), "--caches", str(caches)]
     tools("study_heads").main(["dense", *words, "--head", str(path)])
     assert capsys.readouterr().out.splitlines()[2].startswith("| scenes AbsRel % ↓ | ")

@@ -1,6 +1,6 @@
 """Caches of codes: made once, gone on with, refused where they are of another model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 pytest.importorskip("pyarrow")
 
 from onedpiece.codec import Codec, WrongModelError
-from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+from onedpiece.tokenizer import Tokenizer
 from onedpiece.training.codes import (
     CacheError,
     CodeData,
@@ -30,9 +30,8 @@ PRINT = bytes.fromhex("0badcafe")
 
 
 @pytest.fixture
-def codec(tokenizer_config: TokenizerConfig) -> Codec:
-    torch.manual_seed(0)
-    return Codec(Tokenizer(tokenizer_config), PRINT)
+def codec(small_codec: Callable[..., Codec]) -> Codec:
+    return small_codec(PRINT)
 
 
 @pytest.fixture
@@ -156,12 +155,9 @@ def test_a_new_decoder_needs_a_new_stamp_only(cache: Path, codec: Codec, source:
 
 
 def test_other_codes_get_no_stamp(
-    cache: Path, tokenizer_config: TokenizerConfig, source: DepthScenes
+    cache: Path, stirred_tokenizer: Callable[..., Tokenizer], source: DepthScenes
 ) -> None:
-    torch.manual_seed(0)
-    other = Tokenizer(tokenizer_config)
-    for parameter in other.parameters():
-        torch.nn.init.normal_(parameter.data, std=0.5)
+    other = stirred_tokenizer()
     with pytest.raises(CacheError, match="makes other codes of scene"):
         restamp(cache, source, Codec(other, b"\xfe\xed\xbe\xef"))
     assert read_facts(cache).fingerprint == PRINT.hex()

@@ -53,21 +53,9 @@ class SideData(LightningDataModule):
 
 
 @pytest.fixture(scope="session")
-def small_tokenizer() -> Tokenizer:
+def small_tokenizer(tokenizer_config: TokenizerConfig) -> Tokenizer:
     torch.manual_seed(0)
-    return Tokenizer(
-        TokenizerConfig(
-            image_size=32,
-            patch_size=8,
-            num_tokens=16,
-            width=32,
-            heads=2,
-            encoder_layers=1,
-            decoder_layers=1,
-            linear_size=16,
-            fsq_grades=((4, (64, 64)), (12, (16, 16, 16))),
-        )
-    ).eval()
+    return Tokenizer(tokenizer_config).eval()
 
 
 @pytest.fixture
