@@ -28,8 +28,6 @@ from onedpiece.training.retokenize_module import (
 from onedpiece.training.retokenize_objectives import ConsistencyObjective, RecalibrationObjective
 from onedpiece.training.schedule import ScheduleConfig
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted((ROOT / "configs").glob("retokenize_*.yaml"))
 SMALL = ClassifierConfig(num_classes=2, options={"img_size": 64, "depth": 4, "embed_dim": 48, "num_heads": 3})
 COLOURS = {"blue": (20, 30, 220), "red": (220, 30, 20)}
 
@@ -182,17 +180,3 @@ def test_slimming_starts_on_a_full_network_and_goes_on_from_its_own(tmp_path: Pa
 def test_share_and_options_exclude_each_other() -> None:
     with pytest.raises(ValueError, match=r"reducer\.share chooses the options itself"):
         ReducerConfig("tome", {"r": 3}, 0.5)
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_parses_and_opens_with_what_one_has_to_know(
-    path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["fit", f"--config={path}", "--print_config"])
-    assert stop.value.code == 0
-    printed, written = yaml.safe_load(capsys.readouterr().out), yaml.safe_load(path.read_text())
-    assert printed["model"]["reducer"] == printed["model"]["reducer"] | written["model"].get("reducer", {})
-    opening = path.read_text().split("seed_everything")[0]
-    assert all(word in opening for word in ("command:", "hardware:", "duration:", "expected:"))
-    assert f"configs/{path.name}" in opening

@@ -10,9 +10,6 @@ from onedpiece.training.cli import main
 from onedpiece.weights import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
-# Classifiers that are fine-tuned with a re-tokenizer, and heads, have command lines of their own.
-OTHERS = ("retokenize_", "head_")
-CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml") if not path.name.startswith(OTHERS))
 SMALL = """
 model:
   tokenizer: {image_size: 32, patch_size: 8, num_tokens: 8, width: 32, heads: 2, encoder_layers: 1,
@@ -36,31 +33,6 @@ def small(tmp_path: Path, data: Path) -> list[str]:
         f"--data.init_args.path={data}",
         f"--trainer.default_root_dir={tmp_path / 'run'}",
     ]
-
-
-def test_there_are_configs() -> None:
-    assert {"smoke.yaml", "tokenizer_ti256.yaml", "tokenizer_ti256_cpu.yaml"} <= {
-        path.name for path in CONFIGS
-    }
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_parses(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["fit", f"--config={path}", "--print_config"])
-    assert stop.value.code == 0
-    printed = yaml.safe_load(capsys.readouterr().out)
-    written = yaml.safe_load(path.read_text())
-    assert printed["data"]["class_path"] == written["data"]["class_path"]
-    assert printed["model"]["schedule"] == printed["model"]["schedule"] | written["model"]["schedule"]
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_opens_with_what_one_has_to_know(path: Path) -> None:
-    opening = path.read_text().split("seed_everything")[0]
-    assert all(line.startswith("#") for line in opening.strip().splitlines())
-    assert all(word in opening for word in ("command:", "hardware:", "duration:", "expected:"))
-    assert f"configs/{path.name}" in opening
 
 
 def test_unknown_field_is_named(small: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,61 @@
+"""Every shipped config parses, and opens with what one has to know before starting it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from onedpiece.training.cli import main as train
+from onedpiece.training.heads.cli import main as train_head
+from onedpiece.training.retokenize_cli import main as train_classifier
+
+
+class Trained(NamedTuple):
+    """A command line, and the parts of `model` that each of its configs has to say."""
+
+    main: Callable[[list[str]], None]
+    says: set[str]
+
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
+KINDS = {
+    "head": Trained(train_head, {"head", "schedule"}),
+    "retokenize": Trained(train_classifier, {"schedule"}),
+    "smoke": Trained(train, {"schedule"}),
+    "tokenizer": Trained(train, {"schedule"}),
+}
+
+
+def test_there_are_configs() -> None:
+    assert {
+        "smoke.yaml",
+        "tokenizer_ti256.yaml",
+        "tokenizer_ti256_cpu.yaml",
+        "head_classify_imagenette.yaml",
+        "retokenize_base.yaml",
+    } <= {path.name for path in CONFIGS}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_parses(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kind = KINDS[path.stem.split("_")[0]]
+    with pytest.raises(SystemExit) as stop:
+        kind.main(["fit", f"--config={path}", "--print_config"])
+    assert stop.value.code == 0
+    printed, written = yaml.safe_load(capsys.readouterr().out), yaml.safe_load(path.read_text())
+    assert kind.says <= written["model"].keys()
+    for name, section in written["model"].items():
+        if isinstance(section, dict):
+            assert printed["model"][name] == printed["model"][name] | section, name
+    if kind.main is train:
+        assert printed["data"]["class_path"] == written["data"]["class_path"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_opens_with_what_one_has_to_know(path: Path) -> None:
+    opening = path.read_text().split("seed_everything")[0]
+    assert all(line.startswith("#") for line in opening.strip().splitlines())
+    assert all(word in opening for word in ("command:", "hardware:", "duration:", "expected:"))
+    assert f"configs/{path.name}" in opening
