@@ -41,6 +41,12 @@ def make_vit() -> Callable[..., nn.Module]:
     return build
 
 
+@pytest.fixture(params=VARIANTS)
+def vit(request: pytest.FixtureRequest, make_vit: Callable[..., nn.Module]) -> nn.Module:
+    """One such ViT of each variant."""
+    return make_vit(request.param)
+
+
 @pytest.fixture
 def pictures() -> torch.Tensor:
     """Two random 64-px pictures."""
