@@ -17,8 +17,7 @@ Load = Callable[[str], ModuleType]
 
 
 @pytest.fixture
-def ablate(tool: Load, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "tools")
+def ablate(tool: Load) -> ModuleType:
     return tool("ablate")
 
 

@@ -22,6 +22,7 @@ class Tiny:
     pictures: Path
     folder: Path
     config: TokenizerConfig
+    quiet: dict[str, Any]
 
     def module(self, steps: int = 4, **options: Any) -> TokenizerModule:
         seed_everything(0, verbose=False)
@@ -38,19 +39,11 @@ class Tiny:
 
     def trainer(self, *callbacks: Callback, **options: Any) -> Trainer:
         defaults: dict[str, Any] = {
-            "accelerator": "cpu",
-            "devices": 1,
-            "logger": False,
-            "max_epochs": -1,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "num_sanity_val_steps": 0,
             "limit_val_batches": 0,
             "default_root_dir": self.folder,
             "callbacks": list(callbacks),
         }
-        return Trainer(**(defaults | options))
+        return Trainer(**(self.quiet | defaults | options))
 
     def fit(
         self, module: TokenizerModule, *callbacks: Callback, ckpt: Path | None = None, **options: Any
@@ -66,8 +59,16 @@ def tokenizer_config(small_config: Callable[..., TokenizerConfig]) -> TokenizerC
 
 
 @pytest.fixture
-def tiny(data: Path, tmp_path: Path, tokenizer_config: TokenizerConfig) -> Tiny:
-    return Tiny(data, tmp_path, tokenizer_config)
+def quiet() -> dict[str, Any]:
+    """A trainer's options: one CPU process that shows and keeps nothing, and ends when its module says so."""
+    shown = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    ends: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "max_epochs": -1, "num_sanity_val_steps": 0}
+    return ends | dict.fromkeys(shown, False)
+
+
+@pytest.fixture
+def tiny(data: Path, tmp_path: Path, tokenizer_config: TokenizerConfig, quiet: dict[str, Any]) -> Tiny:
+    return Tiny(data, tmp_path, tokenizer_config, quiet)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Codes whose tokens give the answer away, and a head small enough to find that out in seconds."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -90,21 +91,14 @@ def head_module() -> Any:
 
 
 @pytest.fixture
-def fit(tmp_path: Any) -> Any:
+def fit(tmp_path: Path, quiet: dict[str, Any]) -> Any:
     def run(module: HeadModule, data: SideData, ckpt: Any = None, **options: Any) -> Trainer:
         defaults: dict[str, Any] = {
-            "accelerator": "cpu",
-            "logger": False,
-            "max_epochs": -1,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "num_sanity_val_steps": 0,
             "val_check_interval": 10_000,
             "gradient_clip_val": 1.0,
             "default_root_dir": tmp_path,
         }
-        trainer = Trainer(**(defaults | options))
+        trainer = Trainer(**(quiet | defaults | options))
         trainer.fit(module, datamodule=data, ckpt_path=ckpt, weights_only=False)
         return trainer
 
