@@ -200,7 +200,8 @@ class Codec:
         pixels = to_input(photo, self.side).pixels[None].to(self.device)
         codes = self.tokenizer.quantizer.codes_from_indices(torch.tensor(code.indices)[None].to(self.device))
         squeezed = 10 ** (-psnr(photo, resize(resize(photo, (self.side, self.side)), photo.size)) / 10)
-        lost = 10 ** (-forecast(path, pixels, codes)[0].double() / 10)
+        with torch.autocast(pixels.device.type, enabled=False):
+            lost = 10 ** (-forecast(path, pixels, codes)[0].double() / 10)
         return [-10 * log10(error) for error in (squeezed + lost).tolist()]
 
     def decode(self, code: CodeLike, tokens: int | None = None) -> Image.Image:
@@ -245,11 +246,7 @@ class Codec:
     def check_code(self, code: Code) -> None:
         """Raise WrongModelError unless this model made the code."""
         config = self.tokenizer.config
-        if code.fingerprint != self.fingerprint:
-            raise WrongModelError(
-                f"the file was made by model {code.fingerprint.hex()}, this is {self.fingerprint.hex()} "
-                f"({self.name}); decode it with the model that made it"
-            )
+        self._check_fingerprint(code.fingerprint)
         if code.codebook_size != config.codebook_size:
             raise WrongModelError(
                 f"the file has {code.codebook_size} codebook entries, {self.name} has {config.codebook_size}"
@@ -262,8 +259,20 @@ class Codec:
             )
 
     def tables_of(self, fingerprint: bytes) -> Tables | None:
-        """Return the tables that read entropy-coded files of the model `fingerprint`, if it is this one."""
-        return self.tables if fingerprint == self.fingerprint else None
+        """Return the tables that read entropy-coded files of this model; None where it has none.
+
+        Raises:
+            WrongModelError: `fingerprint` is that of another model.
+        """
+        self._check_fingerprint(fingerprint)
+        return self.tables
+
+    def _check_fingerprint(self, fingerprint: bytes) -> None:
+        if fingerprint != self.fingerprint:
+            raise WrongModelError(
+                f"the file was made by model {fingerprint.hex()}, this is {self.fingerprint.hex()} "
+                f"({self.name}); decode it with the model that made it"
+            )
 
     def _to_code(self, code: CodeLike) -> Code:
         if isinstance(code, Code):

@@ -171,6 +171,11 @@ def test_another_models_code_is_refused_with_both_names(codec: Codec) -> None:
         codec.decode(Code(np.arange(17), 4096, PRINT))
 
 
+def test_another_models_entropy_coded_file_is_that_models(codec: Codec, data: Path) -> None:
+    with pytest.raises(WrongModelError, match=r"made by model [0-9a-f]{8}, this is 0badcafe \(tiny\)"):
+        codec.decode(data / "golden" / "entropy.odp")
+
+
 @pytest.mark.parametrize("device", ["abacus", "cuda:77"])
 def test_a_device_that_is_not_there_is_named(codec: Codec, device: str) -> None:
     with pytest.raises(ValueError, match=f"device '{device}' cannot be used: ") as caught:

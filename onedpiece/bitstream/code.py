@@ -150,7 +150,7 @@ class Code:
             indices = unpack(data[header.end :], header.codebook_size, header.token_count, limit)
         else:
             tables = _checked_tables(tables_of(header.fingerprint), header, len(data) - header.end)
-            indices = np.array(unpack_entropy(data[header.end :], tables), np.int64)
+            indices = np.array(_unpacked(data[header.end :], tables), np.int64)
         if not len(indices):
             raise NoTokensError(
                 f"the file ends after {len(data)} bytes, before its first token; expected 1 or more"
@@ -170,11 +170,24 @@ class Code:
         return self.indices.tobytes(), self.codebook_size, self.fingerprint, self.size, self.tiles
 
 
+def _unpacked(payload: bytes, tables: Tables) -> list[int]:
+    """Tokens of a payload, whole or cut short; behind the last one there may be nothing."""
+    indices = unpack_entropy(payload, tables)
+    if len(indices) == len(tables.positions):
+        whole = pack_entropy(indices, tables)
+        if whole is not None and len(payload) > len(whole):
+            raise TrailingDataError(
+                f"found {len(payload)} bytes of tokens; expected {len(whole)} for all {len(indices)} of them"
+            )
+    return indices
+
+
 def _checked_tables(tables: Tables | None, header: Header, length: int) -> Tables:
     """The tables that a payload of `length` bytes was coded with, or the error that says why not."""
     if tables is None or header.tables_id is None:
         raise EntropyTablesError(
-            f"the file is entropy coded; it takes the tables of model {header.fingerprint.hex()} to read it"
+            f"the file is entropy coded; it takes the tables (entropy.json) of model "
+            f"{header.fingerprint.hex()} to read it"
         )
     if tables.id != header.tables_id or not tables.fits(header.codebook_size, 0):
         raise EntropyTablesError(

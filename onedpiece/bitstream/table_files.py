@@ -34,6 +34,16 @@ def load_tables(folder: str | Path, fingerprint: bytes) -> Tables | None:
     )
 
 
+def tables_beside(folder: str | Path | None, fingerprint: bytes) -> Tables | None:
+    """Return the tables in a model's folder, or else those of the bundled model of this fingerprint.
+
+    Raises:
+        EntropyTablesError: as `load_tables`.
+    """
+    found = None if folder is None else load_tables(folder, fingerprint)
+    return found or bundled_tables(fingerprint)
+
+
 @cache
 def bundled_tables(fingerprint: bytes) -> Tables | None:
     """Return the tables of the bundled model of this fingerprint; None where there are none.

@@ -24,8 +24,10 @@ def expand(inputs: Sequence[str], extensions: frozenset[str]) -> list[str]:
     """Return the inputs, with the files of those extensions that lie in it for every folder, sorted.
 
     Raises:
-        ValueError: a folder holds none, or standard input is one of several.
+        ValueError: a name is empty, a folder holds none, or standard input is one of several.
     """
+    if "" in inputs:
+        raise ValueError("an input's name is empty; name a file or a folder (. is the one you are in)")
     if STREAM in inputs and len(inputs) > 1:
         raise ValueError("- (standard input) cannot be one of several inputs; give it alone")
     return [source for name in inputs for source in _files_of(name, extensions)]
@@ -55,6 +57,8 @@ def plan(
         OSError: the folder cannot be made.
     """
     sources = expand(inputs, extensions)
+    if out == "":
+        raise ValueError("the output's name is empty; name a file with -o, or leave it out")
     many = len(inputs) > 1 or (inputs[0] != STREAM and Path(inputs[0]).is_dir())
     if many or (out not in (None, STREAM) and Path(str(out)).is_dir()):
         jobs = [Job(source, _into(out, source, suffix)) for source in sources]

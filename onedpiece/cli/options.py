@@ -11,6 +11,12 @@ OUT = Annotated[
 MODEL = Annotated[
     str | None, typer.Option(metavar="M", help="A model's name or folder; the bundled one by default.")
 ]
+TABLES = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="M", help="The folder of the model that made it; bundled models need none."
+    ),
+]
 DEVICE = Annotated[str, typer.Option(help="Where the network runs, as torch names it: cpu, cuda, mps.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 SKIP_EXISTING = Annotated[

@@ -1,5 +1,6 @@
 """`Head`: codes of any length to an answer."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -13,7 +14,7 @@ from onedpiece.heads.inputs import Codes, pad_codes
 from onedpiece.heads.outputs import Output, Prediction
 from onedpiece.heads.reduce import by_length
 from onedpiece.heads.results import results
-from onedpiece.tokenizer import Tokenizer
+from onedpiece.tokenizer import Kept, Tokenizer, cut_to_longest
 
 
 class Head(nn.Module):
@@ -29,7 +30,7 @@ class Head(nn.Module):
         self.backbone = CodeBackbone(config)
         self.answer = build_answer(config)
 
-    def forward(self, indices: Codes, lengths: Tensor | None = None) -> Output:
+    def forward(self, indices: Codes, lengths: Tensor | Sequence[int] | None = None) -> Output:
         """Answer for a batch; differentiable in the parameters.
 
         Args:
@@ -45,13 +46,12 @@ class Head(nn.Module):
             HeadError: k, a length or an index is out of range.
         """
         batch = pad_codes(indices)
-        lengths = batch.lengths if lengths is None else lengths
         device = self.backbone.class_embedding.device
-        tokens, lengths = self._checked(batch.indices, lengths)
-        tokens, lengths = tokens.to(device), None if lengths is None else lengths.to(device)
-        if lengths is not None and self.config.reducer.share < 1:
-            return by_length(self._answer, tokens, lengths)
-        return self._answer(tokens, lengths)
+        tokens, kept = self._checked(batch.indices, batch.lengths if lengths is None else lengths)
+        tokens, kept = tokens.to(device), None if kept is None else kept.to(device)
+        if kept is not None and self.config.reducer.share < 1:
+            return by_length(self._answer, tokens, kept)
+        return self._answer(tokens, kept)
 
     def _answer(self, indices: Tensor, lengths: Tensor | None = None) -> Output:
         return self.read(self.backbone.codebook(indices), lengths)
@@ -81,21 +81,22 @@ class Head(nn.Module):
         finally:
             self.train(training)
 
-    def _checked(self, indices: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _checked(self, indices: Tensor, lengths: Tensor | Sequence[int] | None) -> Kept:
         """Cut to the longest length; a batch of equal lengths then needs no mask."""
         limit, codes = self.config.num_tokens, self.config.tokenizer.codebook_size
         if not 1 <= indices.shape[1] <= limit:
             raise HeadError(f"codes of {indices.shape[1]} tokens; this head reads 1 to {limit}")
+        kept = None
+        if lengths is not None:
+            try:
+                indices, kept = cut_to_longest(indices, lengths)
+            except ValueError as error:
+                raise HeadError(str(error)) from error
         if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < codes:
             raise HeadError(
                 f"indices run from {indices.min()} to {indices.max()}; the codebook has 0…{codes - 1}"
             )
-        if lengths is None:
-            return indices, None
-        if lengths.shape != indices.shape[:1] or not 1 <= int(lengths.min()) <= int(lengths.max()) <= limit:
-            raise HeadError(f"lengths are {lengths.tolist()}; one in 1…{indices.shape[1]} is needed a sample")
-        longest = int(lengths.max())
-        return indices[:, :longest], None if int(lengths.min()) == longest else lengths
+        return Kept(indices, kept)
 
 
 def build_head(config: HeadConfig, tokenizer: Tokenizer) -> Head:

@@ -87,8 +87,14 @@ def plan_merge(metric: Tensor, importance: Tensor, r: int, bottom: int, num_prot
 
 @torch.no_grad()
 def plan_discard(importance: Tensor, kept: int, num_protected: int = 1) -> Groups:
-    """Choose the `kept` most important of the unprotected tokens: importance (B, N)."""
-    batch = importance.shape[0]
+    """Choose the `kept` most important of the unprotected tokens: importance (B, N).
+
+    Raises:
+        ValueError: there are fewer of them.
+    """
+    batch, num_tokens = importance.shape
+    if not 0 <= kept <= num_tokens - num_protected:
+        raise ValueError(f"kept is {kept}; of {num_tokens} tokens give 0 to {num_tokens - num_protected}")
     prefix = torch.arange(num_protected, device=importance.device).expand(batch, num_protected)
     best = importance[:, num_protected:].topk(kept, dim=1, sorted=False).indices.sort(dim=1).values
     return keep_only(torch.cat([prefix, best + num_protected], dim=1))

@@ -113,14 +113,19 @@ def criteria_scores(x: Tensor, received: Tensor, size: Tensor, taus: tuple[float
     return scores * gain[:, ::2, None] * gain[:, None, 1::2]
 
 
+def check_pooling(pooling: str) -> None:
+    """Raise ValueError unless it is one of `Pooling`."""
+    if pooling not in get_args(Pooling):
+        raise ValueError(f"pooling is {pooling!r}; choose one of {', '.join(get_args(Pooling))}")
+
+
 def pooling_weights(received: Tensor, size: Tensor, pooling: Pooling = "attention") -> Tensor:
     """Weight of each token inside its group: received (B, N), size (B, N, 1) give (B, N).
 
     Raises:
         ValueError: `pooling` is unknown.
     """
-    if pooling not in get_args(Pooling):
-        raise ValueError(f"pooling is {pooling!r}; choose one of {', '.join(get_args(Pooling))}")
+    check_pooling(pooling)
     if pooling == "attention":
         return received * size[..., 0] / size[..., 0].amax(dim=1, keepdim=True)
     return size[..., 0] if pooling == "size" else torch.ones_like(size[..., 0])

@@ -1,6 +1,7 @@
 """Tail Token Drop: how many leading tokens a sample keeps, and the mask that says so."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,6 +56,33 @@ def sample_lengths(
             coin, _uniform(batch, num_tokens, generator), _log_uniform(batch, num_tokens, generator)
         )
     raise ValueError(f"law is {law!r}; use uniform, log_uniform, mixture, power_of_two or full")
+
+
+class Kept(NamedTuple):
+    """Padded codes cut to the longest; `lengths` is None where all are equal and no mask is needed."""
+
+    indices: Tensor
+    lengths: Tensor | None
+
+
+def cut_to_longest(indices: Tensor, lengths: Tensor | Sequence[int]) -> Kept:
+    """Cut padded codes to the longest of them, with zeros behind the shorter ones.
+
+    Args:
+        indices: (B, k) integers; what stands behind a sample's length may be anything.
+        lengths: (B,) in 1…k.
+
+    Raises:
+        ValueError: there is not one length in 1…k for each sample.
+    """
+    lengths = torch.as_tensor(lengths, device=indices.device)
+    if lengths.shape != indices.shape[:1] or bool(((lengths < 1) | (lengths > indices.shape[1])).any()):
+        raise ValueError(
+            f"lengths are {lengths.tolist()}; one in 1…{indices.shape[1]} is needed for each sample"
+        )
+    longest = int(lengths.max()) if len(lengths) else indices.shape[1]
+    kept = indices[:, :longest].where(key_mask(lengths, longest), 0)
+    return Kept(kept, None if bool((lengths == longest).all()) else lengths)
 
 
 def key_mask(lengths: Tensor, num_tokens: int) -> Tensor:

@@ -1,6 +1,6 @@
 """The tokenizer: encoder, quantizer and decoder as one module."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from onedpiece.tokenizer.encoder import Encoder
 from onedpiece.tokenizer.initialize import truncated_normal
 from onedpiece.tokenizer.linear_path import LinearPath
 from onedpiece.tokenizer.quantizer import Quantized, build_quantizer
-from onedpiece.tokenizer.tail_drop import key_mask
+from onedpiece.tokenizer.tail_drop import Kept, cut_to_longest, key_mask
 
 __all__ = ["Quantized", "Reconstruction", "Tokenizer"]
 
@@ -103,11 +103,11 @@ class Tokenizer(nn.Module):
         Raises:
             ValueError: x has another shape.
         """
-        with _evaluating(self), torch.inference_mode():
+        with _evaluating(self), torch.inference_mode(), torch.autocast(x.device.type, enabled=False):
             indices = self.encode(x.float()).indices
         return indices.clone()  # an ordinary tensor again, which may take part in training
 
-    def detokenize(self, indices: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def detokenize(self, indices: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Tensor:
         """Return the pictures of the first k tokens.
 
         Args:
@@ -121,12 +121,16 @@ class Tokenizer(nn.Module):
         Raises:
             ValueError: k, a length or an index is out of range.
         """
-        self._check_indices(indices, lengths)
-        if lengths is not None:
-            indices, lengths = _trim(indices, lengths.to(indices.device))
-        with _evaluating(self), torch.inference_mode():
-            codes = self.quantizer.codes_from_indices(indices)
-            picture = self.decode(codes, lengths).float().clamp_(0, 1)
+        limit, size = self.config.num_tokens, self.config.image_size
+        if indices.ndim != 2 or not 1 <= indices.shape[1] <= limit:
+            raise ValueError(f"indices are {tuple(indices.shape)}; this tokenizer takes (B, 1…{limit})")
+        kept = Kept(indices.long(), None) if lengths is None else cut_to_longest(indices.long(), lengths)
+        if not len(indices):
+            return torch.zeros(0, 3, size, size, device=indices.device)
+        self._check_range(kept.indices)
+        with _evaluating(self), torch.inference_mode(), torch.autocast(indices.device.type, enabled=False):
+            codes = self.quantizer.codes_from_indices(kept.indices)
+            picture = self.decode(codes, kept.lengths).float().clamp_(0, 1)
         return picture.clone()
 
     @classmethod
@@ -145,30 +149,12 @@ class Tokenizer(nn.Module):
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, size, size):
             raise ValueError(f"pictures are {tuple(x.shape)}; this tokenizer takes (B, 3, {size}, {size})")
 
-    def _check_indices(self, indices: Tensor, lengths: Tensor | None) -> None:
-        limit, codes = self.config.num_tokens, self.config.codebook_size
-        if indices.ndim != 2 or not 1 <= indices.shape[1] <= limit:
-            raise ValueError(f"indices are {tuple(indices.shape)}; this tokenizer takes (B, 1…{limit})")
-        if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < codes:
+    def _check_range(self, indices: Tensor) -> None:
+        codes = self.config.codebook_size
+        if not 0 <= int(indices.min()) <= int(indices.max()) < codes:
             raise ValueError(
                 f"indices run from {indices.min()} to {indices.max()}; the codebook has 0…{codes - 1}"
             )
-        if lengths is None:
-            return
-        if (
-            lengths.shape != indices.shape[:1]
-            or not 1 <= int(lengths.min()) <= int(lengths.max()) <= indices.shape[1]
-        ):
-            raise ValueError(
-                f"lengths are {lengths.tolist()}; one in 1…{indices.shape[1]} is needed for each sample"
-            )
-
-
-def _trim(indices: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Cut to the longest length; a batch of equal lengths then needs no mask."""
-    longest = int(lengths.max())
-    indices = indices[:, :longest] * key_mask(lengths, longest)
-    return indices, None if int(lengths.min()) == longest else lengths
 
 
 class _evaluating:  # noqa: N801

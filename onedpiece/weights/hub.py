@@ -1,6 +1,9 @@
 """Files from the Hugging Face hub, and the released One-D-Piece weights among them."""
 
+import logging
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,6 +14,7 @@ from onedpiece.weights.errors import WeightsError
 
 RELEASED = tuple(f"turing-motors/One-D-Piece-{size}-256" for size in "SBL")
 RELEASED_FILE = "pytorch_model.bin"
+FOLDER_FILES = ("config.json", "entropy.json", "*.safetensors")
 
 
 class HubError(WeightsError):
@@ -31,20 +35,48 @@ def download(repo_id: str, filename: str) -> Path:
     Raises:
         HubError: huggingface_hub is not installed, the hub cannot be reached, or it has no such file.
     """
-    try:
+    with _asking(repo_id, filename):
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError
+
+        return Path(hf_hub_download(repo_id, filename))
+
+
+def fetch_folder(repo_id: str) -> Path:
+    """Return the local folder of a model that `onedpiece.weights.save` wrote and somebody uploaded.
+
+    Args:
+        repo_id: "owner/name".
+
+    Raises:
+        HubError: as `download`.
+    """
+    with _asking(repo_id, "the model"):
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(repo_id, allow_patterns=[*FOLDER_FILES]))
+
+
+@contextmanager
+def _asking(repo_id: str, what: str) -> Iterator[None]:
+    """Turn what can go wrong at the hub into one line; its client would print one for every retry."""
+    try:
+        from huggingface_hub import errors
     except ImportError:
         raise HubError(
             f"{repo_id} is on the Hugging Face hub, which needs an extra: pip install 'onedpiece[hub]'"
         ) from None
+    client = logging.getLogger("huggingface_hub")
+    level = client.level
+    client.setLevel(logging.ERROR)
     try:
-        return Path(hf_hub_download(repo_id, filename))
-    except (OSError, ValueError, EntryNotFoundError) as error:
+        yield
+    except (OSError, ValueError, errors.EntryNotFoundError) as error:
         raise HubError(
-            f"could not fetch {filename} of {repo_id} from the Hugging Face hub; check the name and the "
+            f"could not fetch {what} of {repo_id} from the Hugging Face hub; check the name and the "
             f"network ({_one_line(error)})"
         ) from error
+    finally:
+        client.setLevel(level)
 
 
 def read_pickled_state(path: Path) -> dict[str, Tensor]:

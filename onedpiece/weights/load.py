@@ -1,5 +1,6 @@
 """`load`: from a name to a codec."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 DEFAULT = "ti-256"
 UNTRAINED = "ti-256-untrained"
+AUTHORS = "turing-motors/"  # their files are not ours to read as a folder
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 class ModelName(NamedTuple):
@@ -38,8 +41,9 @@ def load(name: str | Path | None = None, device: str = "cpu") -> "Codec":
     """Return a codec that is ready to encode and decode.
 
     Args:
-        name: None for the bundled model; a bundled name; a folder written by `save`; or
-            `turing-motors/One-D-Piece-{S,B,L}-256`, fetched through huggingface_hub (extra `[hub]`).
+        name: None for the bundled model; a bundled name; a folder written by `save`; or, fetched through
+            huggingface_hub (extra `[hub]`), such a folder as OWNER/NAME, or the released
+            `turing-motors/One-D-Piece-{S,B,L}-256`.
         device: where the network runs, as torch names it.
 
     Raises:
@@ -48,25 +52,37 @@ def load(name: str | Path | None = None, device: str = "cpu") -> "Codec":
     from onedpiece.codec import Codec
 
     name = str(name) if name is not None else DEFAULT
-    tokenizer = _tokenizer(name)
+    folder = _folder(name)
+    tokenizer = _without_folder(name) if folder is None else load_tokenizer(folder)
     print_ = fingerprint(tokenizer)
-    tables = load_tables(HERE / DEFAULT if name == DEFAULT else name, print_)
+    tables = None if folder is None else load_tables(folder, print_)
     return Codec(tokenizer, print_, device, name, tables)
 
 
-def _tokenizer(name: str) -> "Tokenizer":
+def _folder(name: str) -> Path | None:
+    """The folder of a model that has one."""
+    if name == DEFAULT:
+        return HERE / DEFAULT
+    if Path(name).is_dir():
+        return Path(name)
+    if HUB_ID.fullmatch(name) and not name.startswith(AUTHORS):
+        from onedpiece.weights.hub import fetch_folder
+
+        return fetch_folder(name)
+    return None
+
+
+def _without_folder(name: str) -> "Tokenizer":
     if name == UNTRAINED:
         return initial("ti-256")
-    if name == DEFAULT:
-        return load_tokenizer(HERE / DEFAULT)
-    if Path(name).is_dir():
-        return load_tokenizer(name)
-    if name.startswith("turing-motors/"):
+    if name.startswith(AUTHORS):
         from onedpiece.weights.hub import load_official
 
         return load_official(name)
     known = ", ".join(model.name for model in names())
-    raise WeightsError(f"no model {name!r}: it is no folder, and the names are: {known}")
+    raise WeightsError(
+        f"no model {name!r}: it is no folder and no OWNER/NAME of the hub, and the names are: {known}"
+    )
 
 
 def initial(preset_name: str = "ti-256") -> "Tokenizer":

@@ -28,7 +28,7 @@ def test_a_model_loads_with_its_tables_and_writes_smaller_files(folder: Path, da
 
 def test_a_decoder_without_the_tables_refuses(folder: Path) -> None:
     (folder / FILE).unlink()
-    with pytest.raises(ValueError, match="the file is entropy coded; it takes the tables of model"):
+    with pytest.raises(ValueError, match="the file is entropy coded; it takes the tables"):
         load(folder).decode(GOLDEN / "entropy.odp")
     assert load(GOLDEN / "model").decode(GOLDEN / "entropy.odp").size == (32, 32)
 

@@ -104,7 +104,7 @@ def test_an_unknown_ending_is_refused_at_once(cli: Any, codes: Path) -> None:
         ),
         (
             lambda data: data[:2] + b"\x15" + data[3:],
-            "the file is entropy coded; it takes the tables of model",
+            "the file is entropy coded; it takes the tables (entropy.json) of model",
         ),
         (lambda data: data + bytes(3), "the file has 18 tokens; tiny makes at most 16"),
         (lambda data: data + bytes(10**6), "found "),

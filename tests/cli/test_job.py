@@ -69,3 +69,9 @@ def test_existing_files_are_kept_where_they_were_not_named(folder: Path) -> None
     with pytest.raises(ValueError, match=r"e\.png is already there"):
         plan(["e.odp"], None, ".png", CODES, keep_existing=True)
     assert plan(["e.odp"], "e.png", ".png", CODES, keep_existing=True) == [("e.odp", "e.png")]
+
+
+@pytest.mark.parametrize(("inputs", "out"), [([""], None), (["e.png", ""], "d"), (["e.png"], "")])
+def test_an_empty_name_is_not_the_current_folder(folder: Path, inputs: list[str], out: str | None) -> None:
+    with pytest.raises(ValueError, match="name is empty"):
+        plan(inputs, out, ".odp", PICTURES)

@@ -87,3 +87,13 @@ def test_neither_do_these(code: Path, words: list[str]) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
+
+
+def test_entropy_coded_files_of_a_folders_model(cli: Any, data: Path, tmp_path: Path) -> None:
+    golden = data / "golden"
+    coded, model = golden / "entropy.odp", golden / "model"
+    assert "it takes the tables" in cli("truncate", coded, "--tokens", 3, "-o", tmp_path / "c.odp").err
+    assert "it takes the tables" in cli("info", coded).err
+    done = cli("truncate", coded, "--tokens", 3, "--model", model, "-o", tmp_path / "c.odp")
+    assert (done.status, done.err) == (0, "")
+    assert b" 3 tokens of 4096" in cli("info", tmp_path / "c.odp", "--model", model).out

@@ -87,10 +87,15 @@ def test_what_stands_behind_a_length_is_ignored(task: str, make_head: Make, indi
     head = make_head(task)
     noise = indices.clone()
     for row, length in zip(noise, LENGTHS.tolist(), strict=True):
-        row[length:] = 7
+        row[length:] = -1
     with torch.no_grad():
-        for a, b in zip(head(indices, LENGTHS), head(noise, LENGTHS), strict=True):
+        for a, b in zip(head(indices, LENGTHS), head(noise, LENGTHS.tolist()), strict=True):
             assert torch.equal(a, b)
+
+
+def test_a_length_beyond_the_tensor_is_refused(make_head: Make, indices: Tensor) -> None:
+    with pytest.raises(HeadError, match=r"lengths are \[1, 3\]; one in 1…2"):
+        make_head("classify")(indices[:2, :2], torch.tensor([1, 3]))
 
 
 def test_codes_lists_and_tensors_say_the_same(make_head: Make, indices: Tensor) -> None:

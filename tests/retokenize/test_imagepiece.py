@@ -37,6 +37,12 @@ def test_discard_drops_what_ranks_low() -> None:
     assert reduced.source[0].sum(dim=0).tolist() == [1, 0, 0, 1, 0, 1, 1]
 
 
+@pytest.mark.parametrize("kept", [-1, 7])
+def test_discard_cannot_keep_more_than_there_are(kept: int) -> None:
+    with pytest.raises(ValueError, match=f"kept is {kept}; of 7 tokens give 0 to 6"):
+        imagepiece.discard(X, IMPORTANCE, kept=kept)
+
+
 def test_too_many_pairs_are_refused() -> None:
     with pytest.raises(ValueError, match="r is 3 and bottom 4; give 2r ≤ bottom ≤ 6"):
         imagepiece.retokenize(X, METRIC, IMPORTANCE, r=3, bottom=4)

@@ -182,6 +182,15 @@ def test_reconfigured_is_for_a_while(make_vit: Make, pictures: Tensor) -> None:
     assert trace(vit, pictures).states[-1].x.shape[1] == 35
 
 
+def test_layers_may_be_any_iterable(make_vit: Make, pictures: Tensor) -> None:
+    counts = [
+        [state.x.shape[1] for state in trace(apply(make_vit(), "mctf", r=4, layers=layers), pictures).states]
+        for layers in ([1, 2], iter([1, 2]))
+    ]
+    assert counts[0] == counts[1]
+    assert counts[0][-1] < counts[0][0]
+
+
 def test_remove_without_apply_does_nothing(make_vit: Make) -> None:
     vit = make_vit()
     original = vit.blocks
@@ -200,6 +209,7 @@ def test_masks_are_refused(make_vit: Make, pictures: Tensor) -> None:
         ("mtcf", {}, "no reducer is called 'mtcf'; choose one of evit, imagepiece, mctf"),
         ("mctf", {"ratio": 0.5}, "mctf has no option ratio; it knows r, layers"),
         ("mctf", {"layers": (3, 4)}, r"layers \[4\] do not exist; the model's blocks are numbered 0…3"),
+        ("mctf", {"pooling": "median"}, "pooling is 'median'; choose one of"),
         ("imagepiece", {"rounds": ((2, 1),)}, "increasing layers"),
         ("imagepiece", {"rounds": ((1, 2),), "keep": 1.5}, "keep is 1.5"),
     ],

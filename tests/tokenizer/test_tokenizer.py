@@ -1,5 +1,6 @@
 """The tokenizer as a whole: shapes, errors, modes, and that training moves every parameter."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -80,6 +81,30 @@ def test_untrained_linear_tokenizer_returns_the_linear_picture():
 def test_detokenize_says_what_is_wrong(indices: torch.Tensor, lengths: torch.Tensor | None, message: str):
     with pytest.raises(ValueError, match=message):
         Tokenizer(CONFIGS["linear"]).detokenize(indices.long(), lengths)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "list", "array"])
+def test_what_stands_behind_a_length_is_ignored(kind: str):
+    tokenizer = Tokenizer(CONFIGS["linear"])
+    indices = torch.tensor([[7, 8, 9], [5, 6, -1]])
+    lengths = {"tensor": torch.tensor([3, 2]), "list": [3, 2], "array": np.array([3, 2])}[kind]
+    mixed = tokenizer.detokenize(indices, lengths)
+    torch.testing.assert_close(mixed[1:], tokenizer.detokenize(indices[1:, :2]), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="-1"):
+        tokenizer.detokenize(indices)
+
+
+def test_an_empty_batch_is_a_batch():
+    assert Tokenizer(CONFIGS["linear"]).detokenize(torch.zeros(0, 4).long()).shape == (0, 3, 32, 32)
+
+
+def test_autocast_changes_nothing():
+    tokenizer = Tokenizer(CONFIGS["linear"])
+    indices = tokenizer.tokenize(pictures())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(tokenizer.tokenize(pictures()), indices)
+        picture = tokenizer.detokenize(indices.to(torch.uint16))
+    assert torch.equal(picture, tokenizer.detokenize(indices))
 
 
 def test_pictures_of_another_size_are_refused():

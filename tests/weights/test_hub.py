@@ -1,5 +1,6 @@
 """Fetching released weights, with the network taken away."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from onedpiece.weights import WeightsError
+from onedpiece.weights import WeightsError, load
 from onedpiece.weights.hub import HubError, download, fetch_released, load_official, read_pickled_state
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
@@ -52,6 +53,38 @@ def test_released_weights_come_from_pytorch_model_bin(
     assert asked == [(name, "pytorch_model.bin")]
     assert list(fetched) == ["latent_tokens"]
     torch.testing.assert_close(fetched["latent_tokens"], state["latent_tokens"])
+
+
+def test_a_folder_on_the_hub_is_a_model(monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+    asked: list[str] = []
+
+    def snapshot_download(repo_id: str, allow_patterns: list[str]) -> str:
+        asked.append(repo_id)
+        assert {"config.json", "entropy.json"} <= set(allow_patterns)
+        return str(data / "golden" / "model")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    codec = load("someone/some-model")
+    assert asked == ["someone/some-model"]
+    assert codec.decode(data / "golden" / "entropy.odp").size == (32, 32)
+
+
+@pytest.mark.parametrize("name", ["./nowhere/model", "/nowhere/model", "nowhere", "a/b/c"])
+def test_a_path_is_not_asked_for(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", None)
+    with pytest.raises(WeightsError, match="it is no folder and no OWNER/NAME"):
+        load(name)
+
+
+def test_retries_are_not_shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def hf_hub_download(repo_id: str, filename: str) -> str:
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s")
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hf_hub_download)
+    with pytest.raises(HubError):
+        download(SMALL, "pytorch_model.bin")
+    assert caplog.messages == []
 
 
 def test_other_names_are_refused_before_the_network_is_asked(

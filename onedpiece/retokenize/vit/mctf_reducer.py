@@ -30,6 +30,9 @@ class MctfReducer:
 
     ragged: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        mctf.check_pooling(self.pooling)
+
     def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
         """See `Reducer`."""
         due = layer > 0 if self.layers is None else layer in self.layers

@@ -35,6 +35,8 @@ def apply(vit: Model, name: str, *, restore: bool = False, **options: Any) -> Mo
     """
     target = find_target(vit)
     stack = _own(target.stack)
+    if isinstance(options.get("layers"), Iterable):
+        options["layers"] = tuple(options["layers"])  # it is read more than once
     reducer = build_reducer(name, target, options)
     _check_layers(getattr(reducer, "layers", None), len(stack))
     if isinstance(reducer, nn.Module):
