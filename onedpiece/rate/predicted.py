@@ -20,8 +20,16 @@ With an encode they cost less than four times an encode and a decode."""
 SURE = 3.0
 """Standard deviations by which a prediction must fall short for its prefix not to be decoded."""
 
+CALM = 1.5
+"""Standard deviations by which a score may miss its prediction; one that misses by more is taken to show that
+this photo's deviations are that much larger than they are thought to be."""
+
+LEAST = 0.001
+"""In dB, the smallest deviation by which a miss is counted."""
+
 CHECKED = (2, 3)
-"""Tokens below the answer at which a prefix is decoded however sure its prediction is: lone bumps happen."""
+"""Tokens below the answer at which a prefix is decoded however sure its prediction is, while MOST allows it:
+lone bumps happen."""
 
 BOLD = -0.3
 """A prefix is decoded as the likely answer from so many standard deviations on; shortest first."""
@@ -91,10 +99,10 @@ def fewest_foretold(target: Target, measure: Measure, forecast: Sequence[float])
 
     Guarantee: the answer was measured and reaches the target. Every prefix that is two or more tokens shorter
     was measured and falls short, or is ruled out, because its prediction falls short by SURE standard
-    deviations (those CHECKED tokens shorter are measured in any case). As far as the predictions hold, the
-    answer is thus at most one token above what measuring every prefix gives, and equal to it where MOST
-    decodes were enough to rule out the next shorter one as well. A target is called out of reach when that
-    holds for every prefix, and all tokens were measured.
+    deviations, and by more in a photo whose scores were seen to miss their predictions (CALM). As far as the
+    predictions hold, the answer is thus at most one token above what measuring every prefix gives, and equal
+    to it where MOST decodes were enough to rule out the next shorter one as well. A target is called out of
+    reach when that holds for every prefix, and all tokens were measured.
 
     Args:
         target: a PSNR.
@@ -104,23 +112,29 @@ def fewest_foretold(target: Target, measure: Measure, forecast: Sequence[float])
     expected = np.asarray(forecast, np.float64)
     spread = covariance(expected)
     scores: dict[int, float] = {}
-    while (tokens := _next(target, predict(expected, spread, scores), scores)) is not None:
+    sure = SURE
+    while True:
+        prediction = predict(expected, spread, scores)
+        tokens = _next(target, prediction, scores, sure)
+        if tokens is None:
+            return Found.best(target, scores)
         scores[tokens] = measure(tokens)
-    return Found.best(target, scores)
+        missed = abs(scores[tokens] - float(prediction.mean[tokens - 1]))
+        sure = max(sure, SURE * missed / (CALM * max(float(prediction.deviation[tokens - 1]), LEAST)))
 
 
-def _next(target: Target, prediction: Prediction, scores: dict[int, float]) -> int | None:
+def _next(target: Target, prediction: Prediction, scores: dict[int, float], sure: float) -> int | None:
     """The count to measure next; None at the end."""
     count = len(prediction.mean)
     answer = min((tokens for tokens, score in scores.items() if target.margin(score) >= 0), default=count + 1)
     hopes = _hopes(target, prediction)
-    risky = [tokens for tokens in range(1, answer) if tokens not in scores and hopes[tokens - 1] > -SURE]
+    risky = [tokens for tokens in range(1, answer) if tokens not in scores and hopes[tokens - 1] > -sure]
     if answer > count:
         # All tokens are looked at before a target is called out of reach.
         return _likely(risky or [count] * (count not in scores), hopes, BOLD)
-    below = {answer - fewer for fewer in CHECKED if fewer < answer and answer - fewer not in scores}
-    risky = sorted({*risky, *below})
     left = MOST - len(scores)
+    below = {answer - fewer for fewer in CHECKED if fewer < answer and answer - fewer not in scores}
+    risky = sorted({*risky, *(below if left > 0 else ())})
     if len(risky) <= left:
         return _likely(risky, hopes, BOLD)
     shorter = [tokens for tokens in risky if tokens < answer - 1]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from onedpiece.rate import Target
+from onedpiece.rate import Target, predicted
 from onedpiece.rate.predicted import CHECKED, covariance, fewest_foretold, predict
 from onedpiece.rate.search import Found
 
@@ -68,6 +68,25 @@ def test_a_lone_bump_below_the_answer_is_found(fewer: int) -> None:
     scores[100 - fewer - 1] = scores[99] + 0.02  # fewer tokens are better, against all expectation
     found = search(Target("psnr", float(scores[99])), scores.tolist(), forecast)
     assert found.tokens == 100 - fewer
+
+
+def test_a_photo_that_ripples_more_than_thought_is_searched_with_more_care(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def too_long() -> int:
+        """How many of 1,200 answers are two or more tokens too long, where scores wander twice as far."""
+        above = []
+        for seed in range(30):
+            forecast = foretold(seed)
+            scores = wandering(forecast, seed + 100, walk=1.0)
+            for value in np.random.default_rng(seed).uniform(min(scores), max(scores), 40):
+                found = search(Target("psnr", float(value)), scores, forecast)
+                above.append(found.tokens - next(k for k, score in enumerate(scores, 1) if score >= value))
+        return sum(more > 1 for more in above)
+
+    careful = too_long()
+    monkeypatch.setattr(predicted, "CALM", np.inf)
+    assert careful < 0.2 * too_long()
 
 
 def test_out_of_reach_is_said_after_looking_at_all_tokens() -> None:
