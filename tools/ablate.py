@@ -40,7 +40,7 @@ from onedpiece.weights import load
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "configs" / "ablations"
 TABLES = ROOT / "configs" / "README.md"
-MARKS = "o^sDvP*X"
+MARKS = "o^sDvP*X<>"
 TRADE_PICTURE = ROOT / "onedpiece" / "weights" / "ti-256" / "trade.png"
 IMAGENETTE = {
     "n01440764": 0,

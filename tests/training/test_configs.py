@@ -55,7 +55,7 @@ def test_config_parses(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_opens_with_what_one_has_to_know(path: Path) -> None:
-    opening = path.read_text().split("seed_everything")[0]
+    opening = path.read_text().split("\nseed_everything")[0]
     assert all(line.startswith("#") for line in opening.strip().splitlines())
     assert all(word in opening for word in ("command:", "hardware:", "duration:", "expected:"))
     assert f"configs/{path.name}" in opening
