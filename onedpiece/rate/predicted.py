@@ -12,12 +12,10 @@ from onedpiece.rate.target import Target
 Curve = NDArray[np.float64]
 """One value a prefix, (N,)."""
 
-MOST = 5
-"""Prefixes decoded for one photo, after which an answer may be one token above the fewest.
+MOST = 3
+"""Prefixes decoded for one photo, after which an answer may be one token above the fewest."""
 
-With an encode they cost less than four times an encode and a decode."""
-
-SURE = 3.0
+SURE = 4.0
 """Standard deviations by which a prediction must fall short for its prefix not to be decoded."""
 
 CALM = 1.5
@@ -27,24 +25,21 @@ this photo's deviations are that much larger than they are thought to be."""
 LEAST = 0.001
 """In dB, the smallest deviation by which a miss is counted."""
 
-CHECKED = (2, 3)
-"""Tokens below the answer at which a prefix is decoded however sure its prediction is, while MOST allows it:
-lone bumps happen."""
-
 BOLD = -0.3
 """A prefix is decoded as the likely answer from so many standard deviations on; shortest first."""
 
 CAREFUL = 0.5
 """The same while more are open than can be decoded: one that reaches then closes most of the gap."""
 
-OFFSET = 0.15
+OFFSET = 0.25
 """Standard deviation, in dB, of what the decoder adds to the forecast of a whole photo."""
 
-STRETCH = 0.05
+STRETCH = 0.1
 """The same of what it adds to every forecast dB."""
 
 WALK = 0.5
-"""The same of what it adds from one token to the next, in mean forecast gains of a token there."""
+"""The same of what it adds from one token to the next, in forecast gains there: the mean gain, and the largest
+of the token's own and its neighbours', since what follows a jump is as uncertain as the jump."""
 
 AROUND = 12
 """Tokens to either side over which that mean gain is taken."""
@@ -69,7 +64,9 @@ def covariance(forecast: Curve) -> Curve:
     place = np.arange(count)
     first, last = np.maximum(place - AROUND, 0), np.minimum(place + AROUND, count - 1)
     gains = (rising[last] - rising[first]) / np.maximum(last - first, 1)
-    walked = np.cumsum((WALK * gains) ** 2)
+    own = np.pad(np.abs(np.diff(forecast)), (2, 1))
+    largest = np.maximum(own[1:-1], np.maximum(own[:-2], own[2:]))
+    walked = np.cumsum(WALK**2 * (gains**2 + largest**2))
     centred = forecast - forecast.mean()
     return np.asarray(OFFSET**2 + STRETCH**2 * np.outer(centred, centred) + np.minimum.outer(walked, walked))
 
@@ -95,7 +92,7 @@ def predict(forecast: Curve, spread: Curve, scores: dict[int, float]) -> Predict
 
 
 def fewest_foretold(target: Target, measure: Measure, forecast: Sequence[float]) -> Found:
-    """Return the fewest tokens whose PSNR reaches the target, or one more, mostly from MOST decodes or fewer.
+    """Return the fewest tokens whose PSNR reaches the target, or one more, from a handful of decodes.
 
     Guarantee: the answer was measured and reaches the target. Every prefix that is two or more tokens shorter
     was measured and falls short, or is ruled out, because its prediction falls short by SURE standard
@@ -133,8 +130,6 @@ def _next(target: Target, prediction: Prediction, scores: dict[int, float], sure
         # All tokens are looked at before a target is called out of reach.
         return _likely(risky or [count] * (count not in scores), hopes, BOLD)
     left = MOST - len(scores)
-    below = {answer - fewer for fewer in CHECKED if fewer < answer and answer - fewer not in scores}
-    risky = sorted({*risky, *(below if left > 0 else ())})
     if len(risky) <= left:
         return _likely(risky, hopes, BOLD)
     shorter = [tokens for tokens in risky if tokens < answer - 1]
