@@ -38,8 +38,8 @@ STRETCH = 0.1
 """The same of what it adds to every forecast dB."""
 
 WALK = 0.5
-"""The same of what it adds from one token to the next, in forecast gains there: the mean gain, and the largest
-of the token's own and its neighbours', since what follows a jump is as uncertain as the jump."""
+"""The same of what it adds from one token to the next, in forecast gains there: the mean gain, and the
+largest of the token's own and its neighbours', since what follows a jump is as uncertain as the jump."""
 
 AROUND = 12
 """Tokens to either side over which that mean gain is taken."""
