@@ -1,7 +1,7 @@
 """Tiles beside plain resize, equal shares and WebP; seams, cuts, memory: the tables for issue 5.
 
     python tools/check_tiles.py shares --data ../shared/data/eval/native              # a minute
-    python tools/check_tiles.py seams --data ../shared/data/eval/native               # three
+    python tools/check_tiles.py seams --data ../shared/data/eval/native               # ten
     python tools/check_tiles.py table --data PHOTO.jpg... --size 1920x1280            # the README's table
     python tools/check_tiles.py cuts --data ../shared/data/eval/native --files 1000   # head -c N
     python tools/check_tiles.py memory --size 6000x4000                               # minutes on one core
@@ -72,10 +72,10 @@ def border_gradients(image: Image.Image, codec: Codec) -> list[float]:
 
 
 def seams(codec: Codec, asked: argparse.Namespace) -> int:
-    """The gradient across tile borders beside that elsewhere; three random crops a photo move the borders."""
+    """The gradient across tile borders beside that elsewhere; a dozen random crops a photo move the borders."""
     random = np.random.default_rng(0)
     decoded, original = [], []
-    for _, photo in 3 * photos_of(asked.data):
+    for _, photo in 12 * photos_of(asked.data):
         width, height = (int(random.integers(side * 4 // 5, side + 1)) for side in photo.size)
         crop = photo.crop((0, 0, width, height))
         code = codec.encode(crop, bpp=asked.bpp, tiles=True)
