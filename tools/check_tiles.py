@@ -72,7 +72,7 @@ def border_gradients(image: Image.Image, codec: Codec) -> list[float]:
 
 
 def seams(codec: Codec, asked: argparse.Namespace) -> int:
-    """The gradient across tile borders beside that elsewhere; random crops, a dozen a photo, move the borders."""
+    """The gradient across tile borders beside that elsewhere; a dozen random crops a photo move them."""
     random = np.random.default_rng(0)
     decoded, original = [], []
     for _, photo in 12 * photos_of(asked.data):
