@@ -50,7 +50,7 @@ def fetch_folder(repo_id: str) -> Path:
     Raises:
         HubError: as `download`.
     """
-    with _asking(repo_id, "the model"):
+    with _asking(repo_id, "the model (it is no folder here)"):
         from huggingface_hub import snapshot_download
 
         return Path(snapshot_download(repo_id, allow_patterns=[*FOLDER_FILES]))
@@ -63,7 +63,8 @@ def _asking(repo_id: str, what: str) -> Iterator[None]:
         from huggingface_hub import errors
     except ImportError:
         raise HubError(
-            f"{repo_id} is on the Hugging Face hub, which needs an extra: pip install 'onedpiece[hub]'"
+            f"{repo_id} is no folder here; to ask the Hugging Face hub for it takes an extra: pip install "
+            "'onedpiece[hub]'"
         ) from None
     client = logging.getLogger("huggingface_hub")
     level = client.level
