@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from onedpiece.evaluation.seams import Decoded, borders
+from onedpiece.tiling import Grid, blend, cut, grid_of
+
+SIDE, OVERLAP = 64, 8
+PARTS = ((0, 0, 150, 110), (20, 9, 180, 120))
+
+
+def tiled(photo: Image.Image, part: tuple[int, int, int, int], brighter: int = 0) -> Decoded:
+    """Return a part as its tiles show it, every second of them brighter and no fade between them."""
+    inside = photo.crop(part)
+    grid = grid_of(inside.size, SIDE, OVERLAP)
+    pixels = np.asarray(inside).copy()
+    for number, left in enumerate(grid.lefts):
+        pixels[:, left : left + SIDE] += np.uint8(brighter * (number % 2))
+    return Decoded(part[:2], Image.fromarray(pixels), grid)
+
+
+@pytest.fixture
+def smooth(photo: Image.Image) -> Image.Image:
+    darker = photo.resize((180, 120)).point(lambda level: level // 2)
+    return darker.filter(ImageFilter.GaussianBlur(3))
+
+
+def test_tiles_that_do_not_show_leave_the_gradient_as_it_is(smooth: Image.Image) -> None:
+    found = borders([tiled(smooth, part) for part in PARTS])
+    assert len(found) >= 6
+    assert all(border.across == pytest.approx(border.without) for border in found)
+
+
+def test_a_step_of_brightness_between_tiles_is_seen(smooth: Image.Image) -> None:
+    found = borders([tiled(smooth, part, brighter=20) for part in PARTS])
+    shown = [border.across - border.without for border in found]
+    assert max(shown) > 1
+    assert np.mean(shown) > 0.5
+
+
+def test_a_fade_hides_what_a_step_shows(smooth: Image.Image) -> None:
+    def faded(part: tuple[int, int, int, int]) -> Decoded:
+        inside = smooth.crop(part)
+        grid = grid_of(inside.size, SIDE, OVERLAP)
+        tiles = [np.asarray(tile) + np.uint8(at % 2 * 20) for at, tile in enumerate(cut(inside, grid))]
+        return Decoded(part[:2], blend(tiles, grid), grid)
+
+    def seam(parts: list[Decoded]) -> float:
+        return float(np.mean([border.across - border.without for border in borders(parts)]))
+
+    assert abs(seam([faded(part) for part in PARTS])) < 0.3 * seam(
+        [tiled(smooth, part, brighter=20) for part in PARTS]
+    )
+
+
+def test_a_border_where_the_other_tiling_has_one_too_is_left_out(smooth: Image.Image) -> None:
+    part = tiled(smooth, PARTS[0])
+    assert borders([part, part]) == []
+    assert borders([Decoded((0, 0), smooth, Grid(smooth.size, 180, [0], [0]))] * 2) == []
