@@ -82,7 +82,7 @@ def compare(shared: Path) -> None:
     """Our tokens beside JPEG, WebP and AVIF at equal whole-file bytes."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["--against", "jpeg,webp,avif", "--metrics", "psnr,lpips,lpips-squeeze", "--out", folder]
-        run(shared, "-m", "onedpiece.cli.main", "compare", shared / "data/eval/imagenet100", *words)
+        run(shared, "-m", "onedpiece", "compare", shared / "data/eval/imagenet100", *words)
         rows = list(csv.DictReader((Path(folder) / "results.csv").open(encoding="utf-8")))
     put(README, "compare", pivot(rows))
 
@@ -118,7 +118,7 @@ def downstream(shared: Path) -> None:
     photos, labels = shared / "data/eval/imagenet100", shared / "data/eval/imagenet100.tsv"
     words = ["evaluate", "downstream", photos, "--task", "classify", "--labels", labels]
     words += ["--against", "webp", "--json"]
-    rows = json.loads(run(shared, "-m", "onedpiece.cli.main", *words))
+    rows = json.loads(run(shared, "-m", "onedpiece", *words))
     put(README, "downstream", by_tokens(rows))
 
 
@@ -160,7 +160,7 @@ def picture(shared: Path) -> None:
     for photo in FREE:
         with tempfile.TemporaryDirectory() as folder:
             words = ["--against", "webp", "--metrics", "psnr", "--bytes", "104,391", "--out", folder]
-            run(shared, "-m", "onedpiece.cli.main", "compare", photo, *words)
+            run(shared, "-m", "onedpiece", "compare", photo, *words)
             sheets.append(Image.open(Path(folder) / "side_by_side.png").convert("RGB"))
     width, height = sheets[0].size
     whole = Image.new("RGB", (2 * width, 2 * height), "white")

@@ -61,7 +61,3 @@ def _quit_without_stdout(error: BaseException | None) -> int:
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         sys.stderr.write(f"onedpiece: standard output: {error.strerror}\n")
     return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

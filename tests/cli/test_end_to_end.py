@@ -14,7 +14,7 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 
-COMMAND = [sys.executable, "-m", "onedpiece.cli.main"]
+COMMAND = [sys.executable, "-m", "onedpiece"]
 
 
 def onedpiece(*words: object, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:

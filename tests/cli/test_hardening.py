@@ -70,7 +70,7 @@ def test_killed_in_the_middle_a_rerun_finishes(cli: Any, photos: Path, tmp_path:
     for number in range(40):
         copy(photos / "a.png", photos / f"c{number:02}.png")
     out = tmp_path / "out"
-    words = [sys.executable, "-m", "onedpiece.cli.main", "encode", photos, "-o", out, "--model", MODEL]
+    words = [sys.executable, "-m", "onedpiece", "encode", photos, "-o", out, "--model", MODEL]
     run = subprocess.Popen(
         [str(word) for word in words], stdout=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )

@@ -10,7 +10,7 @@ import pytest
 import onedpiece
 from onedpiece.bitstream import Code
 
-COMMAND = [sys.executable, "-m", "onedpiece.cli.main"]
+COMMAND = [sys.executable, "-m", "onedpiece"]
 VERBS = ("encode", "decode", "truncate", "info", "models", "compare", "evaluate", "train")
 
 
