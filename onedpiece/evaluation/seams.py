@@ -10,8 +10,11 @@ from PIL import Image
 
 from onedpiece.tiling import Grid
 
-REACH = 2  # pixels either side of a border that belong to it
+REACH = 2  # pixels either side of a border, the steps between which belong to it
 APART = 8  # pixels from the other tiling's borders at which a place counts as free of them
+
+Box = tuple[int, int, int, int]
+"""(left, top, right, bottom) in the photo."""
 
 
 class Decoded(NamedTuple):
@@ -47,20 +50,38 @@ def borders(parts: Sequence[Decoded]) -> list[Border]:
     some places of a photo; between two tilings of one photo the difference is the border's alone.
 
     Args:
-        parts: overlapping parts of one photo, each tiled on its own.
+        parts: parts of one photo, each tiled on its own; every two share some of it.
+
+    Raises:
+        ValueError: two parts share nothing.
     """
     return [border for one, other in permutations(parts, 2) for border in _borders(one, other)]
 
 
 def _borders(one: Decoded, other: Decoded) -> Iterator[Border]:
+    area = _shared(one, other)
     for axis in (0, 1):  # along the width, then along the height
-        steps = [_steps(part, one, other, axis) for part in (one, other)]
-        start = max(one.corner[axis], other.corner[axis])
-        places, others = ([place - start for place in _places(part, axis)] for part in (one, other))
+        steps, without = (_steps(part, area, axis) for part in (one, other))
+        places, others = ([at - area[axis] for at in _places(part, axis)] for part in (one, other))
         for place in places:
-            inside = REACH < place < len(steps[0]) - REACH
+            inside = REACH <= place <= len(steps) + 1 - REACH
             if inside and all(abs(place - theirs) >= APART for theirs in others):
-                yield Border(*(float(each[place - REACH : place + REACH].mean()) for each in steps))
+                at = slice(place - REACH, place + REACH - 1)
+                yield Border(float(steps[at].mean()), float(without[at].mean()))
+
+
+def _shared(one: Decoded, other: Decoded) -> Box:
+    """The area of the photo that two parts share."""
+    left, top = (max(pair) for pair in zip(one.corner, other.corner, strict=True))
+    right, bottom = (min(pair) for pair in zip(_end(one), _end(other), strict=True))
+    if right - left < 2 or bottom - top < 2:
+        raise ValueError(f"the parts at {one.corner} and {other.corner} share no area of the photo")
+    return left, top, right, bottom
+
+
+def _end(part: Decoded) -> tuple[int, int]:
+    (left, top), (width, height) = part.corner, part.picture.size
+    return left + width, top + height
 
 
 def _places(part: Decoded, axis: int) -> list[int]:
@@ -70,13 +91,10 @@ def _places(part: Decoded, axis: int) -> list[int]:
     return [part.corner[axis] + at for at in inner]
 
 
-def _steps(part: Decoded, one: Decoded, other: Decoded, axis: int) -> NDArray[np.float64]:
-    """The mean absolute step from each line to the next on the area two parts share, over the mean of all."""
-    low = [max(pair) for pair in zip(one.corner, other.corner, strict=True)]
-    ends = (np.add(each.corner, each.picture.size) for each in (one, other))
-    high = [int(min(pair)) for pair in zip(*ends, strict=True)]
+def _steps(part: Decoded, area: Box, axis: int) -> NDArray[np.float64]:
+    """The mean absolute step from each line of an area to the next, over their mean; 1 where all is flat."""
     left, top = part.corner
-    area = part.picture.crop((low[0] - left, low[1] - top, high[0] - left, high[1] - top))
-    grey = np.asarray(area, np.float64).mean(2)
+    inside = part.picture.crop((area[0] - left, area[1] - top, area[2] - left, area[3] - top))
+    grey = np.asarray(inside, np.float64).mean(2)
     steps: NDArray[np.float64] = np.abs(np.diff(grey, axis=1 - axis)).mean(axis)
-    return np.asarray(steps / steps.mean())
+    return steps / steps.mean() if steps.any() else np.ones_like(steps)

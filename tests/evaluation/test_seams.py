@@ -57,3 +57,24 @@ def test_a_border_where_the_other_tiling_has_one_too_is_left_out(smooth: Image.I
     part = tiled(smooth, PARTS[0])
     assert borders([part, part]) == []
     assert borders([Decoded((0, 0), smooth, Grid(smooth.size, 180, [0], [0]))] * 2) == []
+
+
+def test_two_pixels_either_side_belong_to_a_border() -> None:
+    grid = grid_of((96, 64), SIDE, OVERLAP)  # tiles begin at 32 and end at 64
+
+    def part(columns: range) -> Decoded:
+        pixels = np.zeros((64, 96, 3), np.uint8)
+        for column in columns:  # a step between this column and the one before
+            pixels[:, column:] += 10
+        return Decoded((0, 0), Image.fromarray(pixels), grid)
+
+    plain = Decoded((0, 0), part(range(1, 96, 9)).picture, Grid((96, 64), 96, [0], [0]))
+    for column, seen in ((30, False), (31, True), (32, True), (33, True), (34, False)):
+        first = borders([part(range(column, column + 1)), plain])[0]
+        assert (first.across > 0) == seen
+
+
+def test_parts_that_share_nothing_are_refused(smooth: Image.Image) -> None:
+    parts = [tiled(smooth, part) for part in ((0, 0, 80, 80), (100, 0, 180, 80))]
+    with pytest.raises(ValueError, match=r"the parts at \(0, 0\) and \(100, 0\) share no area"):
+        borders(parts)
