@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from onedpiece.codec import Codec
+from onedpiece.evaluation.photos import Photo
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
-TOOLS = ROOT / "tools"
 
 
 @pytest.fixture(scope="session")
@@ -50,12 +50,13 @@ def photo() -> Image.Image:
 
 
 @pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Import tools/NAME.py, which is no package, and its neighbours that it imports; anew for each test."""
-    monkeypatch.syspath_prepend(TOOLS)
-    yield import_module
-    for path in TOOLS.glob("*.py"):
-        sys.modules.pop(path.stem, None)
+def tool() -> Iterator[Callable[[str], ModuleType]]:
+    """Import tools/NAME.py and its neighbours that it imports; anew for each test."""
+    before = set(sys.modules)
+    yield lambda name: import_module(f"tools.{name}")
+    for name in set(sys.modules) - before:
+        if name.startswith("tools."):
+            del sys.modules[name]
 
 
 SmallConfig = Callable[..., TokenizerConfig]
@@ -115,3 +116,16 @@ def codec_64(small_codec: SmallCodec) -> Codec:
     """32 tokens on 64×64 pixels."""
     grades = ((8, (64, 64)), (24, (8, 8, 8, 8)))
     return small_codec(image_size=64, patch_size=16, num_tokens=32, fsq_grades=grades, linear_size=32)
+
+
+@pytest.fixture(scope="session")
+def codec(small_codec: Callable[..., Codec]) -> Codec:
+    """16 tokens of 12 bits on 256×256 pixels: a file of k tokens is a header of 7 bytes and ⌈1.5·k⌉."""
+    return small_codec(b"tiny", image_size=256, patch_size=64)
+
+
+@pytest.fixture(scope="session")
+def photos(data: Path) -> list[Photo]:
+    """Three 256×256 photographs."""
+    names = ("astronaut.png", "chelsea.png", "coffee.png")
+    return [Photo(name, Image.open(data / name).convert("RGB")) for name in names]

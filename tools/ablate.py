@@ -28,14 +28,14 @@ import torch
 import yaml
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from update_readme import put
 
 from onedpiece.codec import Codec
-from onedpiece.evaluation.judge import Judge
-from onedpiece.evaluation.metrics import METRICS, Scorer
+from onedpiece.evaluation.classifier import Judge
 from onedpiece.evaluation.photos import Photo, read_photos
 from onedpiece.evaluation.token_table import Jury, token_rows
+from onedpiece.metrics.registry import METRICS, Scorer
 from onedpiece.weights import load
+from tools.update_readme import put
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "configs" / "ablations"

@@ -20,16 +20,16 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from update_readme import put
 
 import onedpiece
-from onedpiece.cli.front_end import NAMES, FrontEnd
-from onedpiece.evaluation.metrics import Scorer
+from onedpiece.cli.options import NAMES, FrontEnd
+from onedpiece.codec.images import to_input
 from onedpiece.evaluation.photos import Photo, read_photos
 from onedpiece.evaluation.token_table import Jury, token_rows
-from onedpiece.model_input import to_input
+from onedpiece.metrics.registry import Scorer
 from onedpiece.retokenize import trace
-from onedpiece.retokenize.vit.target import find_target
+from onedpiece.retokenize.adapters import find_target
+from tools.update_readme import put
 
 COUNTS = (64, 256)
 BATCHES = (1, 8)

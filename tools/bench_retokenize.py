@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from onedpiece.retokenize import apply, remove, trace
-from onedpiece.retokenize.vit.blocks import SLICE
+from onedpiece.retokenize.stack import SLICE
 
 MODELS = {"DeiT-T": "deit_tiny_patch16_224", "DeiT-S": "deit_small_patch16_224"}
 HYPER_SPEED = {"keep": 0.35, "rounds": ((0, 1, 2), (3, 4, 5), (6, 7, 8))}

@@ -27,14 +27,13 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.evaluation.prefix_curves import Curves, stored_curves
+from onedpiece.codec.images import read_picture
 from onedpiece.evaluation.workers import start_executor
-from onedpiece.pictures import read_picture
 from onedpiece.rate import METRICS, Target
-from onedpiece.rate.aim import Aim
-from onedpiece.rate.predicted import fewest_foretold
-from onedpiece.rate.search import Found, fewest
+from onedpiece.rate.search import Found, fewest, fewest_foretold
+from onedpiece.rate.target import Aim
 from onedpiece.weights.load import load
+from tools.prefix_curves import Curves, stored_curves
 
 
 class Trial(NamedTuple):

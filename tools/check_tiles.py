@@ -23,17 +23,17 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.evaluation.best_shot import candidates, restore
+from onedpiece.codec.images import read_picture, resize
+from onedpiece.codec.tile_grid import grid_of
+from onedpiece.codec.tiles import OVERLAP, TiledPhoto, compose, decode_tiled, tokenize_tiles, within
+from onedpiece.evaluation.baselines import candidates, restore
 from onedpiece.evaluation.formats import image_format
-from onedpiece.evaluation.seams import Decoded, borders
-from onedpiece.pictures import psnr, read_picture, resize
-from onedpiece.rate.aim import Aim
-from onedpiece.rate.share import share_equally
-from onedpiece.scoring import scorer
-from onedpiece.tile_tokens import OVERLAP, TiledPhoto, tokenize_tiles
-from onedpiece.tiled import compose, decode_tiled, within
-from onedpiece.tiling import grid_of
+from onedpiece.metrics.pixel import image_psnr
+from onedpiece.metrics.registry import image_scorer
+from onedpiece.rate.allocation import share_equally
+from onedpiece.rate.target import Aim
 from onedpiece.weights.load import load
+from tools.seams import Decoded, borders
 
 BPP = 0.05
 SEAM_SLACK = 0.05
@@ -94,7 +94,7 @@ def shares(codec: Codec, asked: argparse.Namespace) -> int:
         code = within(codec, tiled, Aim(bpp=asked.bpp))
         size = len(code.to_bytes())
         equal = equal_code(codec, tiled, size)
-        ours, theirs = (psnr(photo, decode_tiled(codec, each)) for each in (code, equal))
+        ours, theirs = (image_psnr(photo, decode_tiled(codec, each)) for each in (code, equal))
         wins.append(ours > theirs)
         gains.append(ours - theirs)
         print(f"{name}: adaptive {ours:.3f} dB in {size} B, equal {theirs:.3f} in {len(equal.to_bytes())} B")
@@ -111,7 +111,7 @@ def table(codec: Codec, asked: argparse.Namespace) -> int:
     if asked.mosaic:
         photos = [("mosaic", mosaic([photo for _, photo in photos], asked.size))]
     for name, photo in photos:
-        score = scorer("lpips", photo)
+        score = image_scorer("lpips", photo)
         code = codec.encode(photo, bpp=asked.bpp, tiles=True)
         plain = codec.encode(photo, bpp=asked.bpp, tiles=False)
         size = len(code.to_bytes())
@@ -119,9 +119,9 @@ def table(codec: Codec, asked: argparse.Namespace) -> int:
         shots = [(restore(webp, shot.data, photo.size), shot) for shot in candidates(photo, webp, [size])]
         cells = [_cell(photo, codec.decode(each), score) for each in (code, plain)]
         if shots:
-            picture, shot = max(shots, key=lambda pair: psnr(photo, pair[0]))
+            picture, shot = max(shots, key=lambda pair: image_psnr(photo, pair[0]))
             lowest = min(score([picture])[0] for picture, _ in shots)
-            theirs = f"{psnr(photo, picture):.2f} dB / {lowest:.3f} ({len(shot.data)})"
+            theirs = f"{image_psnr(photo, picture):.2f} dB / {lowest:.3f} ({len(shot.data)})"
         else:
             theirs = "nothing fits"
         print(
@@ -132,7 +132,7 @@ def table(codec: Codec, asked: argparse.Namespace) -> int:
 
 
 def _cell(photo: Image.Image, picture: Image.Image, score: object) -> str:
-    return f"{psnr(photo, picture):.2f} dB / {score([picture])[0]:.3f}"  # type: ignore[operator]
+    return f"{image_psnr(photo, picture):.2f} dB / {score([picture])[0]:.3f}"  # type: ignore[operator]
 
 
 def cuts(codec: Codec, asked: argparse.Namespace) -> int:
@@ -151,7 +151,7 @@ def cuts(codec: Codec, asked: argparse.Namespace) -> int:
         assert cut == code[: len(cut)], f"{name}: {end} bytes are no prefix"
         picture = codec.decode(cut)
         assert picture.size == photo.size
-        drops.append((len(cut) / len(code), psnr(photo, picture)))
+        drops.append((len(cut) / len(code), image_psnr(photo, picture)))
     bins = [[quality for share, quality in drops if low <= share < low + 0.2] for low in np.arange(0, 1, 0.2)]
     print(f"{asked.files} cut files decode; mean PSNR by share of the tokens left, in fifths:")
     means = [float(np.mean(each)) for each in bins if each]
@@ -170,7 +170,8 @@ def memory(codec: Codec, asked: argparse.Namespace) -> int:
     took = middle - start, time.perf_counter() - middle
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
-        f"{photo.width}x{photo.height}: {code}, {len(code.to_bytes())} B, {psnr(photo, picture):.2f} dB; "
+        f"{photo.width}x{photo.height}: {code}, {len(code.to_bytes())} B, "
+        f"{image_psnr(photo, picture):.2f} dB; "
         f"encode {took[0]:.0f} s, decode {took[1]:.0f} s, peak memory {peak:.2f} GiB"
     )
     return int(peak > 3)

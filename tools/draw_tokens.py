@@ -18,8 +18,8 @@ from torchvision.transforms.functional import center_crop, normalize, resize, to
 
 import onedpiece
 from onedpiece.retokenize import apply_share, trace
-from onedpiece.retokenize.pieces import paint, piece_map
-from onedpiece.retokenize.vit.target import find_target
+from onedpiece.retokenize.adapters import find_target
+from tools.pieces import paint, piece_map
 
 REDUCERS = ("mctf", "tome", "imagepiece", "evit", "slimming")
 GAP = 4  # pixels between panels

@@ -19,20 +19,21 @@ from rich.console import Console
 from rich.table import Table
 
 import onedpiece
-from onedpiece.evaluation.fid import MIN_SAMPLES, inception_features
-from onedpiece.evaluation.judge import Judge
-from onedpiece.evaluation.labels import read_class_labels
-from onedpiece.evaluation.metrics import available_scorer
-from onedpiece.evaluation.photos import Photo, read_photos
+from onedpiece.evaluation.classifier import Judge
+from onedpiece.evaluation.photos import Photo, read_class_labels, read_photos
 from onedpiece.evaluation.token_table import (
     TOKEN_COUNTS,
     Jury,
     TableRow,
     classical_rows,
+    markdown,
     originals_row,
+    table,
+    table_json,
     token_rows,
 )
-from onedpiece.evaluation.token_table_text import markdown, table, table_json
+from onedpiece.metrics.fid import MIN_SAMPLES, inception_features
+from onedpiece.metrics.registry import available_scorer
 
 METRICS = ("psnr", "ssim", "lpips", "lpips-squeeze")
 

@@ -21,12 +21,12 @@ from skimage import data
 
 import onedpiece
 from onedpiece.codec import Codec
-from onedpiece.evaluation.best_shot import restore
-from onedpiece.evaluation.classical import score_classical
-from onedpiece.evaluation.contact_sheet import Cell, no_picture, sheet
+from onedpiece.codec.images import to_tensor
+from onedpiece.evaluation.baselines import restore, score_classical
 from onedpiece.evaluation.formats import image_format
-from onedpiece.evaluation.metrics import Scorer
-from onedpiece.evaluation.photos import Photo, to_tensor
+from onedpiece.evaluation.photos import Photo
+from onedpiece.evaluation.plots import Cell, no_picture, sheet
+from onedpiece.metrics.registry import Scorer
 
 OUT = Path(__file__).resolve().parents[1] / "onedpiece" / "weights" / "ti-256" / "failures.png"
 COUNTS = (32, 128, 256)

@@ -23,9 +23,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from onedpiece.bitstream.entropy import TOTAL, Tables
-from onedpiece.bitstream.table_files import FILE
-from onedpiece.cli.job import PICTURES
+from onedpiece.bitstream.entropy import FILE, TOTAL, Tables
+from onedpiece.cli.io import PICTURES
 from onedpiece.codec import Codec
 from onedpiece.tokenizer import TokenizerConfig
 from onedpiece.weights.load import load

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onedpiece
 from onedpiece.training.codes import CamVid, DepthScenes, Imagenette, PennFudan, Source, build, restamp
-from onedpiece.training.codes.bar import bar
+from onedpiece.training.codes.build import bar
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("imagenette", "camvid", "pennfudan", "scenes")

@@ -17,8 +17,7 @@ import torch
 from PIL import Image
 
 from onedpiece.bitstream import Code
-from onedpiece.bitstream.entropy import TOTAL, Tables
-from onedpiece.bitstream.table_files import FILE
+from onedpiece.bitstream.entropy import FILE, TOTAL, Tables
 from onedpiece.codec import Codec
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.weights import fingerprint, load_tokenizer, save

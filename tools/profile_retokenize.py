@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import timm
 import torch
-from bench_retokenize import MODELS, SETTINGS, configure
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+
+from tools.bench_retokenize import MODELS, SETTINGS, configure
 
 # Names of operators begin so; the first kind that fits counts.
 KINDS = {

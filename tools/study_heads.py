@@ -18,20 +18,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from make_codes import source
 
 import onedpiece
-from onedpiece.evaluation.head_study.coded import COUNTS
-from onedpiece.evaluation.head_study.dense import dense_scores, draw_answers
-from onedpiece.evaluation.head_study.inputs import INPUTS, Input, Material
-from onedpiece.evaluation.head_study.networks import fresh_head, fresh_vit, to_network
-from onedpiece.evaluation.head_study.reduced import reduce_in_front
-from onedpiece.evaluation.head_study.report import read_cells, to_csv, to_markdown, write_cells
-from onedpiece.evaluation.head_study.run import train_codes, train_pixels
-from onedpiece.evaluation.head_study.settings import read_settings
-from onedpiece.evaluation.head_study.speed import rates
 from onedpiece.heads import bundled_head, load_head
-from onedpiece.training.codes.source import TEST
+from onedpiece.training.codes.base import TEST
+from tools.head_study.coded import COUNTS
+from tools.head_study.dense import dense_scores, draw_answers
+from tools.head_study.inputs import INPUTS, Input, Material
+from tools.head_study.networks import fresh_head, fresh_vit, to_network
+from tools.head_study.reduced import reduce_in_front
+from tools.head_study.report import read_cells, to_csv, to_markdown, write_cells
+from tools.head_study.run import train_codes, train_pixels
+from tools.head_study.settings import read_settings
+from tools.head_study.speed import rates
+from tools.make_codes import source
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHES = {"classify": "imagenette", "segment": "camvid", "detect": "pennfudan", "depth": "scenes"}

@@ -21,25 +21,25 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from bench_retokenize import count_gflops, time_once
 from lightning.pytorch import Trainer, seed_everything
-from study_retokenize_table import append, conditions, read, table
 from torch import Tensor, nn
-from update_readme import put
 
 from onedpiece.retokenize import trace
-from onedpiece.retokenize.vit.blocks import SLICE
-from onedpiece.training.data.augment import AugmentConfig
-from onedpiece.training.optimizer import OptimizerConfig
-from onedpiece.training.retokenize_data import LabelledData
-from onedpiece.training.retokenize_module import (
+from onedpiece.retokenize.stack import SLICE
+from onedpiece.training.augment import AugmentConfig
+from onedpiece.training.classifier_module import (
     ClassifierConfig,
     ReducerConfig,
     RetokenizeModule,
     build_classifier,
     normalized,
 )
+from onedpiece.training.data.modules import LabelledData
+from onedpiece.training.optimizer import OptimizerConfig
 from onedpiece.training.schedule import ScheduleConfig
+from tools.bench_retokenize import count_gflops, time_once
+from tools.study_retokenize_table import append, conditions, read, table
+from tools.update_readme import put
 
 SIDE, SMALL_SIDE = 128, 96
 OPTIONS = {"img_size": SIDE, "dynamic_img_size": True}  # one position table for both sides

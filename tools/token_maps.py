@@ -18,8 +18,9 @@ from PIL import Image
 from rich.progress import Progress
 
 import onedpiece
-from onedpiece.evaluation.photos import Photo, read_photos, to_tensor
-from onedpiece.evaluation.token_maps import Gain, contribution_maps, first_token_clusters, marginal_gains
+from onedpiece.codec.images import to_tensor
+from onedpiece.evaluation.photos import Photo, read_photos
+from onedpiece.evaluation.token_analysis import Gain, contribution_maps, first_token_clusters, marginal_gains
 
 POSITIONS = (0, 1, 2, 3, 5, 7, 11, 15, 23, 31, 47, 63, 95, 127, 191, 255)
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)

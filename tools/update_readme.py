@@ -21,8 +21,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from card_tables import goals, idle_tail
 from PIL import Image
+
+from tools.card_tables import goals, idle_tail
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

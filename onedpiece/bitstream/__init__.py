@@ -18,7 +18,7 @@ from onedpiece.bitstream.errors import (
     UnknownVersionError,
     UnsupportedFlagError,
 )
-from onedpiece.bitstream.layout import MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, MAX_TOKENS
+from onedpiece.bitstream.format import MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, MAX_TOKENS
 from onedpiece.bitstream.tiles import Tiles
 
 __all__ = [

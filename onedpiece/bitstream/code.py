@@ -9,13 +9,19 @@ from typing import BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from onedpiece.bitstream.entropy import Tables, pack_entropy, unpack_entropy
+from onedpiece.bitstream.entropy import Tables, bundled_tables, pack_entropy, unpack_entropy
 from onedpiece.bitstream.errors import EntropyTablesError, NoTokensError, TrailingDataError
+from onedpiece.bitstream.format import (
+    MAX_FILE_BYTES,
+    MAX_TOKENS,
+    check_codebook_size,
+    check_fingerprint,
+    checked_indices,
+    checked_size,
+    tells_its_length,
+)
 from onedpiece.bitstream.header import Header, read_header, write_header
-from onedpiece.bitstream.layout import MAX_FILE_BYTES, MAX_TOKENS, tells_its_length
-from onedpiece.bitstream.limits import check_codebook_size, check_fingerprint, checked_indices, checked_size
-from onedpiece.bitstream.payload import pack, unpack
-from onedpiece.bitstream.table_files import bundled_tables
+from onedpiece.bitstream.packing import pack, unpack
 from onedpiece.bitstream.tiles import Tiles, check_tiles
 
 TablesOf = Callable[[bytes], Tables | None]

@@ -2,19 +2,24 @@
 
 A token is written digit by digit (for FSQ: channel by channel), each with a static table of its position. The
 digits narrow an interval: of [0, 1) each keeps its table's share. The payload is a short string of bytes all
-of whose continuations lie in the last interval. As in `fraction`, a payload cut after b bytes P says that
+of whose continuations lie in the last interval. As in `packing`, a payload cut after b bytes P says that
 the number lies in [P, P + 1) / 256^b, and every leading token on which that whole interval agrees is certain.
 
 No probability is ever a float, and nothing is rounded, so that every machine decodes the same tokens.
 """
 
+import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from itertools import accumulate, chain, islice
 from math import prod
+from pathlib import Path
 from typing import Any
+
+from onedpiece.bitstream.errors import EntropyTablesError
 
 TOTAL_BITS = 16
 TOTAL = 1 << TOTAL_BITS
@@ -24,6 +29,11 @@ ENDINGS = 32  # payloads to try for one that does not read as one more token
 
 Table = tuple[int, ...]
 """Frequencies of a digit's values, each at least 1, TOTAL in all."""
+
+
+FILE = "entropy.json"
+BUNDLED = Path(__file__).resolve().parents[1] / "weights"
+"""Read as data only: a file of a bundled model can then be cut and described without the model."""
 
 
 @dataclass(frozen=True)
@@ -156,3 +166,48 @@ class _Reader:
         self.value = scaled - starts[digit] * self.scale
         self.scale *= starts[digit + 1] - starts[digit]
         return digit
+
+
+def load_tables(folder: str | Path, fingerprint: bytes) -> Tables | None:
+    """Return the tables in a model's folder; None where there are none.
+
+    Raises:
+        EntropyTablesError: they are damaged, or another model's; the message is one line.
+    """
+    path = Path(folder) / FILE
+    try:
+        plain = json.loads(path.read_text())
+        stated = plain["fingerprint"]
+        if stated == fingerprint.hex():
+            return Tables.from_plain(plain)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise EntropyTablesError(f"{path} holds no entropy tables: {' '.join(str(error).split())}") from error
+    raise EntropyTablesError(
+        f"{path} was made for model {stated}, beside it is {fingerprint.hex()}; "
+        "make it anew with tools/fit_entropy_tables.py, or remove it"
+    )
+
+
+def tables_beside(folder: str | Path | None, fingerprint: bytes) -> Tables | None:
+    """Return the tables in a model's folder, or else those of the bundled model of this fingerprint.
+
+    Raises:
+        EntropyTablesError: as `load_tables`.
+    """
+    found = None if folder is None else load_tables(folder, fingerprint)
+    return found or bundled_tables(fingerprint)
+
+
+@cache
+def bundled_tables(fingerprint: bytes) -> Tables | None:
+    """Return the tables of the bundled model of this fingerprint; None where there are none.
+
+    Raises:
+        EntropyTablesError: as `load_tables`.
+    """
+    for path in sorted(BUNDLED.glob(f"*/{FILE}")):
+        if f'"{fingerprint.hex()}"' in path.read_text():
+            return load_tables(path.parent, fingerprint)
+    return None

@@ -14,7 +14,7 @@ from onedpiece.bitstream.errors import (
     UnknownVersionError,
     UnsupportedFlagError,
 )
-from onedpiece.bitstream.layout import (
+from onedpiece.bitstream.format import (
     DEFAULT_CODEBOOK_SIZE,
     FIXED_BYTES,
     MAGIC,
@@ -22,11 +22,12 @@ from onedpiece.bitstream.layout import (
     SUPPORTED_FLAGS,
     VERSION,
     Flag,
+    check_codebook_size,
+    checked_size,
     tells_its_length,
 )
-from onedpiece.bitstream.limits import check_codebook_size, checked_size
+from onedpiece.bitstream.packing import Varint, read_varint, write_varint
 from onedpiece.bitstream.tiles import Tiles, read_tiles, write_tiles
-from onedpiece.bitstream.varint import Varint, read_varint, write_varint
 
 
 class Header(NamedTuple):

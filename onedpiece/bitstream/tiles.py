@@ -10,10 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onedpiece.bitstream.bits import pack_bits, unpack_bits
 from onedpiece.bitstream.errors import BitstreamError, TilesError, TruncatedHeaderError
-from onedpiece.bitstream.layout import MAX_SIDE, MAX_TILED_TOKENS, MAX_TILES, MAX_TOKENS
-from onedpiece.bitstream.varint import read_varint, write_varint
+from onedpiece.bitstream.format import MAX_SIDE, MAX_TILED_TOKENS, MAX_TILES, MAX_TOKENS
+from onedpiece.bitstream.packing import pack_bits, read_varint, unpack_bits, write_varint
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,9 @@ from onedpiece.cli.compare import compare
 from onedpiece.cli.decode import decode
 from onedpiece.cli.encode import encode
 from onedpiece.cli.evaluate import evaluate
-from onedpiece.cli.info import info
-from onedpiece.cli.models import models
+from onedpiece.cli.info import info, models, truncate
 from onedpiece.cli.predict import predict
-from onedpiece.cli.train import PASS_EVERYTHING_ON, train
-from onedpiece.cli.train_head import train_head
-from onedpiece.cli.truncate import truncate
+from onedpiece.cli.train import PASS_EVERYTHING_ON, train, train_head
 
 # Plain help, and no typer tracebacks: rich would double the time that --help takes.
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)

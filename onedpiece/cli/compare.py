@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onedpiece.cli.failure import FAILED
-from onedpiece.cli.streams import write
+from onedpiece.cli.errors import FAILED
+from onedpiece.cli.io import write
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from onedpiece.codec import Codec
-    from onedpiece.evaluation.compare import Plan
-    from onedpiece.evaluation.metrics import Metric, Scorer
+    from onedpiece.evaluation.comparison import Plan
     from onedpiece.evaluation.photos import PhotoSet
-    from onedpiece.evaluation.study import Study
+    from onedpiece.evaluation.results import Study
+    from onedpiece.metrics.registry import Metric, Scorer
 
 
 def compare(
@@ -41,7 +41,7 @@ def compare(
 ) -> None:
     """Compare our codec with classical formats at equal bytes, each at its best, on your own photos."""
     import onedpiece
-    from onedpiece.evaluation.compare import Plan
+    from onedpiece.evaluation.comparison import Plan
     from onedpiece.evaluation.photos import read_photos
 
     plan = Plan(_names(against), _numbers(budgets), workers)
@@ -69,7 +69,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _scorer(names: list[str]) -> "Scorer":
-    from onedpiece.evaluation.metrics import available_scorer
+    from onedpiece.metrics.registry import available_scorer
 
     with redirect_stdout(sys.stderr):  # torch.hub says there what it downloads
         scorer, missing = available_scorer(names)
@@ -82,7 +82,7 @@ def _run(photos: "PhotoSet", codec: "Codec", plan: "Plan", scorer: "Scorer") -> 
     from rich.console import Console
     from rich.progress import Progress
 
-    from onedpiece.evaluation.compare import compare as run
+    from onedpiece.evaluation.comparison import compare as run
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -108,8 +108,7 @@ def _print_tables(study: "Study") -> None:
 def _score_table(study: "Study", metric: "Metric") -> "Table":
     from rich.table import Table
 
-    from onedpiece.evaluation.study import OURS
-    from onedpiece.evaluation.summary import point
+    from onedpiece.evaluation.results import OURS, point
 
     better = "higher" if metric.higher_is_better else "lower"
     table = Table(
@@ -128,7 +127,7 @@ def _score_table(study: "Study", metric: "Metric") -> "Table":
 def _delta_table(study: "Study") -> "Table":
     from rich.table import Table
 
-    from onedpiece.evaluation.summary import deltas
+    from onedpiece.evaluation.results import deltas
 
     table = Table("ours against", title="Bytes at equal score; score at equal bytes", title_justify="left")
     for metric in study.metrics:
@@ -143,14 +142,14 @@ def _delta_table(study: "Study") -> "Table":
 
 
 def _print_json(study: "Study") -> None:
-    from onedpiece.evaluation.artefacts import curves_json
+    from onedpiece.evaluation.export import curves_json
 
     typer.echo(curves_json(study, study.codecs))
 
 
 def _write_artefacts(study: "Study", codec: "Codec", out: Path) -> None:
-    from onedpiece.evaluation.artefacts import artefacts
-    from onedpiece.evaluation.reconstruct import reconstructor
+    from onedpiece.evaluation.comparison import reconstructor
+    from onedpiece.evaluation.export import artefacts
 
     written = []
     for name, data in artefacts(study, reconstructor(codec, study.side)):

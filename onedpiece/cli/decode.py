@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onedpiece.cli.job import CODES, STREAM, Job, plan
+from onedpiece.cli.io import CODES, STREAM, Job, plan, reading, write
 from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL, OUT, SKIP_EXISTING
 from onedpiece.cli.report import Report, counted, name_of
-from onedpiece.cli.streams import reading, write
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -6,20 +6,29 @@ from warnings import filterwarnings
 
 import typer
 
-from onedpiece.cli.front_end import KEEP, RETOKENIZE, FrontEnd, front_end
-from onedpiece.cli.job import PICTURES, STREAM, Job, plan
-from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL, OUT, SKIP_EXISTING
+from onedpiece.cli.io import PICTURES, STREAM, Job, plan, reading, write
+from onedpiece.cli.options import (
+    CHUNK,
+    DEVICE,
+    JSON,
+    KEEP,
+    MODEL,
+    OUT,
+    RETOKENIZE,
+    SKIP_EXISTING,
+    FrontEnd,
+    front_end,
+)
 from onedpiece.cli.report import Report, counted, name_of
-from onedpiece.cli.streams import reading, write
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from onedpiece.bitstream import Code
     from onedpiece.codec import Codec
-    from onedpiece.rate.aim import Aim
+    from onedpiece.codec.tiles import Reached
     from onedpiece.rate.search import Found
-    from onedpiece.tiled import Reached
+    from onedpiece.rate.target import Aim
 
 
 def encode(
@@ -58,7 +67,7 @@ def encode(
     jobs = plan(inputs, out, ".odp", PICTURES, skip_existing=skip_existing)
     if not jobs:
         return
-    from onedpiece.rate.aim import Aim
+    from onedpiece.rate.target import Aim
     from onedpiece.weights import load
 
     aim = Aim(tokens, max_bytes, bpp, psnr, ssim, lpips)
@@ -98,7 +107,7 @@ def _encode_together(codec: "Codec", jobs: list[Job], wish: _Wish, report: Repor
 
 def _tokenize_squares(codec: "Codec", photos: "dict[Job, Image.Image]", wish: _Wish) -> "dict[Job, Code]":
     """The codes of those photos that are not cut into tiles, all in one pass."""
-    from onedpiece.tiled import wants_tiles
+    from onedpiece.codec.tiles import wants_tiles
 
     squares = [
         job for job, photo in photos.items() if not wants_tiles(codec, photo.size, wish.aim, wish.tiles)
@@ -110,7 +119,7 @@ def _tokenize_squares(codec: "Codec", photos: "dict[Job, Image.Image]", wish: _W
 def _reach(
     codec: "Codec", photo: "Image.Image", square: "Code | None", wish: _Wish, report: Report
 ) -> "Reached":
-    from onedpiece.tiled import Reached
+    from onedpiece.codec.tiles import Reached
 
     aim = wish.aim
     if square is None:
@@ -124,7 +133,7 @@ def _reach(
 
 
 def _read(jobs: list[Job], report: Report) -> "dict[Job, Image.Image]":
-    from onedpiece.pictures import read_picture
+    from onedpiece.codec.images import read_picture
 
     photos = {}
     for job in jobs:
@@ -141,10 +150,10 @@ def _expect_large_photos() -> None:
 
 
 def _record(job: Job, code: "Code", photo: "Image.Image", image: "Image.Image") -> dict[str, Any]:
-    from onedpiece.pictures import psnr
+    from onedpiece.metrics.pixel import image_psnr
 
     size = len(code.to_bytes())
-    quality = psnr(photo, image)
+    quality = image_psnr(photo, image)
     return {
         "file": job.source,
         "out": job.target,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onedpiece.cli.failure import FAILED
-from onedpiece.cli.streams import write
+from onedpiece.cli.errors import FAILED
+from onedpiece.cli.io import write
 
 if TYPE_CHECKING:
     from onedpiece.codec import Codec

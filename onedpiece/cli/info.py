@@ -1,14 +1,14 @@
-"""`onedpiece info`: what a file says about itself, without the network."""
+"""The verbs that run no network: `onedpiece info`, `onedpiece models` and `onedpiece truncate`."""
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from onedpiece.cli.job import CODES, expand
-from onedpiece.cli.options import JSON, TABLES
-from onedpiece.cli.report import Report, counted
-from onedpiece.cli.streams import reading
+from onedpiece.cli.io import CODES, STREAM, expand, plan, reading, say, write
+from onedpiece.cli.options import JSON, OUT, TABLES
+from onedpiece.cli.report import Report, counted, name_of
 
 
 def info(
@@ -27,7 +27,7 @@ def info(
 
 def _record(source: str, folder: str | None) -> dict[str, Any]:
     from onedpiece.bitstream import MAX_FILE_BYTES, Code
-    from onedpiece.bitstream.table_files import tables_beside
+    from onedpiece.bitstream.entropy import tables_beside
 
     with reading(source) as file:
         data = file.read(MAX_FILE_BYTES + 1)
@@ -53,3 +53,39 @@ def _line(record: dict[str, Any]) -> str:
     tokens = f"{counted(record['tokens'])} of {record['codebook_size']}"
     tokens += f" in {record['tiles']} tiles" if "tiles" in record else ""
     return f"{record['file']}: {tokens}, {record['bytes']} bytes, {size}, model {record['fingerprint']}"
+
+
+def models() -> None:
+    """List the models there are.
+
+    Beside these, --model takes the folder of any model that was trained with `onedpiece train`.
+    """
+    from onedpiece.weights import names
+
+    known = names()
+    width = max(len(model.name) for model in known)
+    for model in known:
+        say(f"{model.name:{width}}  {model.note}")
+
+
+def truncate(
+    source: Annotated[str, typer.Argument(metavar="IN", help="An .odp file, or -.")],
+    tokens: Annotated[int, typer.Option(metavar="K", help="How many tokens to keep.")],
+    out: OUT = None,
+    model: TABLES = None,
+) -> None:
+    """Keep the first tokens of a file.
+
+    Without -o, a.odp cut to K tokens is a.K.odp.
+    """
+    from onedpiece.bitstream import Code
+    from onedpiece.bitstream.entropy import tables_beside
+
+    if source != STREAM and Path(source).is_dir():
+        raise ValueError(f"{source} is a folder; truncate takes one file")
+    job = plan([source], out, f".{tokens}.odp", CODES)[0]
+    with Report([source], data_on_stdout=job.target == STREAM) as report, report.guarding(source):
+        with reading(source) as file:
+            data = Code.read(file, partial(tables_beside, model)).first(tokens).to_bytes()
+        write(job.target, data)
+        report.done(f"{name_of(job.target)}: {counted(tokens)}, {len(data)} bytes", {})

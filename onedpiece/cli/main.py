@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from onedpiece.cli.failure import LostStdoutError, message_of, status_of
+from onedpiece.cli.errors import LostStdoutError, message_of, status_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
-from onedpiece.cli.failure import FAILED, OutputError, message_of, status_of
-from onedpiece.cli.job import STREAM
-from onedpiece.cli.streams import say
-from onedpiece.rate.errors import TargetOutOfReachError
+from onedpiece.cli.errors import FAILED, OutputError, message_of, status_of
+from onedpiece.cli.io import STREAM, say
+from onedpiece.rate.target import TargetOutOfReachError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

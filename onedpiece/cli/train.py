@@ -1,4 +1,4 @@
-"""`onedpiece train`: everything after it goes to LightningCLI."""
+"""`onedpiece train` and `onedpiece train-head`: everything after the verb goes to LightningCLI."""
 
 import sys
 import traceback
@@ -30,3 +30,13 @@ def hand_over(main: Callable[[list[str]], None], args: list[str]) -> None:
         # Hours into a run, where it broke is worth more than a tidy terminal.
         traceback.print_exc(file=sys.stderr)
         raise typer.Exit(1) from error
+
+
+def train_head(context: typer.Context) -> None:
+    """Train a head that reads codes with LightningCLI.
+
+    As in `onedpiece train-head fit --config configs/head_classify_imagenette.yaml`.
+    """
+    from onedpiece.training.cli import head_main
+
+    hand_over(head_main, context.args)

@@ -9,9 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import draw_segmentation_masks
 
-from onedpiece.evaluation.photos import to_tensor
+from onedpiece.codec.images import to_image, to_tensor
 from onedpiece.heads import ClassScores, Depth, Detections, Mask, Prediction
-from onedpiece.model_input import to_image
 
 SURE = 0.5
 """Score from which on an object is drawn and named."""

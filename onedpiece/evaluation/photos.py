@@ -1,17 +1,27 @@
-"""Photographs from disk, as the square 8-bit pictures that every codec in a comparison is given."""
+"""Photographs from disk, as the square 8-bit pictures that every codec in a comparison is given.
 
-from collections.abc import Iterable, Sequence
+With them class labels from a TSV file, and batches.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps
-from torch import Tensor
+from PIL import Image
 
-from onedpiece.pictures import PictureError, read_picture
+from onedpiece.codec.images import PictureError, read_picture, read_square
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".jxl", ".jp2"}
+
+
+T = TypeVar("T")
+
+BATCH = 8
+"""Photos that a network takes at once: enough to fill the cores, few enough for any memory."""
+
+
+_COLUMNS = ("file", "imagenet_class_index")
 
 
 class Photo(NamedTuple):
@@ -76,12 +86,29 @@ def read_photos(inputs: Iterable[Path], side: int | None) -> PhotoSet:
     return PhotoSet(photos, unreadable)
 
 
-def read_square(path: Path, side: int) -> Image.Image:
-    """Read a photo, turn it upright, resize its short side to `side` pixels, crop the centre: RGB, square."""
-    return ImageOps.fit(read_picture(path), (side, side), Image.Resampling.LANCZOS)
+def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
+    """Yield `items` in order, `size` at a time; the last piece may be shorter."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def to_tensor(images: Sequence[Image.Image]) -> Tensor:
-    """Return RGB pictures of one size as (B, 3, H, W) in [0, 1]."""
-    stacked = np.stack([np.asarray(image.convert("RGB")) for image in images])
-    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
+def read_class_labels(path: Path) -> Mapping[str, int]:
+    """Return the class index of each file name.
+
+    Args:
+        path: a TSV file whose header names the columns "file" and "imagenet_class_index" (0 to 999).
+
+    Raises:
+        ValueError: a column is missing, or an index is no whole number.
+        OSError: the file cannot be opened.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
+        if missing:
+            raise ValueError(
+                f"{path} has no column {' and no '.join(missing)}; its first line names the columns"
+            )
+        try:
+            return {row["file"]: int(row["imagenet_class_index"]) for row in rows}
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: an imagenet_class_index is no whole number: {error}") from None

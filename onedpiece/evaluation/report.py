@@ -10,13 +10,11 @@ from importlib.resources import files
 
 from PIL import Image
 
-from onedpiece.evaluation.contact_sheet import caption
-from onedpiece.evaluation.curves import panel_svg
-from onedpiece.evaluation.metrics import Metric
+from onedpiece.evaluation.comparison import Reconstruct
 from onedpiece.evaluation.photos import Photo
-from onedpiece.evaluation.reconstruct import Reconstruct
-from onedpiece.evaluation.study import OURS, Study
-from onedpiece.evaluation.summary import MIN_SHARE, Delta, deltas, point
+from onedpiece.evaluation.plots import caption, panel_svg
+from onedpiece.evaluation.results import MIN_SHARE, OURS, Delta, Study, deltas, point
+from onedpiece.metrics.registry import Metric
 
 MAX_PHOTOS = 6  # each weighs about 10 kB a codec and budget
 _COPY_QUALITY = 92

@@ -6,14 +6,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from onedpiece.heads.codebook import Codebook
 from onedpiece.heads.config import DENSE, HeadConfig
-from onedpiece.heads.embed import CodeEmbedding, Queries
+from onedpiece.heads.embeddings import Codebook, CodeEmbedding, Queries
 from onedpiece.heads.reduce import merge_in_front, reduced_blocks
 from onedpiece.tokenizer import Tokenizer, key_mask
-from onedpiece.tokenizer.initialize import truncated_normal
-from onedpiece.tokenizer.linear_path import LinearPath
-from onedpiece.tokenizer.transformer import build_blocks
+from onedpiece.tokenizer.dct_path import LinearPath
+from onedpiece.tokenizer.layers import build_blocks, truncated_normal
 
 # Of photographs' pixels in [0, 1], so that the linear view starts near unit variance.
 PICTURE_MEAN, PICTURE_STD = 0.45, 0.25

@@ -10,12 +10,10 @@ from torch import Tensor, nn
 from onedpiece.heads.config import ReducerConfig
 from onedpiece.heads.outputs import Output
 from onedpiece.retokenize import tome
-from onedpiece.retokenize.vit.blocks import ReducedBlocks
-from onedpiece.retokenize.vit.encoder_view import EncoderView
-from onedpiece.retokenize.vit.matched import options_for_share
-from onedpiece.retokenize.vit.table import build_reducer
-from onedpiece.retokenize.vit.target import Target
-from onedpiece.retokenize.vit.view import Layout
+from onedpiece.retokenize.adapters import EncoderView, Target
+from onedpiece.retokenize.api import build_reducer, options_for_share
+from onedpiece.retokenize.block import Layout
+from onedpiece.retokenize.stack import ReducedBlocks
 
 Out = TypeVar("Out", bound=Output)
 

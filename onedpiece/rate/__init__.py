@@ -1,6 +1,5 @@
 """How many tokens: quality targets, the search that meets them, sharing tokens out over tiles."""
 
-from onedpiece.rate.errors import TargetOutOfReachError
-from onedpiece.rate.target import METRICS, Target
+from onedpiece.rate.target import METRICS, Target, TargetOutOfReachError
 
 __all__ = ["METRICS", "Target", "TargetOutOfReachError"]

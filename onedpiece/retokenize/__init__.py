@@ -5,9 +5,9 @@ which puts any of them into a vision transformer.
 """
 
 from onedpiece.retokenize import evit, imagepiece, losses, mctf, mustdrop, slimming, stem, tome
-from onedpiece.retokenize.reduction import Fusion, Reduction, compose, unmerge
-from onedpiece.retokenize.vit.trace import Trace
-from onedpiece.retokenize.vit.wrap import apply, apply_share, reconfigured, remove, trace
+from onedpiece.retokenize.api import apply, apply_share, reconfigured, remove, trace
+from onedpiece.retokenize.groups import Fusion, Reduction, compose, unmerge
+from onedpiece.retokenize.stack import Trace
 
 __all__ = [
     "Fusion",

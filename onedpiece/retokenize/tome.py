@@ -1,11 +1,26 @@
-"""ToMe, token merging (arXiv 2210.09461), written from the paper."""
+"""ToMe, token merging (arXiv 2210.09461), written from the paper: the function, and its reducer."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from onedpiece.retokenize.groups import Groups, keep_all, pool_sum, pool_weighted, source_map
+from onedpiece.retokenize.block import (
+    BlockView,
+    Layout,
+    Tokens,
+    advance,
+    attend,
+    front,
+    plain_step,
+    size_bias,
+    sizes,
+    with_tail,
+)
+from onedpiece.retokenize.groups import Groups, Reduction, keep_all, pool_sum, pool_weighted, source_map
 from onedpiece.retokenize.matching import (
     behind_prefix,
     cosine_scores,
@@ -13,7 +28,6 @@ from onedpiece.retokenize.matching import (
     match_one_way,
     num_removable,
 )
-from onedpiece.retokenize.reduction import Reduction
 
 
 def merge(
@@ -50,3 +64,34 @@ def plan(metric: Tensor, num_removed: int, num_protected: int = 1) -> Groups:
 def pool(x: Tensor, size: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
     """Pool tokens (B, N, C) by their sizes (B, N, 1); returns the tokens and sizes that are left."""
     return pool_weighted(x, size[..., 0], groups), pool_sum(size[..., 0], groups)[..., None]
+
+
+@dataclass(frozen=True)
+class TomeReducer:
+    """Token merging between attention and MLP of every active block (arXiv 2210.09461)."""
+
+    r: float = 13  # tokens a layer; a share of the unprotected ones below 1. 13 is the paper's DeiT-S row
+    layers: Sequence[int] | None = None  # counted from 0; None: all, as published
+    proportional: bool = True  # log size over the keys, the paper's equation 1
+
+    ragged: ClassVar[bool] = False
+
+    def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
+        """See `Reducer`."""
+        due = self.layers is None or layer in self.layers
+        return due and self._num_removed(tokens, layout) > 0
+
+    def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
+        """See `Reducer`."""
+        if not self.active(layer, tokens, layout):
+            return plain_step(view, tokens, self.proportional)
+        q, k, v = view.project(view.normed(tokens.x))
+        bias = size_bias(tokens.size, q.dtype) if self.proportional else None
+        x = view.add_attention(tokens.x, attend(view, q, k, v, bias))
+        groups = plan(front(k.mean(dim=1), layout), self._num_removed(tokens, layout), layout.prefix)
+        groups = with_tail(groups, x.shape[1], layout)
+        merged = pool_weighted(x, sizes(tokens)[..., 0], groups)
+        return advance(tokens, view.add_mlp(merged), groups)
+
+    def _num_removed(self, tokens: Tokens, layout: Layout) -> int:
+        return num_removable(tokens.x.shape[1] - layout.tail, layout.prefix, self.r)

@@ -4,10 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from onedpiece.tokenizer.config import TokenizerConfig
-from onedpiece.tokenizer.initialize import truncated_normal
-from onedpiece.tokenizer.pixel_head import LinearHead, PatchHead
-from onedpiece.tokenizer.transformer import build_blocks
-from onedpiece.tokenizer.vqgan_head import VQGANHead
+from onedpiece.tokenizer.layers import build_blocks, truncated_normal
+from onedpiece.tokenizer.pixel_heads import LinearHead, PatchHead, VQGANHead
 
 _HEADS: dict[str, type[PatchHead | LinearHead | VQGANHead]] = {
     "patch": PatchHead,

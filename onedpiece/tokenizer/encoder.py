@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from onedpiece.tokenizer.config import TokenizerConfig
-from onedpiece.tokenizer.initialize import truncated_normal
-from onedpiece.tokenizer.transformer import build_blocks
+from onedpiece.tokenizer.layers import build_blocks, truncated_normal
 
 
 class Encoder(nn.Module):

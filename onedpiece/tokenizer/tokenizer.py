@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onedpiece.tokenizer.config import TokenizerConfig
+from onedpiece.tokenizer.dct_path import LinearPath
 from onedpiece.tokenizer.decoder import Decoder
 from onedpiece.tokenizer.encoder import Encoder
-from onedpiece.tokenizer.initialize import truncated_normal
-from onedpiece.tokenizer.linear_path import LinearPath
+from onedpiece.tokenizer.layers import truncated_normal
 from onedpiece.tokenizer.quantizer import Quantized, build_quantizer
 from onedpiece.tokenizer.tail_drop import Kept, cut_to_longest, key_mask
 

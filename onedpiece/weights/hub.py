@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from onedpiece.tokenizer import Tokenizer
-from onedpiece.weights.errors import WeightsError
+from onedpiece.weights.checkpoint import WeightsError
 
 RELEASED = tuple(f"turing-motors/One-D-Piece-{size}-256" for size in "SBL")
 RELEASED_FILE = "pytorch_model.bin"

@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from onedpiece.bitstream.table_files import load_tables
-from onedpiece.weights.errors import WeightsError
-from onedpiece.weights.store import fingerprint, load_tokenizer
+from onedpiece.bitstream.entropy import load_tables
+from onedpiece.weights.checkpoint import WeightsError, fingerprint, load_tokenizer
 
 if TYPE_CHECKING:
     from onedpiece.codec import Codec

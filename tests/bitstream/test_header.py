@@ -1,8 +1,8 @@
 import pytest
 
 from onedpiece.bitstream import errors
+from onedpiece.bitstream.format import MAGIC, MAX_PIXELS, Flag
 from onedpiece.bitstream.header import Header, read_header, write_header
-from onedpiece.bitstream.layout import MAGIC, MAX_PIXELS, Flag
 
 PRINT = bytes.fromhex("01020304")
 PLAIN = "d11d1001020304"

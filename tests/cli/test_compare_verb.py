@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from onedpiece.evaluation import metrics
-from onedpiece.rate.perceptual import MissingWeightsError
+from onedpiece.metrics import registry
+from onedpiece.metrics.lpips import MissingWeightsError
 
 ONE_CORE = ("--workers", 1)
 
@@ -97,7 +97,7 @@ def test_lpips_is_dropped_with_one_line_where_its_weights_are_not_to_be_had(
     def refuse(net: str) -> None:
         raise MissingWeightsError(f"the weights of LPIPS-{net} are not to be had")
 
-    monkeypatch.setattr(metrics, "Lpips", refuse)
+    monkeypatch.setattr(registry, "Lpips", refuse)
     result = cli(
         "compare",
         photos / "a.png",

@@ -9,7 +9,7 @@ import pytest
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.retokenize.vit.target import find_target
+from onedpiece.retokenize.adapters import find_target
 from onedpiece.tokenizer import Tokenizer
 
 
@@ -65,7 +65,7 @@ def test_latents_are_never_merged(cli: Any, photos: Path, tiny: Tokenizer) -> No
 
 
 def test_a_model_without_linear_path_works_too(photos: Path, small_codec: Callable[..., Codec]) -> None:
-    from onedpiece.cli.front_end import FrontEnd
+    from onedpiece.cli.options import FrontEnd
 
     grades = ((16, (8, 8, 8, 8)),)
     codec = small_codec(image_size=256, patch_size=32, encoder_layers=4, fsq_grades=grades, linear_path=False)

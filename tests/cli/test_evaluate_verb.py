@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
 from onedpiece.evaluation.downstream import tasks
-from onedpiece.evaluation.downstream.networks import Pretrained
+from onedpiece.weights.third_party import Pretrained
 
 
 class _Brightest(nn.Module):

@@ -111,7 +111,7 @@ def test_debug_shows_the_traceback(cli: Any, monkeypatch: pytest.MonkeyPatch) ->
 def test_interrupted_between_two_files_leaves_whole_files(
     cli: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onedpiece.pictures.psnr", _raise(KeyboardInterrupt()))
+    monkeypatch.setattr("onedpiece.metrics.pixel.image_psnr", _raise(KeyboardInterrupt()))
     result = cli("encode", photos, "--tokens", 4, terminals="err")
     assert result.status == 130
     assert "Traceback" not in result.err

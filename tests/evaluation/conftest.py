@@ -1,28 +1,12 @@
-"""A codec with as few weights as can be, and a study that was never run."""
-
-from collections.abc import Callable
-from pathlib import Path
+"""A study that was never run."""
 
 import pytest
 from PIL import Image
 
 from onedpiece.codec import Codec
-from onedpiece.evaluation.metrics import METRICS
 from onedpiece.evaluation.photos import Photo, Unreadable
-from onedpiece.evaluation.study import OURS, Shot, Study
-
-
-@pytest.fixture(scope="session")
-def codec(small_codec: Callable[..., Codec]) -> Codec:
-    """16 tokens of 12 bits on 256×256 pixels: a file of k tokens is a header of 7 bytes and ⌈1.5·k⌉."""
-    return small_codec(b"tiny", image_size=256, patch_size=64)
-
-
-@pytest.fixture(scope="session")
-def photos(data: Path) -> list[Photo]:
-    """Three 256×256 photographs."""
-    names = ("astronaut.png", "chelsea.png", "coffee.png")
-    return [Photo(name, Image.open(data / name).convert("RGB")) for name in names]
+from onedpiece.evaluation.results import OURS, Shot, Study
+from onedpiece.metrics.registry import METRICS
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from onedpiece.evaluation.photos import find_photos, read_photos, read_square, to_tensor
+from onedpiece.codec.images import read_square, to_tensor
+from onedpiece.evaluation.photos import find_photos, read_photos
 
 
 def test_folders_are_searched_and_files_taken_as_they_come(tmp_path: Path, data: Path) -> None:

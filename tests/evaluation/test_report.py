@@ -9,7 +9,7 @@ from PIL import Image
 
 from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.report import MAX_PHOTOS, report_html, shown_photos
-from onedpiece.evaluation.study import OURS, Shot, Study
+from onedpiece.evaluation.results import OURS, Shot, Study
 
 
 def _paint(shot: Shot) -> Image.Image:

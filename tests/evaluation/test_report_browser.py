@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from onedpiece.evaluation.report import report_html
-from onedpiece.evaluation.study import OURS, Shot, Study
+from onedpiece.evaluation.results import OURS, Shot, Study
 
 from . import browser
 

@@ -3,10 +3,19 @@ import json
 import pytest
 
 from onedpiece.codec import Codec
-from onedpiece.evaluation.metrics import Scorer, psnr
-from onedpiece.evaluation.photos import Photo, to_tensor
-from onedpiece.evaluation.token_table import Jury, classical_rows, originals_row, token_rows
-from onedpiece.evaluation.token_table_text import markdown, table, table_json
+from onedpiece.codec.images import to_tensor
+from onedpiece.evaluation.photos import Photo
+from onedpiece.evaluation.token_table import (
+    Jury,
+    classical_rows,
+    markdown,
+    originals_row,
+    table,
+    table_json,
+    token_rows,
+)
+from onedpiece.metrics.pixel import psnr
+from onedpiece.metrics.registry import Scorer
 
 
 class _Judge:

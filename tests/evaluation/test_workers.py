@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from onedpiece.evaluation.classical import score_in_worker
+from onedpiece.evaluation.baselines import score_in_worker
 from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.workers import WORTH_A_POOL, start_executor, usable_cores
 

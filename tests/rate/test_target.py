@@ -1,7 +1,7 @@
 import pytest
 
 from onedpiece.rate import Target
-from onedpiece.rate.aim import Aim
+from onedpiece.rate.target import Aim
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from onedpiece.retokenize import imagepiece
-from onedpiece.retokenize.vit.rounds import Turn, schedule
+from onedpiece.retokenize.imagepiece import Turn, schedule
 
 # Tokens 2 and 5 are equal, 1 and 4 nearly so; 3 and 6 are important, and equal too.
 METRIC = torch.tensor([[[1.0, 1], [1, 0], [0, 1], [-1, 1], [1, 0.1], [0, 1], [-1, 1]]])

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from onedpiece.retokenize import tome
-from onedpiece.retokenize.reduction import unmerge
+from onedpiece.retokenize.groups import unmerge
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from onedpiece.training.cli import classifier_main as train_classifier
+from onedpiece.training.cli import head_main as train_head
 from onedpiece.training.cli import main as train
-from onedpiece.training.heads.cli import main as train_head
-from onedpiece.training.retokenize_cli import main as train_classifier
 
 
 class Trained(NamedTuple):

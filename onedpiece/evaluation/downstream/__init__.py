@@ -1,6 +1,6 @@
 """Do other networks still work on reconstructions? One file a task, and a driver that tabulates."""
 
-from onedpiece.evaluation.downstream.protocol import Example, Result, Tally, Task
+from onedpiece.evaluation.downstream.base import Example, Result, Tally, Task
 from onedpiece.evaluation.downstream.run import Study, run
 from onedpiece.evaluation.downstream.tasks import TASKS, load_task
 

@@ -8,12 +8,12 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.evaluation.batches import batches
-from onedpiece.evaluation.best_shot import candidates, restore
-from onedpiece.evaluation.downstream.protocol import Example, Result, Tally, Task
+from onedpiece.codec.images import to_tensor
+from onedpiece.evaluation.baselines import candidates, restore
+from onedpiece.evaluation.downstream.base import Example, Result, Tally, Task
 from onedpiece.evaluation.formats import image_format
-from onedpiece.evaluation.metrics import psnr
-from onedpiece.evaluation.photos import to_tensor
+from onedpiece.evaluation.photos import batches
+from onedpiece.metrics.pixel import psnr
 
 Progress = Callable[[int], None]
 """Called with how many photos have just been finished."""

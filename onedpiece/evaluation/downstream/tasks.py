@@ -2,15 +2,11 @@
 
 from pathlib import Path
 
-from onedpiece.evaluation.downstream.classify import Classify
-from onedpiece.evaluation.downstream.clip import Clip
-from onedpiece.evaluation.downstream.depth import Depth
-from onedpiece.evaluation.downstream.detect import Detect, read_boxes
-from onedpiece.evaluation.downstream.networks import torchvision_network
-from onedpiece.evaluation.downstream.protocol import Task
-from onedpiece.evaluation.downstream.segment import Segment
-from onedpiece.evaluation.labels import read_class_labels
-from onedpiece.training.pretrained import transformers_pair
+from onedpiece.evaluation.downstream.base import Task
+from onedpiece.evaluation.downstream.recognition import Classify, Detect, Segment, read_boxes
+from onedpiece.evaluation.downstream.similarity import Clip, Depth
+from onedpiece.evaluation.photos import read_class_labels
+from onedpiece.weights.third_party import torchvision_network, transformers_pair
 
 TASKS = {
     "classify": "squeezenet1_1",

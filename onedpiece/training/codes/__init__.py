@@ -1,24 +1,19 @@
 """Photos as codes on disk: tokenized once, with the targets that heads are trained on."""
 
-from onedpiece.training.codes.building import build
-from onedpiece.training.codes.camvid import CamVid
-from onedpiece.training.codes.data import CodeData
-from onedpiece.training.codes.dataset import CodeDataset
-from onedpiece.training.codes.distilled import DistilledDepth
-from onedpiece.training.codes.imagenette import Imagenette
-from onedpiece.training.codes.pennfudan import PennFudan
-from onedpiece.training.codes.sample import (
+from onedpiece.training.codes.base import (
     BoxTarget,
     CodeSample,
     CodeSamples,
+    Source,
     Target,
     collate,
     crop_prefix,
 )
-from onedpiece.training.codes.scenes import DepthScenes
-from onedpiece.training.codes.source import Source
-from onedpiece.training.codes.stamping import restamp
-from onedpiece.training.codes.table import CacheError
+from onedpiece.training.codes.build import build, restamp
+from onedpiece.training.codes.cache_file import CacheError
+from onedpiece.training.codes.dataset import CodeData, CodeDataset
+from onedpiece.training.codes.depth_sources import DepthScenes, DistilledDepth
+from onedpiece.training.codes.sources import CamVid, Imagenette, PennFudan
 
 __all__ = [
     "BoxTarget",

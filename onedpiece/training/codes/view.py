@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
-from onedpiece.training.codes.sample import BoxTarget, Target
+from onedpiece.training.codes.base import BoxTarget, Target
 
 SMALLEST_AREA = 0.35  # of a crop, as a share of the photo: less shows parts of objects, at tens of tokens
 _SEEN = 0.4  # share of a box that must lie in the crop for the object to count

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onedpiece.training.data.decode import decode
-from onedpiece.training.data.members import Member
+from onedpiece.training.data.files import Member, decode
 
 _CHUNK = 256  # pictures a task: large enough that starting one costs nothing
 

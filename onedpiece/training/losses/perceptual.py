@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onedpiece.training.losses.metric_network import MetricNetwork, Net
-from onedpiece.training.losses.views import draw_view, look
+from onedpiece.metrics.lpips import MetricNetwork, Net
+from onedpiece.training.augment import draw_view, look
 from onedpiece.training.schedule import ramp
 
 

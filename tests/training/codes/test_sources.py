@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from onedpiece.rate.perceptual import MissingWeightsError
+from onedpiece.metrics.lpips import MissingWeightsError
 from onedpiece.training.codes import BoxTarget, CamVid, DepthScenes, DistilledDepth, Imagenette, PennFudan
-from onedpiece.training.codes.distilled import load_teacher
+from onedpiece.training.codes.depth_sources import load_teacher
 
 
 def _picture(size: tuple[int, int] = (64, 48)) -> bytes:
@@ -125,13 +125,13 @@ def test_a_missing_teacher_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) ->
     def offline(name: str) -> type[Transformers]:
         return Transformers
 
-    monkeypatch.setattr("onedpiece.training.pretrained.import_module", offline)
+    monkeypatch.setattr("onedpiece.weights.third_party.import_module", offline)
     with pytest.raises(MissingWeightsError, match="the weights of some/network are neither in"):
         load_teacher("some/network")
 
     def absent(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr("onedpiece.training.pretrained.import_module", absent)
+    monkeypatch.setattr("onedpiece.weights.third_party.import_module", absent)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'onedpiece\[downstream\]'"):
         load_teacher("some/network")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from onedpiece.training.codes.sample import BoxTarget
+from onedpiece.training.codes.base import BoxTarget
 from onedpiece.training.codes.view import PLAIN, SMALLEST_AREA, View, show, show_target, view_named
 
 RIGHT_HALF = View((0.5, 0.0, 1.0, 1.0), flip=False)

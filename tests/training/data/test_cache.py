@@ -3,8 +3,7 @@ from pathlib import Path
 import numpy as np
 
 from onedpiece.training.data.cache import cache_name, decoded
-from onedpiece.training.data.decode import decode
-from onedpiece.training.data.members import Member, folder_members
+from onedpiece.training.data.files import Member, decode, folder_members
 
 
 def pictures(data: Path) -> list[Member]:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from onedpiece.training.losses.metric_network import MetricNetwork, Net, unit_length
+from onedpiece.metrics.lpips import MetricNetwork, Net, unit_length
 from onedpiece.training.losses.perceptual import PerceptualConfig, PerceptualLoss
 
 

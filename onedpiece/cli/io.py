@@ -1,0 +1,198 @@
+"""Bytes in and out: which input becomes which output, and files that appear whole or not at all."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from secrets import token_hex
+from typing import BinaryIO, NamedTuple
+
+from onedpiece.cli.errors import LostStdoutError, OutputError
+
+STREAM = "-"  # standard input, or standard output
+
+PICTURES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".tga"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".qoi"}
+)
+CODES = frozenset({".odp"})
+
+
+@contextmanager
+def reading(source: str, *, seekable: bool = False) -> Iterator[BinaryIO]:
+    """Open an input for reading bytes; standard input is read to its end where it must be `seekable`."""
+    if source != STREAM:
+        with Path(source).open("rb") as file:
+            yield file
+    elif seekable:
+        yield BytesIO(sys.stdin.buffer.read())
+    else:
+        yield sys.stdin.buffer
+
+
+def write(target: str, data: bytes) -> None:
+    """Write a whole output: to standard output, or as a file that is complete from the moment it is there.
+
+    Raises:
+        ValueError: standard output is a terminal.
+        OutputError: the file cannot be written.
+        LostStdoutError: standard output cannot.
+    """
+    if target == STREAM:
+        _write_stdout(data)
+        return
+    try:
+        _write_file(Path(target), data)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror}") from error
+
+
+def say(line: str, *, aside: bool = False) -> None:
+    """Print a line to standard output, or aside to standard error where a file goes to the other.
+
+    Raises:
+        LostStdoutError: standard output cannot be written.
+    """
+    if aside:
+        sys.stderr.write(line + "\n")
+        return
+    try:
+        sys.stdout.write(line + "\n")
+    except OSError as error:
+        raise LostStdoutError from error
+
+
+def _write_stdout(data: bytes) -> None:
+    if sys.stdout.isatty():
+        raise ValueError("standard output is a terminal; name a file with -o")
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise LostStdoutError from error
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    if path.exists() and not path.is_file():  # a device or a named pipe: not ours to replace
+        path.write_bytes(data)
+        return
+    path = path.resolve()  # the file behind a link is replaced, not the link
+    partial = path.with_name(f".{token_hex(8)}.part")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class Job(NamedTuple):
+    """One input and its output: a path, or `-`."""
+
+    source: str
+    target: str
+
+
+def expand(inputs: Sequence[str], extensions: frozenset[str]) -> list[str]:
+    """Return the inputs, with the files of those extensions that lie in it for every folder, sorted.
+
+    Raises:
+        ValueError: a name is empty, a folder holds none, or standard input is one of several.
+    """
+    if "" in inputs:
+        raise ValueError("an input's name is empty; name a file or a folder (. is the one you are in)")
+    if STREAM in inputs and len(inputs) > 1:
+        raise ValueError("- (standard input) cannot be one of several inputs; give it alone")
+    return [source for name in inputs for source in _files_of(name, extensions)]
+
+
+def plan(
+    inputs: Sequence[str],
+    out: str | None,
+    suffix: str,
+    extensions: frozenset[str],
+    *,
+    keep_existing: bool = False,
+    skip_existing: bool = False,
+) -> list[Job]:
+    """Return a job for every input, and make the folder that is named for the outputs of many.
+
+    Args:
+        inputs: files, folders, or `-` alone.
+        out: the output file, `-`, or the folder for many; None: beside each input, under `suffix`.
+        suffix: what takes the place of the input's extension where the output is not named.
+        extensions: which files of a folder count.
+        keep_existing: refuse to replace a file that stands where the output was not named.
+        skip_existing: leave out the jobs whose output is there: outputs appear whole, so that it is done.
+
+    Raises:
+        ValueError: the outputs cannot be told apart, would replace an input, or make no sense.
+        OSError: the folder cannot be made.
+    """
+    sources = expand(inputs, extensions)
+    if out == "":
+        raise ValueError("the output's name is empty; name a file with -o, or leave it out")
+    many = len(inputs) > 1 or (inputs[0] != STREAM and Path(inputs[0]).is_dir())
+    if many or (out not in (None, STREAM) and Path(str(out)).is_dir()):
+        jobs = [Job(source, _into(out, source, suffix)) for source in sources]
+    else:
+        jobs = [Job(source, _beside(source, suffix) if out is None else out) for source in sources]
+    _check_targets(jobs)
+    if skip_existing:
+        jobs = [job for job in jobs if job.target == STREAM or not Path(job.target).exists()]
+    elif keep_existing and out is None:
+        _check_free(jobs)
+    if many and out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    return jobs
+
+
+def _files_of(name: str, extensions: frozenset[str]) -> list[str]:
+    if name == STREAM or not Path(name).is_dir():
+        return [name]
+    inside = sorted(
+        path for path in Path(name).iterdir() if path.suffix.lower() in extensions and path.is_file()
+    )
+    visible = [str(path) for path in inside if not path.name.startswith(".")]
+    if not visible:
+        raise ValueError(f"{name} holds no file that ends in {', '.join(sorted(extensions))}")
+    return visible
+
+
+def _beside(source: str, suffix: str) -> str:
+    return STREAM if source == STREAM else str(Path(source).with_suffix(suffix))
+
+
+def _into(folder: str | None, source: str, suffix: str) -> str:
+    if folder is None:
+        return _beside(source, suffix)
+    if folder == STREAM:
+        raise ValueError("many files cannot go to standard output; name a folder with -o")
+    if source == STREAM:
+        raise ValueError(f"{folder} is a folder, and standard input has no name; name the file with -o")
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(f"{folder} is a file; many outputs need a folder")
+    return str(Path(folder) / Path(source).with_suffix(suffix).name)
+
+
+def _check_targets(jobs: Iterable[Job]) -> None:
+    sources = {Path(job.source).resolve(): job.source for job in jobs if job.source != STREAM}
+    seen: dict[Path, str] = {}
+    for source, target in jobs:
+        if target == STREAM:
+            continue
+        place = Path(target).resolve()
+        if place in sources:
+            raise ValueError(f"{target} is an input; name another output with -o")
+        if place in seen:
+            raise ValueError(
+                f"{seen[place]} and {source} would both be written to {target}; do one at a time"
+            )
+        seen[place] = source
+
+
+def _check_free(jobs: Iterable[Job]) -> None:
+    for _, target in jobs:
+        if target != STREAM and Path(target).exists():
+            raise ValueError(f"{target} is already there, perhaps the original; name the output with -o")

@@ -1,0 +1,164 @@
+"""A study as pictures: rate-distortion curves, and contact sheets.
+
+Curves are ours solid, classical formats dashed, bytes on a log scale; a sheet has pictures in rows, each with
+two lines of text, a row a budget.
+"""
+
+import io
+from collections.abc import Sequence
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from PIL import Image, ImageDraw, ImageFont
+
+from onedpiece.evaluation.comparison import Reconstruct
+from onedpiece.evaluation.photos import Photo
+from onedpiece.evaluation.results import OURS, Shot, Study, curve
+from onedpiece.metrics.registry import Metric
+
+COLOURS = {
+    OURS: "#0072b2",
+    "jpeg": "#d55e00",
+    "webp": "#009e73",
+    "avif": "#cc79a7",
+    "jxl": "#e69f00",
+    "jpeg2000": "#7f7f7f",
+    "blurhash": "#56b4e9",
+    "thumbhash": "#8c564b",
+}
+"""Okabe and Ito's palette, which colour-blind readers can tell apart."""
+
+MARKERS = dict(zip(COLOURS, "osD^vPX*", strict=True))
+
+
+_GAP = 8
+_CAPTION = 38  # two lines of text
+_INK, _FAINT, _PAPER = "#1a1a1a", "#666666", "#ffffff"
+
+
+Cell = tuple[Image.Image, Sequence[str]]
+"""A square picture, and the two lines below it."""
+
+
+def rd_png(study: Study) -> bytes:
+    """Return all panels, one a metric, as a PNG."""
+    columns = min(len(study.metrics), 2)
+    rows = -(-len(study.metrics) // columns)
+    figure = Figure(figsize=(5.2 * columns, 3.9 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for panel, metric in zip(panels, study.metrics, strict=False):
+        draw(panel, study, metric)
+    for unused in panels[len(study.metrics) :]:
+        unused.remove()
+    title = f"{study.model}: {len(study.photos)} photos at {study.side}x{study.side}, whole-file bytes"
+    figure.suptitle(title, fontsize=11)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=150)
+    return file.getvalue()
+
+
+def panel_svg(study: Study, metric: Metric) -> str:
+    """Return one panel as an <svg> element, for a page."""
+    figure = Figure(figsize=(4.6, 3.5), layout="constrained")
+    FigureCanvasSVG(figure)
+    draw(figure.subplots(), study, metric)
+    file = io.StringIO()
+    # The fixed salt of its ids and the missing date make equal studies equal files.
+    with rc_context({"svg.hashsalt": metric.name}):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :]
+
+
+def draw(axes: Axes, study: Study, metric: Metric) -> None:
+    """Draw one metric's curves into `axes`; a codec with no point at all is named in the legend as such."""
+    for codec in study.codecs:
+        points = curve(study, codec, metric)
+        ours = codec == OURS
+        axes.plot(
+            [p.bytes for p in points],
+            [p.score for p in points],
+            color=COLOURS[codec],
+            marker=MARKERS[codec],
+            markersize=6 if ours else 5,
+            linewidth=2.4 if ours else 1.4,
+            linestyle="-" if ours else "--",
+            label=(study.model if ours else codec) + ("" if points else " (does not fit)"),
+            zorder=3 if ours else 2,
+        )
+    _label(axes, study.budgets, metric)
+
+
+def _label(axes: Axes, budgets: Sequence[int], metric: Metric) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(list(budgets)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xticks(list(budgets), [str(budget) for budget in budgets])
+    # A format with one size of file may lie left of every budget.
+    lowest, highest = axes.dataLim.intervalx if axes.has_data() else (min(budgets), max(budgets))
+    axes.set_xlim(min(lowest, *budgets) / 1.25, max(highest, *budgets) * 1.25)
+    axes.set_xlabel("bytes, whole file")
+    axes.set_ylabel(f"{metric.label}  ({'higher' if metric.higher_is_better else 'lower'} is better)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def sheet(rows: Sequence[Sequence[Cell]], side: int) -> Image.Image:
+    """Draw rows of pictures of `side` pixels; the first row is as long as any."""
+    width, height = side + _GAP, side + _CAPTION + _GAP
+    drawn = Image.new("RGB", (width * len(rows[0]) + _GAP, height * len(rows) + _GAP), _PAPER)
+    for down, row in enumerate(rows):
+        for across, (picture, lines) in enumerate(row):
+            at = (_GAP + across * width, _GAP + down * height)
+            drawn.paste(picture, at)
+            _write(drawn, (at[0], at[1] + side + 2), lines)
+    return drawn
+
+
+def contact_sheet(study: Study, photo: Photo, reconstruct: Reconstruct) -> Image.Image:
+    """Draw one photo's sheet: columns are the original, ours and the classical formats.
+
+    Args:
+        study: what was compared.
+        photo: one of its photos.
+        reconstruct: draws a shot's file again.
+    """
+    return sheet([_row(study, photo, budget, reconstruct) for budget in study.budgets], study.side)
+
+
+def _row(study: Study, photo: Photo, budget: int, reconstruct: Reconstruct) -> list[Cell]:
+    cells: list[Cell] = [(photo.image, (photo.name, f"original, {study.side}x{study.side}"))]
+    for codec in study.codecs:
+        name = study.model if codec == OURS else codec
+        shot = study.shot(photo.name, codec, budget, study.display_metric.name)
+        if shot is None:
+            cells.append((no_picture(study.side), (name, f"does not fit {budget} bytes")))
+        else:
+            cells.append((reconstruct(shot), (name, caption(study, shot))))
+    return cells
+
+
+def caption(study: Study, shot: Shot) -> str:
+    """Return a shot's size and score in a few words."""
+    metric = study.display_metric
+    tokens = "" if shot.tokens is None else f" ({shot.tokens} tokens)"
+    return f"{len(shot.data)} bytes{tokens}, {metric.label} {shot.score:.{metric.digits}f}"
+
+
+def no_picture(side: int) -> Image.Image:
+    """Return what stands where a codec has nothing to show."""
+    blank = Image.new("RGB", (side, side), "#f2f2f2")
+    ImageDraw.Draw(blank).line((side // 2 - 12, side // 2, side // 2 + 12, side // 2), fill=_FAINT, width=3)
+    return blank
+
+
+def _write(on: Image.Image, at: tuple[int, int], lines: Sequence[str]) -> None:
+    draw = ImageDraw.Draw(on)
+    for number, line in enumerate(lines):
+        font = ImageFont.load_default(14 if number == 0 else 12)
+        draw.text((at[0], at[1] + 18 * number), line, font=font, fill=_INK if number == 0 else _FAINT)

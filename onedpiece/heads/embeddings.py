@@ -1,0 +1,127 @@
+"""Indices to the code vectors that they stand for, by one table, and those to tokens of the transformer."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from onedpiece.heads.config import HeadConfig
+from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+from onedpiece.tokenizer.layers import truncated_normal
+from onedpiece.tokenizer.quantizer import CosineVQ, GradedFSQ
+
+STEM_CHANNELS = 48
+
+
+class CodeEmbedding(nn.Module):
+    """A linear map of each code vector, plus a learned vector of its position.
+
+    With `embedding="position"` every position has a projection of its own: the tokens of a tokenizer with a
+    linear path carry fixed DCT coefficients, so that the same vector means something else at another place.
+
+    Args:
+        config: of the head.
+    """
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        places = config.num_tokens if config.embedding == "position" else 1
+        # Code vectors have channels in [-1, 1]: tokens then start with a deviation of about 0.3.
+        self.projection = nn.Parameter(15 * truncated_normal(places, config.code_dim, config.width))
+        self.position_embedding = nn.Parameter(truncated_normal(config.num_tokens, config.width))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Map (B, k, code_dim) to (B, k, width)."""
+        count = codes.shape[1]
+        # One matrix product a position; a shared projection has a single place and is broadcast.
+        projected = torch.matmul(codes.transpose(0, 1), self.projection[:count]).transpose(0, 1)
+        out: Tensor = projected + self.position_embedding[:count]
+        return out
+
+
+class Queries(nn.Module):
+    """Mask tokens on a grid, which ask the codes what is where; on request each sees its part of the picture.
+
+    Args:
+        config: of the head, with a grid.
+    """
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.query_embedding = nn.Parameter(truncated_normal(config.grid**2, config.width))
+        self.stem = ViewStem(config) if config.linear_view else None
+
+    def forward(self, batch: int, linear: Tensor | None) -> Tensor:
+        """Return (batch, grid², width); linear: (batch, 3, S, S), standardised, with a linear view."""
+        queries = self.query_embedding.expand(batch, -1, -1)
+        if self.stem is None or linear is None:
+            return queries
+        seen: Tensor = self.stem(linear).flatten(2).transpose(1, 2)
+        return queries + seen
+
+
+class ViewStem(nn.Module):
+    """The linear picture to features on the grid: brought to four pixels a cell, then two convolutions.
+
+    Overlapping convolutions learn from few photos what a bare projection of patches does not.
+
+    Args:
+        config: of the head, with a grid.
+    """
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.side = 4 * config.grid
+        self.halve_1 = nn.Conv2d(3, STEM_CHANNELS, 3, 2, 1)
+        self.halve_2 = nn.Conv2d(STEM_CHANNELS, config.width, 3, 2, 1)
+
+    def forward(self, linear: Tensor) -> Tensor:
+        """Map (B, 3, S, S) to (B, width, grid, grid)."""
+        x = F.adaptive_avg_pool2d(linear, self.side)
+        out: Tensor = self.halve_2(F.gelu(self.halve_1(x)))
+        return out
+
+
+class Codebook(nn.Module):
+    """Indices to code vectors, by position where the quantizer is graded.
+
+    FSQ's vectors follow from the config and are in no file; a learned codebook is part of the state.
+
+    Args:
+        config: of the tokenizer whose codes these are; a learned codebook is zero until `take` or a load.
+    """
+
+    table: Tensor
+    first: Tensor
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.size = config.codebook_size
+        graded = config.quantizer == "fsq"
+        table = _graded_table(config) if graded else torch.zeros(config.vq_codebook_size, config.vq_dim)
+        self.register_buffer("table", table, persistent=not graded)
+        self.register_buffer("first", _first_rows(config), persistent=False)
+
+    def forward(self, indices: Tensor) -> Tensor:
+        """Return the (B, k, code_dim) vectors of (B, k) indices."""
+        return F.embedding(indices + self.first[: indices.shape[1]], self.table)
+
+    def take(self, tokenizer: Tokenizer) -> None:
+        """Copy a learned codebook from the tokenizer that learned it; nothing to do for FSQ."""
+        if isinstance(tokenizer.quantizer, CosineVQ):
+            self.table.copy_(tokenizer.quantizer.vq.codebook)
+
+
+def _first_rows(config: TokenizerConfig) -> Tensor:
+    """Return for each position where its codes begin in the table, (N,)."""
+    if config.quantizer == "vq":
+        return torch.zeros(config.num_tokens, dtype=torch.long)
+    grades = [grade for grade, (count, _) in enumerate(config.fsq_grades) for _ in range(count)]
+    return torch.tensor(grades) * config.codebook_size
+
+
+@torch.no_grad()
+def _graded_table(config: TokenizerConfig) -> Tensor:
+    """Return the vectors of all codes, grade after grade, (grades · codebook_size, code_dim)."""
+    every = torch.arange(config.codebook_size)[:, None]
+    single = [GradedFSQ(((1, levels),)).codes_from_indices(every)[:, 0] for _, levels in config.fsq_grades]
+    return torch.cat([F.pad(codes, (0, config.code_dim - codes.shape[1])) for codes in single])

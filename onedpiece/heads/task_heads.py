@@ -1,0 +1,123 @@
+"""The last layers, one module a task: from features to what the task asks for."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from onedpiece.heads.backbone import Features
+from onedpiece.heads.config import HeadConfig, HeadError
+from onedpiece.heads.outputs import Boxes, ClassLogits, DepthMap, MaskLogits
+from onedpiece.tokenizer.layers import truncated_normal_
+
+
+class ClassAnswer(nn.Module):
+    """A linear classifier on the class token."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.logits = _linear(config.width, _classes(config))
+
+    def forward(self, features: Features) -> ClassLogits:
+        """Score the classes."""
+        return ClassLogits(self.logits(features.summary))
+
+
+class MapAnswer(nn.Module):
+    """Features on the grid, upsampled by convolutions; with a linear view its pixels join on the way.
+
+    Args:
+        config: of the head.
+        outputs: channels that come out.
+    """
+
+    def __init__(self, config: HeadConfig, outputs: int) -> None:
+        super().__init__()
+        self.factor, channels = config.upsample, config.channels
+        self.expand = nn.Conv2d(config.width, channels * self.factor**2, 1)
+        self.pixels = nn.Conv2d(3, channels, 3, padding=1) if config.linear_view else None
+        self.mix_1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.mix_2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.out = nn.Conv2d(channels, outputs, 1)
+
+    def forward(self, features: Features) -> Tensor:
+        """Return (B, outputs, H, W), H = W = grid · upsample."""
+        assert features.places is not None
+        x = F.pixel_shuffle(self.expand(features.places), self.factor)
+        if self.pixels is not None and features.linear is not None:
+            x = x + self.pixels(F.interpolate(features.linear, x.shape[-2:], mode="area"))
+        x = x + self.mix_2(F.gelu(self.mix_1(F.gelu(x))))
+        out: Tensor = self.out(F.gelu(x))
+        return out
+
+
+class MaskAnswer(MapAnswer):
+    """A class for each place."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__(config, _classes(config))
+
+    def forward(self, features: Features) -> MaskLogits:  # type: ignore[override]
+        """Score the classes at each place."""
+        return MaskLogits(super().forward(features))
+
+
+class DepthAnswer(MapAnswer):
+    """A distance for each place, learned as its logarithm: errors count by their share."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__(config, 1)
+
+    def forward(self, features: Features) -> DepthMap:  # type: ignore[override]
+        """Return the distances; between e⁻⁸ and e⁸, so that a bad start overflows nothing."""
+        return DepthMap(super().forward(features).float().clamp(-8, 8).exp())
+
+
+class BoxAnswer(nn.Module):
+    """One object or none for each query, its centre counted from the query's cell.
+
+    A set prediction as in DETR (arXiv 2005.12872); that queries stand on a grid is ours, because free ones
+    take hundreds of epochs to spread out.
+    """
+
+    anchors: Tensor
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.logits = _linear(config.width, _classes(config) + 1)
+        self.hidden = _linear(config.width, config.width)
+        self.boxes = _linear(config.width, 4)
+        self.register_buffer("anchors", _anchors(config.grid), persistent=False)
+
+    def forward(self, features: Features) -> Boxes:
+        """Score and place the objects."""
+        assert features.places is not None
+        queries = features.places.flatten(2).transpose(1, 2)
+        offsets = self.boxes(F.gelu(self.hidden(queries))).float()
+        return Boxes(self.logits(queries), torch.sigmoid(self.anchors + offsets))
+
+
+def build_answer(config: HeadConfig) -> nn.Module:
+    """Return the last layers for the task of `config`."""
+    modules = {"classify": ClassAnswer, "segment": MaskAnswer, "depth": DepthAnswer, "detect": BoxAnswer}
+    return modules[config.task](config)
+
+
+def _classes(config: HeadConfig) -> int:
+    if not config.classes:
+        raise HeadError(f"task {config.task} needs classes; name them in the order of the targets")
+    return len(config.classes)
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    truncated_normal_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _anchors(grid: int) -> Tensor:
+    """Return (grid², 4): the inverse sigmoids of the cells' centres, and of an object a fifth of the side."""
+    centres = (torch.arange(grid) + 0.5) / grid
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    side = torch.full_like(x, 0.2)
+    return torch.stack([x, y, side, side], dim=-1).flatten(0, 1).logit()

@@ -1,0 +1,201 @@
+"""What a reducer may ask of a transformer block, whoever wrote it, and the steps that all reducers share.
+
+Attention over tokens of unequal size, and from one state between two blocks to the next, given the groups.
+"""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from onedpiece.retokenize.groups import Groups, append_tail, compose, pool_sum, source_map
+
+
+class Layout(NamedTuple):
+    """Which tokens of the sequence may be reduced, and which say what is important.
+
+    Attributes:
+        prefix: tokens at the front that pass untouched (class, distillation, register tokens).
+        tail: tokens at the end that pass untouched (the latents of our encoder).
+        judges: the tokens whose attention ranks the others: the class token where there is one, our
+            latents, else all.
+        pad: whether the model counts its tail from the front, and so needs zeros for the missing tokens.
+    """
+
+    prefix: int
+    tail: int
+    judges: slice
+    pad: bool = False
+
+
+class Projected(NamedTuple):
+    """Queries, keys and values of one block, each (B, H, N, D); queries not scaled."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+
+
+class BlockView(Protocol):
+    """One pre-norm block, taken apart along its residual branches."""
+
+    block: nn.Module
+
+    def normed(self, x: Tensor) -> Tensor:
+        """Apply the norm in front of attention: (B, N, C) to (B, N, C)."""
+        ...
+
+    def project(self, normed: Tensor) -> Projected:
+        """Queries, keys and values of a normed stream (B, N, C)."""
+        ...
+
+    def project_queries_keys(self, normed: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys alone, each (B, H, N, D)."""
+        ...
+
+    def project_values(self, normed: Tensor) -> Tensor:
+        """Values alone, (B, N, H·D): heads still side by side."""
+        ...
+
+    def add_attention(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Finish the first branch: x (B, N, C) plus the projected `attended` (B, N, H·D)."""
+        ...
+
+    def add_mlp(self, x: Tensor) -> Tensor:
+        """Run the second branch: (B, N, C) to (B, N, C)."""
+        ...
+
+    def attention_dropout(self) -> float:
+        """Probability of dropping an entry of the attention map; 0 outside training."""
+        ...
+
+
+class Tokens(NamedTuple):
+    """The state between two blocks.
+
+    Attributes:
+        x: (B, N, C).
+        origin: N₀, the number of tokens that went into the first block.
+        size: (B, N, 1) or None while every token is one patch.
+        source: (B, N, N₀) or None when nobody asked for it.
+    """
+
+    x: Tensor
+    origin: int
+    size: Tensor | None = None
+    source: Tensor | None = None
+
+
+class Reducer(Protocol):
+    """A method's way through one block."""
+
+    @property
+    def ragged(self) -> bool:
+        """Whether the number of tokens left depends on the picture."""
+        ...
+
+    def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
+        """Whether block number `layer` (from 0) will remove anything."""
+        ...
+
+    def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
+        """Run block number `layer` on `tokens`, reducing them where it is active."""
+        ...
+
+
+def size_bias(size: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Proportional attention: log size over the keys, (B, N, 1) to (B, 1, 1, N); padding becomes -∞.
+
+    Reference: ToMe, arXiv 2210.09461, equation 1.
+    """
+    if size is None:
+        return None
+    bias: Tensor = size[..., 0].log().to(dtype)[:, None, None, :]
+    return bias
+
+
+def attention_map(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Softmax over the keys: q (B, H, Q, D), k (B, H, N, D), bias broadcastable, give (B, H, Q, N)."""
+    scale: float = q.shape[-1] ** -0.5
+    logits = (q * scale) @ k.transpose(-2, -1)
+    # In place: a map is the largest tensor of a block, and the product's gradient does not need it.
+    return (logits if bias is None else logits.add_(bias)).softmax(dim=-1)
+
+
+def importance(q: Tensor, k: Tensor, bias: Tensor | None, judges: slice) -> Tensor:
+    """Mean attention that the judges pay to each token, over their heads: (B, N), float32."""
+    return attention_map(q[:, :, judges], k, bias).mean(dim=(1, 2), dtype=torch.float32)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, H, N, D) to (B, N, H·D)."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def attend(view: BlockView, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """Fused attention: q, k, v (B, H, N, D) give (B, N, H·D); no map is materialised."""
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=view.attention_dropout())
+    return merge_heads(out)
+
+
+def plain_step(view: BlockView, tokens: Tokens, proportional: bool) -> Tokens:
+    """Run a block without reducing anything; bit for bit the original while every size is one."""
+    if tokens.size is None or not proportional:
+        return tokens._replace(x=view.block(tokens.x))
+    projected = view.project(view.normed(tokens.x))
+    attended = attend(view, *projected, size_bias(tokens.size, projected.q.dtype))
+    return tokens._replace(x=view.add_mlp(view.add_attention(tokens.x, attended)))
+
+
+def sizes(tokens: Tokens) -> Tensor:
+    """The sizes of the tokens, ones where none were merged yet: (B, N, 1) float32."""
+    if tokens.size is not None:
+        return tokens.size
+    return torch.ones(*tokens.x.shape[:2], 1, device=tokens.x.device)
+
+
+def front(values: Tensor, layout: Layout) -> Tensor:
+    """Cut the tail off (B, N, ...)."""
+    return values[:, : values.shape[1] - layout.tail]
+
+
+def with_tail(groups: Groups, num_tokens: int, layout: Layout) -> Groups:
+    """Let the tail of a sequence of `num_tokens` pass behind groups that were formed without it."""
+    return append_tail(groups, num_tokens - layout.tail, layout.tail) if layout.tail else groups
+
+
+def num_free(num_tokens: int, layout: Layout) -> int:
+    """How many of `num_tokens` may be reduced."""
+    return num_tokens - layout.prefix - layout.tail
+
+
+def advance(tokens: Tokens, x: Tensor, groups: Groups) -> Tokens:
+    """Pair the pooled stream x (B, K, C) with the sizes and, if it is being traced, the source map."""
+    source = tokens.source
+    if source is not None:
+        source = compose(source_map(groups, source.shape[1], source.dtype), source)
+    return Tokens(x, tokens.origin, pool_sum(sizes(tokens)[..., 0], groups)[..., None], source)
+
+
+def split(tokens: Tokens, count: int) -> list[Tokens]:
+    """Cut a batch into states of at most `count` samples."""
+    parts = []
+    for start in range(0, tokens.x.shape[0], count):
+        some = slice(start, start + count)
+        size = None if tokens.size is None else tokens.size[some]
+        source = None if tokens.source is None else tokens.source[some]
+        parts.append(Tokens(tokens.x[some], tokens.origin, size, source))
+    return parts
+
+
+def concatenate(parts: list[Tokens]) -> Tokens:
+    """Join states of equally many tokens to one batch."""
+    sizes = [part.size for part in parts if part.size is not None]
+    sources = [part.source for part in parts if part.source is not None]
+    return Tokens(
+        torch.cat([part.x for part in parts]),
+        parts[0].origin,
+        torch.cat(sizes) if sizes else None,
+        torch.cat(sources) if sources else None,
+    )

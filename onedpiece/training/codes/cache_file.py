@@ -1,0 +1,194 @@
+"""A cache of codes on disk: one Parquet file whose metadata say what it holds, and whose tokens they are."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+from struct import iter_unpack, pack
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from onedpiece.heads import Task
+from onedpiece.training.codes.base import BoxTarget, Target
+
+FORMAT = 1
+_KEY = b"onedpiece.codes"  # in the file's metadata
+MOST_ENTRIES = 1 << 16  # of a codebook: codes are kept in 16 bits
+
+
+_ROW = "<4fi"  # a box and its label
+
+
+class CacheError(ValueError):
+    """A file that is no cache of codes, or not the one that is needed."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is true of all rows of a cache."""
+
+    fingerprint: str  # of the model that made the tokens, in hexadecimal
+    source: str  # its name
+    task: Task
+    classes: tuple[str, ...]  # their names by number
+    num_tokens: int  # of each row
+    codebook_size: int
+    side: int  # of the model's pictures and of maps, in pixels
+    plan: str  # digest of what all rows are, in order: another one is another cache
+
+
+class Row(NamedTuple):
+    """One view of one photo.
+
+    Attributes:
+        key: the photo's name.
+        split: "train", "val" or "test".
+        variant: the view's name.
+        codes: (N,) uint16.
+        target: as `pack_target` gives it.
+    """
+
+    key: str
+    split: str
+    variant: str
+    codes: NDArray[np.uint16]
+    target: bytes
+
+
+class Rows(NamedTuple):
+    """Rows by column, in the file's order."""
+
+    keys: list[str]
+    splits: list[str]
+    variants: list[str]
+    codes: NDArray[np.uint16]
+    targets: list[bytes]
+
+
+def write_table(path: Path, rows: Sequence[Row], facts: Facts) -> None:
+    """Write a file that appears whole or not at all.
+
+    Raises:
+        ModuleNotFoundError: pyarrow is not installed; the message names the extra.
+    """
+    pa, _ = _pyarrow()
+    codes = np.stack([row.codes for row in rows]).astype(np.uint16)
+    flat = pa.array(codes.ravel(), pa.uint16())
+    columns = {
+        "key": [row.key for row in rows],
+        "split": [row.split for row in rows],
+        "variant": [row.variant for row in rows],
+        "codes": pa.FixedSizeListArray.from_arrays(flat, facts.num_tokens),
+        "target": pa.array([row.target for row in rows], pa.binary()),
+    }
+    write_arrow(path, pa.table(columns), facts)
+
+
+def write_arrow(path: Path, table: Any, facts: Facts) -> None:
+    """Write a pyarrow table as `write_table` does, with these facts."""
+    _, parquet = _pyarrow()
+    text = json.dumps({"format": FORMAT, **asdict(facts)})
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        parquet.write_table(table.replace_schema_metadata({_KEY: text.encode()}), partial, compression="zstd")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_facts(path: Path) -> Facts:
+    """Return what a cache says of itself.
+
+    Raises:
+        CacheError: it is no cache of codes.
+        OSError: it cannot be opened.
+        ModuleNotFoundError: as `write_table`.
+    """
+    pa, parquet = _pyarrow()
+    try:
+        metadata = parquet.read_schema(path).metadata or {}
+    except pa.ArrowInvalid as error:
+        raise CacheError(f"{path} is no cache of codes: {str(error).splitlines()[0]}") from None
+    if _KEY not in metadata:
+        raise CacheError(f"{path} is no cache of codes: it has no {_KEY.decode()} in its metadata")
+    facts = json.loads(metadata[_KEY])
+    if facts.pop("format") != FORMAT:
+        raise CacheError(f"{path} has another format than {FORMAT}; remove it and it is made anew")
+    return Facts(**{**facts, "classes": tuple(facts["classes"])})
+
+
+def read_arrow(paths: Sequence[Path]) -> Any:
+    """Return the rows of files of one schema, in order, as a pyarrow table."""
+    pa, parquet = _pyarrow()
+    return pa.concat_tables([parquet.read_table(path) for path in paths])
+
+
+def read_table(path: Path, split: str | None = None, variants: Sequence[str] | None = None) -> Rows:
+    """Return a cache's rows of one split (None: all) and of some variants (None: all)."""
+    _, parquet = _pyarrow()
+    wanted = [("split", "in", [split])] if split else []
+    wanted += [("variant", "in", list(variants))] if variants else []
+    table = parquet.read_table(path, filters=wanted or None)
+    codes = table["codes"].combine_chunks()
+    width = codes.type.list_size
+    return Rows(
+        table["key"].to_pylist(),
+        table["split"].to_pylist(),
+        table["variant"].to_pylist(),
+        codes.flatten().to_numpy().reshape(-1, width),
+        table["target"].to_pylist(),
+    )
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        return import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise ModuleNotFoundError("caches of codes need an extra: pip install 'onedpiece[heads]'") from error
+
+
+def pack_target(target: Target) -> bytes:
+    """Return a target's bytes: a mask as PNG, depths as float32, boxes as rows of 4 floats and a class."""
+    if isinstance(target, BoxTarget):
+        rows = zip(target.boxes.tolist(), target.labels.tolist(), strict=True)
+        return b"".join(pack(_ROW, *box, label) for box, label in rows)
+    if target.ndim == 0:
+        return pack("<i", int(target))
+    return _png(target) if target.dtype == torch.uint8 else target.numpy().astype("<f4").tobytes()
+
+
+def unpack_target(data: bytes, task: Task, side: int) -> Target:
+    """Return what `pack_target` was given.
+
+    Args:
+        data: the bytes.
+        task: what they are a target of.
+        side: of maps, in pixels.
+    """
+    if task == "detect":
+        return _boxes(data)
+    if task == "classify":
+        return torch.tensor(int.from_bytes(data, "little", signed=True))
+    if task == "segment":
+        return torch.from_numpy(np.array(Image.open(BytesIO(data))))
+    return torch.from_numpy(np.frombuffer(data, "<f4").reshape(side, side).copy())
+
+
+def _png(mask: Tensor) -> bytes:
+    file = BytesIO()
+    Image.fromarray(mask.numpy()).save(file, "PNG")
+    return file.getvalue()
+
+
+def _boxes(data: bytes) -> BoxTarget:
+    rows = list(iter_unpack(_ROW, data))
+    boxes = torch.tensor([row[:4] for row in rows]).reshape(-1, 4)
+    return BoxTarget(boxes, torch.tensor([row[4] for row in rows], dtype=torch.int64))

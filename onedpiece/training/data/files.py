@@ -1,0 +1,150 @@
+"""Encoded pictures: a place in a tar or a file of its own, a square of pixels, and a held-out share.
+
+The share stays the same when pictures are added or shards are cut anew.
+"""
+
+import tarfile
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+SUFFIXES = (".webp", ".jpg", ".jpeg", ".png")
+
+
+class Member(NamedTuple):
+    """One encoded picture: `size` bytes from `offset` on in the file `path`, known as `key`."""
+
+    key: str
+    path: Path
+    offset: int
+    size: int
+
+
+def tar_members(root: str | Path) -> list[Member]:
+    """List the pictures in WebDataset tars, shard by shard in the order of their names.
+
+    Args:
+        root: one `.tar`, or a folder of them; KEY.webp, KEY.jpg, KEY.jpeg and KEY.png members are taken.
+
+    Raises:
+        FileNotFoundError: no tar is there, or none holds a picture.
+    """
+    root = Path(root)
+    shards = [root] if root.is_file() else sorted(root.glob("*.tar"))
+    members = [member for shard in shards for member in _in_tar(shard)]
+    if not members:
+        raise FileNotFoundError(
+            f"no .tar with pictures at {root}; set data.init_args.path to one or its folder"
+        )
+    return members
+
+
+def _in_tar(path: Path) -> list[Member]:
+    with tarfile.open(path, "r:") as tar:
+        return [
+            Member(str(Path(info.name).with_suffix("")), path, info.offset_data, info.size)
+            for info in tar
+            if info.isfile() and info.name.lower().endswith(SUFFIXES)
+        ]
+
+
+def folder_members(root: str | Path, include: Sequence[str] = ("*",)) -> list[Member]:
+    """List the pictures in a folder and below it, sorted by path.
+
+    Args:
+        root: the folder.
+        include: glob patterns on the path below `root`; a picture that fits any of them is taken.
+
+    Raises:
+        FileNotFoundError: no picture is there.
+    """
+    root = Path(root)
+    members = [
+        Member(path.relative_to(root).as_posix(), path, 0, path.stat().st_size)
+        for path in sorted(root.rglob("*"))
+        if path.suffix.lower() in SUFFIXES and _included(path.relative_to(root).as_posix(), include)
+    ]
+    if not members:
+        raise FileNotFoundError(
+            f"no picture below {root} fits {list(include)}; set data.init_args.path to a folder of photos"
+        )
+    return members
+
+
+def _included(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def read(member: Member) -> bytes:
+    """Return the encoded bytes of one picture."""
+    with member.path.open("rb") as file:
+        file.seek(member.offset)
+        return file.read(member.size)
+
+
+def square(data: bytes, size: int) -> NDArray[np.uint8]:
+    """Decode a picture, scale its short side to `size` and crop the centre.
+
+    Args:
+        data: an encoded picture, in any format that Pillow reads.
+        size: side of the square in pixels.
+
+    Returns:
+        (3, size, size), RGB.
+    """
+    with Image.open(BytesIO(data)) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    if upright.size != (size, size):
+        upright = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
+    return np.ascontiguousarray(np.asarray(upright).transpose(2, 0, 1))
+
+
+def decode(member: Member, size: int) -> NDArray[np.uint8]:
+    """Read and decode one picture (see `square`).
+
+    Raises:
+        ValueError: the bytes are no picture; the message says where they lie.
+    """
+    try:
+        return square(read(member), size)
+    except OSError as error:
+        raise ValueError(
+            f"{member.key} in {member.path} is no readable picture ({error}); remove it"
+        ) from error
+
+
+class Split(NamedTuple):
+    """Positions, in the list that was split, of the pictures to train on and of those held out."""
+
+    train: list[int]
+    held_out: list[int]
+
+
+def is_held_out(key: str, share: float) -> bool:
+    """Say whether the picture called `key` is never trained on: its hash lies in the lowest `share`."""
+    return int.from_bytes(sha256(key.encode()).digest()[:8], "big") < share * 2**64
+
+
+def split(members: Sequence[Member], share: float) -> Split:
+    """Split by the hash of the keys.
+
+    Args:
+        members: the pictures.
+        share: about how many of them to hold out, in [0, 1).
+
+    Raises:
+        ValueError: nothing is left to train on.
+    """
+    held_out = [i for i, member in enumerate(members) if is_held_out(member.key, share)]
+    taken = set(held_out)
+    train = [i for i in range(len(members)) if i not in taken]
+    if not train:
+        raise ValueError(f"val_share {share} leaves nothing of {len(members)} pictures to train on; lower it")
+    return Split(train, held_out)

@@ -1,0 +1,90 @@
+"""Pretrained networks of torchvision and transformers by name; one clear line where they cannot be had."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from onedpiece.metrics.lpips import missing_weights
+
+Preprocess = Callable[[Any], Tensor]
+"""A PIL image to the (3, H, W) tensor that the network takes."""
+
+
+def transformers_pair(name: str, model_class: str) -> tuple[Any, Any]:
+    """Return (processor, model) of the hub's model `name`, loaded by transformers' class `model_class`.
+
+    Raises:
+        ModuleNotFoundError: transformers is not installed; the message names the extra.
+        MissingWeightsError: its weights are neither in the hub's cache nor to be downloaded.
+    """
+    try:
+        transformers: Any = import_module("transformers")
+    except ImportError as error:
+        raise ModuleNotFoundError(f"{name} needs an extra: pip install 'onedpiece[downstream]'") from error
+    try:
+        processor = transformers.AutoProcessor.from_pretrained(name)
+        model = getattr(transformers, model_class).from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise missing_weights(f"{name}", error) from error
+    return processor, model.eval()
+
+
+@torch.no_grad()
+def depth_seen(processor: Any, model: Any, image: Image.Image) -> Tensor:
+    """Return the depth that a depth estimator of transformers sees at each pixel, (H, W) float32.
+
+    Args:
+        processor: its image processor.
+        model: the network; its map, of whatever size, is brought to the picture's.
+        image: RGB.
+    """
+    depth = model(**processor(images=image, return_tensors="pt")).predicted_depth[None]
+    size = (image.height, image.width)
+    return F.interpolate(depth.float(), size, mode="bicubic", align_corners=False)[0, 0]
+
+
+class Pretrained(NamedTuple):
+    """A torchvision network in evaluation mode.
+
+    Attributes:
+        network: takes batches of what `preprocess` gives.
+        preprocess: from a PIL image.
+        categories: names of its classes.
+    """
+
+    network: nn.Module
+    preprocess: Preprocess
+    categories: list[str]
+
+
+def torchvision_network(name: str) -> Pretrained:
+    """Return the network that torchvision calls `name`, with its default weights.
+
+    Raises:
+        ValueError: torchvision knows no such network.
+        MissingWeightsError: its weights are neither on the machine nor to be downloaded.
+    """
+    from torchvision import models
+
+    try:
+        weights = models.get_model_weights(name)["DEFAULT"]
+    except (ValueError, KeyError):
+        raise ValueError(f"torchvision has no pretrained network {name!r}") from None
+    try:
+        network = models.get_model(name, weights=weights)
+    except (OSError, RuntimeError) as error:
+        raise missing_weights(f"torchvision's {name}", error) from error
+    categories = list(weights.meta["categories"])
+    return Pretrained(network.eval().requires_grad_(False), weights.transforms(), categories)
+
+
+@torch.no_grad()
+def run_one(pretrained: Pretrained, image: Any) -> Tensor:
+    """Return what a network gives for one picture, without its batch axis."""
+    result: Tensor = pretrained.network(pretrained.preprocess(image)[None])
+    return result[0]

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+
+from onedpiece.cli.io import CODES, PICTURES, Job, expand, plan
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with d/ in it: pictures, others, a hidden one and one a level down."""
+    for name in ("d/b.PNG", "d/a.jpg", "d/x.txt", "d/.hidden.png", "d/deeper/c.png", "e.png", "d.x/b.webp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_folder_is_its_own_visible_pictures(folder: Path) -> None:
+    assert expand(["d", "e.png", "nowhere.png"], PICTURES) == ["d/a.jpg", "d/b.PNG", "e.png", "nowhere.png"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out", "jobs"),
+    [
+        (["e.png"], None, [("e.png", "e.odp")]),
+        (["e.png"], "x", [("e.png", "x")]),
+        (["e.png"], "-", [("e.png", "-")]),
+        (["-"], None, [("-", "-")]),
+        (["-"], "x.odp", [("-", "x.odp")]),
+        (["e.png"], "d", [("e.png", "d/e.odp")]),
+        (["d"], None, [("d/a.jpg", "d/a.odp"), ("d/b.PNG", "d/b.odp")]),
+        (["d"], "new/er", [("d/a.jpg", "new/er/a.odp"), ("d/b.PNG", "new/er/b.odp")]),
+        (["d/a.jpg", "e.png"], "d", [("d/a.jpg", "d/a.odp"), ("e.png", "d/e.odp")]),
+    ],
+)
+def test_every_input_has_its_output(
+    folder: Path, inputs: list[str], out: str | None, jobs: list[tuple[str, str]]
+) -> None:
+    assert plan(inputs, out, ".odp", PICTURES) == [Job(*job) for job in jobs]
+    if out == "new/er":
+        assert Path(out).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out", "message"),
+    [
+        (["-", "e.png"], None, "one of several inputs"),
+        (["d"], "-", "cannot go to standard output"),
+        (["d"], "e.png", "e.png is a file; many outputs need a folder"),
+        (["-"], "d", "standard input has no name"),
+        (["d/b.PNG", "d.x/b.webp"], "d", "d/b.PNG and d.x/b.webp would both be written to d/b.odp"),
+        (["e.png"], "e.png", "e.png is an input"),
+        (["e.png"], "d/../e.png", "is an input"),
+        (["d/deeper"], "d/deeper/c.png/", "is a file"),
+    ],
+)
+def test_what_makes_no_sense(folder: Path, inputs: list[str], out: str | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan(inputs, out, ".odp", PICTURES)
+
+
+def test_a_folder_without_any(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"d holds no file that ends in \.odp"):
+        plan(["d"], None, ".png", CODES)
+
+
+def test_existing_files_are_kept_where_they_were_not_named(folder: Path) -> None:
+    (folder / "e.odp").touch()
+    with pytest.raises(ValueError, match=r"e\.png is already there"):
+        plan(["e.odp"], None, ".png", CODES, keep_existing=True)
+    assert plan(["e.odp"], "e.png", ".png", CODES, keep_existing=True) == [("e.odp", "e.png")]
+
+
+@pytest.mark.parametrize(("inputs", "out"), [([""], None), (["e.png", ""], "d"), (["e.png"], "")])
+def test_an_empty_name_is_not_the_current_folder(folder: Path, inputs: list[str], out: str | None) -> None:
+    with pytest.raises(ValueError, match="name is empty"):
+        plan(inputs, out, ".odp", PICTURES)

@@ -1,0 +1,144 @@
+"""Tiles through the codec: one budget, one target, prefixes, damage."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from onedpiece.bitstream import Code, TooManyTokensError
+from onedpiece.bitstream.tiles import order
+from onedpiece.codec import Codec
+from onedpiece.codec.tiles import compose, decode_tiled, tokenize_tiles, wants_tiles
+from onedpiece.metrics.pixel import image_psnr
+from onedpiece.rate import TargetOutOfReachError
+from onedpiece.rate.allocation import share_equally
+from onedpiece.rate.target import Aim
+
+
+@pytest.fixture(scope="module")
+def codec(codec_64: Codec) -> Codec:
+    """256×256 pixels are 5×5 tiles of it."""
+    return codec_64
+
+
+@pytest.fixture(scope="module")
+def whole(codec: Codec, data: object) -> tuple[Image.Image, Code]:
+    photo = Image.open(f"{data}/rocket.png").convert("RGB")
+    return photo, codec.encode(photo, tiles=True)
+
+
+def test_tiles_are_better_than_one_square(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
+    photo, code = whole
+    assert code.tiles is not None
+    assert code.tiles.counts == (32,) * 25
+    image = codec.decode(code.to_bytes())
+    assert image.size == photo.size
+    assert image_psnr(photo, image) > image_psnr(photo, codec.decode(codec.encode(photo))) + 2
+
+
+def test_sharing_by_gain_beats_equal_shares(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
+    photo, _ = whole
+    tokenized = tokenize_tiles(codec, photo)
+    for total in (100, 300):
+        shared = codec.encode(photo, tokens=total, tiles=True)
+        equal = compose(codec, tokenized, share_equally(25, total))
+        assert len(shared) == len(equal) == total
+        assert image_psnr(photo, codec.decode(shared)) > image_psnr(photo, codec.decode(equal))
+
+
+def test_every_prefix_is_a_whole_picture(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
+    photo, code = whole
+    qualities = [image_psnr(photo, codec.decode(code, tokens)) for tokens in (3, 25, 100, 300, 800)]
+    assert qualities == sorted(qualities)
+    data = code.to_bytes()
+    for end in (40, 217, 600):
+        assert codec.decode(data[:end]).size == photo.size
+
+
+def test_budgets_hold(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
+    photo, _ = whole
+    for budget in (80, 200, 777, 5000):
+        size = len(codec.encode(photo, max_bytes=budget, tiles=True).to_bytes())
+        assert size <= budget
+        assert size >= min(budget, 1200) - 4
+    # 0.05 bits of 65,536 pixels: 409 bytes
+    assert 405 <= len(codec.encode(photo, bpp=0.05, tiles=True).to_bytes()) <= 409
+    with pytest.raises(ValueError, match="one token for each of 25 tiles takes 5"):
+        codec.encode(photo, max_bytes=30, tiles=True)
+    with pytest.raises(ValueError, match="tokens is 24; 25 tiles take 25 to 800"):
+        codec.encode(photo, tokens=24, tiles=True)
+
+
+def test_one_target_for_the_whole_photo(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
+    photo, code = whole
+    best = image_psnr(photo, codec.decode(code))
+    reached = codec.encode_to(photo, Aim(psnr=best - 1), tiles=True)
+    assert reached.found
+    assert image_psnr(photo, codec.decode(reached.code.to_bytes())) >= best - 1
+    assert len(reached.code) < len(code)
+    # Budgets are 2 % apart: 5 % fewer tokens must fall short.
+    fewer = codec.encode(photo, tokens=int(len(reached.code) * 0.95), tiles=True)
+    assert image_psnr(photo, codec.decode(fewer)) < best - 1
+    with pytest.raises(TargetOutOfReachError):
+        codec.encode(photo, psnr=best + 1, tiles=True)
+
+
+def test_damage_stays_in_its_tile(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
+    _, code = whole
+    assert code.tiles is not None
+    place = 400
+    indices = code.indices.copy()
+    indices[place] = 4095 - indices[place]
+    harmed = np.asarray(codec.decode(Code(indices, 4096, code.fingerprint, code.size, code.tiles)))
+    changed = np.argwhere((harmed != np.asarray(codec.decode(code))).any(2))
+    row, column = divmod(int(order(code.tiles).tile[place]), 5)
+    assert len(changed)
+    for axis, at in ((0, row), (1, column)):
+        assert changed[:, axis].min() >= 48 * at
+        assert changed[:, axis].max() < 48 * at + 64
+
+
+def test_a_photo_smaller_than_a_tile(codec: Codec, photo: Image.Image) -> None:
+    small = photo.resize((40, 90))
+    code = codec.encode(small, tiles=True)
+    assert code.tiles is not None
+    assert len(code.tiles.counts) == 2
+    assert image_psnr(small, codec.decode(code)) > 15
+
+
+def test_progress_counts_tiles(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
+    photo, code = whole
+    seen: list[tuple[int, int]] = []
+    codec.encode_to(photo, Aim(), tiles=True, progress=lambda *step: seen.append(step))
+    assert seen == [(8, 25), (16, 25), (24, 25), (25, 25)]
+    seen.clear()
+    decode_tiled(codec, code, lambda *step: seen.append(step))
+    assert seen[-1] == (25, 25)
+
+
+def test_models_without_a_forecast_share_too(small_codec: Callable[..., Codec], photo: Image.Image) -> None:
+    plain = small_codec(quantizer="vq", vq_codebook_size=1024, vq_dim=4, linear_path=False)
+    code = plain.encode(photo.resize((80, 50)), tiles=True, tokens=40)
+    assert plain.decode(code.to_bytes()).size == (80, 50)
+
+
+def test_when_tiles_are_worth_it(codec: Codec) -> None:
+    small, large = (1000, 800), (2000, 1000)
+    assert not wants_tiles(codec, small, Aim(), None)
+    assert wants_tiles(codec, small, Aim(), True)
+    assert wants_tiles(codec, large, Aim(), None)
+    assert wants_tiles(codec, large, Aim(psnr=20), None)
+    assert not wants_tiles(codec, large, Aim(), False)
+    assert not wants_tiles(codec, large, Aim(tokens=32), None)
+    # 42 × 21 tiles, 16 tokens of 1.5 bytes each: 21,168 bytes
+    assert wants_tiles(codec, large, Aim(max_bytes=21_168), None)
+    assert not wants_tiles(codec, large, Aim(max_bytes=21_167), None)
+
+
+def test_a_tile_with_more_tokens_than_the_model_makes(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
+    _, code = whole
+    assert code.tiles is not None
+    tiles = type(code.tiles)(64, 16, (33, *code.tiles.counts[1:]))
+    with pytest.raises(TooManyTokensError, match="33 tokens in a tile; tiny makes at most 32"):
+        codec.decode(Code(code.indices, 4096, code.fingerprint, code.size, tiles))

@@ -1,0 +1,76 @@
+import math
+
+import pytest
+import torch
+
+from onedpiece.metrics.pixel import ms_ssim, psnr, round_to_8_bits, ssim
+from onedpiece.metrics.registry import METRICS, Scorer, metric
+
+
+def test_psnr_of_a_known_error() -> None:
+    # Every pixel 51/255 = 0.2 off: MSE 0.04, PSNR = 10·log10(1 / 0.04) = 13.979 dB.
+    black = torch.zeros(1, 3, 8, 8)
+    assert psnr(black, black + 0.2).item() == pytest.approx(13.9794, abs=1e-4)
+
+
+def test_psnr_is_a_mean_over_pictures_and_not_pooled() -> None:
+    # 0.2 off is 13.979 dB, one level (1/255) off is 48.131 dB: the mean is 31.055, pooling would give 16.99.
+    black = torch.zeros(2, 3, 8, 8)
+    images = torch.stack([torch.full((3, 8, 8), 0.2), torch.full((3, 8, 8), 1 / 255)])
+    assert psnr(black, images).mean().item() == pytest.approx(31.055, abs=1e-3)
+
+
+def test_psnr_sees_the_rounded_and_clamped_picture() -> None:
+    # 0.4/255 rounds away; −0.3 is clamped to the reference's 0.
+    black = torch.zeros(1, 3, 8, 8)
+    assert math.isinf(psnr(black, black + 0.4 / 255).item())
+    assert math.isinf(psnr(black, black - 0.3).item())
+    assert round_to_8_bits(torch.tensor([1.7, 0.5])).tolist() == pytest.approx([1.0, 128 / 255])
+
+
+def test_ssim_of_constant_pictures() -> None:
+    # Without variance SSIM is (2ab + C1) / (a² + b² + C1), C1 = 0.01²: a = 0, b = 0.2 gives 1e-4 / 0.0401.
+    black = torch.zeros(1, 3, 32, 32)
+    assert ssim(black, black + 0.2).item() == pytest.approx(1e-4 / 0.0401, rel=1e-3)
+    assert ssim(black, black.expand(3, -1, -1, -1)).tolist() == pytest.approx([1.0] * 3)
+
+
+def test_ssim_agrees_with_scikit_image() -> None:
+    from skimage.metrics import structural_similarity
+
+    random = torch.Generator().manual_seed(0)
+    a = round_to_8_bits(torch.rand(3, 64, 64, generator=random))
+    b = round_to_8_bits((a + 0.2 * torch.rand(3, 64, 64, generator=random)).clamp(0, 1))
+    expected = structural_similarity(
+        a.numpy(),
+        b.numpy(),
+        channel_axis=0,
+        data_range=1.0,
+        gaussian_weights=True,
+        use_sample_covariance=False,
+    )
+    assert ssim(a[None], b[None]).item() == pytest.approx(float(expected), abs=2e-3)
+
+
+def test_ms_ssim_is_one_for_equal_pictures_and_refuses_small_ones() -> None:
+    random = torch.rand(2, 3, 176, 176, generator=torch.Generator().manual_seed(0))
+    assert ms_ssim(random, random).tolist() == pytest.approx([1.0, 1.0])
+    with pytest.raises(ValueError, match="161 pixels, the pictures are 160x176"):
+        ms_ssim(random[..., :160], random[..., :160])
+
+
+def test_one_reference_serves_many_candidates() -> None:
+    random = torch.Generator().manual_seed(0)
+    reference, images = (torch.rand(n, 3, 64, 64, generator=random) for n in (1, 4))
+    scorer = Scorer(["psnr", "ssim"])
+    for name in ("psnr", "ssim"):
+        alone = [scorer.score(name, reference, image[None])[0] for image in images]
+        assert scorer.score(name, reference, images) == pytest.approx(alone, rel=1e-5)
+
+
+def test_metric_names() -> None:
+    assert metric("lpips-alex") is METRICS["lpips"]
+    assert metric("psnr").better(20, than=19)
+    assert metric("lpips").better(0.1, than=0.2)
+    with pytest.raises(ValueError, match="no metric 'vmaf'; there are: psnr, ssim"):
+        metric("vmaf")

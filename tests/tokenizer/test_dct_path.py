@@ -1,0 +1,96 @@
+"""The linear path: orthonormality, order, truncation, and what an untrained codec reaches."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from onedpiece.tokenizer import Tokenizer, TokenizerConfig, preset
+from onedpiece.tokenizer.dct_path import LinearPath, colour_rotation, dct_matrix
+from onedpiece.weights import initial
+
+
+@pytest.fixture(scope="module")
+def small(small_config: Callable[..., TokenizerConfig]) -> TokenizerConfig:
+    return small_config(num_tokens=12, fsq_grades=((4, (64, 64)), (8, (16, 16, 16))))
+
+
+@pytest.mark.parametrize("size", [4, 16, 64])
+def test_dct_is_orthonormal(size: int):
+    basis = dct_matrix(size)
+    torch.testing.assert_close(basis @ basis.T, torch.eye(size), atol=1e-5, rtol=0)
+    # Row 0 is constant, 1/sqrt(size).
+    torch.testing.assert_close(basis[0], torch.full((size,), size**-0.5))
+
+
+def test_colours_are_an_orthonormal_rotation_with_luma_first():
+    rotation = colour_rotation()
+    torch.testing.assert_close(rotation @ rotation.T, torch.eye(3), atol=1e-6, rtol=0)
+    grey = rotation @ torch.ones(3)
+    torch.testing.assert_close(grey, torch.tensor([3**0.5, 0.0, 0.0]), atol=1e-6, rtol=0)
+
+
+def test_all_coefficients_restore_the_downscaled_picture(small: TokenizerConfig):
+    path = LinearPath(small)
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    coefficients = path.coefficients(x).view(2, 3, 16, 16)
+    rotated = path.dct.T @ coefficients @ path.dct
+    restored = torch.einsum("oc,bohw->bchw", path.colours, rotated) + 0.5
+    torch.testing.assert_close(restored, F.avg_pool2d(x, 2), atol=1e-5, rtol=0)
+
+
+def test_a_flat_grey_picture_has_only_its_mean(small: TokenizerConfig):
+    path = LinearPath(small)
+    x = torch.full((1, 3, 32, 32), 0.75)
+    coefficients = path.coefficients(x)[0]
+    # (0.75 − 0.5)·sqrt(3) in luma, times 16 for the DC of an orthonormal 16×16 DCT: 6.928.
+    assert coefficients[0].item() == pytest.approx(0.25 * 3**0.5 * 16, abs=1e-4)
+    assert coefficients[1:].abs().max() < 1e-4
+
+
+def test_latents_fill_each_grade_and_leave_the_rest_zero(small: TokenizerConfig):
+    latents = LinearPath(small).analyse(torch.rand(1, 3, 32, 32))
+    assert latents.shape == (1, 12, 3)
+    assert (latents[:, :4, 2] == 0).all()  # the first grade has two channels of three
+    assert (latents[:, 4:].abs().sum(-1) > 0).all()
+
+
+def test_fit_orders_by_variance_and_centres(small: TokenizerConfig):
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.rand(64, 3, 1, 1, generator=generator).expand(-1, -1, 32, 32)  # flat colours only
+    path = LinearPath(small)
+    path.fit([pictures[:32], pictures[32:]])
+    assert path.order[:3].remainder(16 * 16).tolist() == [0, 0, 0]  # the DCs of the three colour planes
+    values = path.coefficients(pictures)[:, path.order[:3]]
+    torch.testing.assert_close(path.mean[:3], values.mean(0), atol=1e-3, rtol=1e-3)
+    with pytest.raises(ValueError, match="at least 2"):
+        path.fit([pictures[:1]])
+
+
+def test_absent_tokens_are_as_if_masked(small: TokenizerConfig):
+    tokenizer = Tokenizer(small)
+    codes = tokenizer.encode(torch.rand(2, 3, 32, 32)).codes
+    assert tokenizer.linear_path is not None
+    cut = tokenizer.linear_path.synthesise(codes[:, :5])
+    masked = tokenizer.linear_path.synthesise(codes, torch.arange(12).expand(2, -1) < 5)
+    torch.testing.assert_close(cut, masked, atol=1e-6, rtol=0)
+
+
+def psnr(tokenizer: Tokenizer, picture: torch.Tensor, tokens: int) -> float:
+    decoded = tokenizer.detokenize(tokenizer.tokenize(picture)[:, :tokens])
+    return float(-10 * torch.log10(F.mse_loss(decoded, picture)))
+
+
+def test_an_untrained_tokenizer_is_a_codec_that_improves_with_every_doubling(photo: Image.Image):
+    from torchvision.transforms.functional import pil_to_tensor
+
+    picture = pil_to_tensor(photo)[None].float() / 255
+    fitted, unfitted = initial("ti-256"), Tokenizer(preset("ti-256"))
+    for tokenizer in (fitted, unfitted):
+        quality = [psnr(tokenizer, picture, tokens) for tokens in (8, 16, 32, 64, 128, 256)]
+        assert quality == sorted(quality)
+        assert quality[0] > 13
+        assert quality[-1] > 18.5
+    assert psnr(fitted, picture, 256) > psnr(unfitted, picture, 256)

@@ -1,0 +1,75 @@
+"""The maintainers' tools about heads run, on next to nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+pytest.importorskip("timm")
+pytest.importorskip("pyarrow")
+
+from onedpiece.codec import Codec
+from onedpiece.heads import HeadConfig, build_head, save_head
+from onedpiece.training.codes import DepthScenes
+from onedpiece.training.codes.cache_file import read_facts
+from tools.head_study.report import write_cells
+from tools.head_study.run import Cell
+
+Tool = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def codec(small_codec: Callable[..., Codec]) -> Codec:
+    grades = ((64, (16, 16, 16)),)
+    return small_codec(b"\x01\x02\x03\x04", num_tokens=64, linear_size=32, fsq_grades=grades)
+
+
+@pytest.fixture
+def tools(tool: Tool, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> Tool:
+    monkeypatch.setattr("onedpiece.weights.load", lambda name=None, device="cpu": codec)
+    return tool
+
+
+@pytest.fixture
+def caches(tools: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    module = tools("make_codes")
+    monkeypatch.setattr(module, "DepthScenes", lambda: DepthScenes(2, 2, 32))
+    module.main(["scenes", "--out", str(tmp_path / "codes"), "--variants", "plain"])
+    return tmp_path / "codes"
+
+
+def test_codes_are_made_and_restamped(tools: Tool, caches: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tools("make_codes").main(["scenes", "--out", str(caches), "--variants", "plain"])
+    assert capsys.readouterr().out == f"{caches}/scenes.parquet: 0.0 MiB\n"
+    tools("make_codes").main(["scenes", "--out", str(caches), "--restamp"])
+    assert capsys.readouterr().out == f"{caches}/scenes.parquet: 4 photos have the same codes\n"
+    assert read_facts(caches / "scenes.parquet").fingerprint == "01020304"
+
+
+def test_the_table_is_written_and_printed(
+    tools: Tool, tmp_path: Path, shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "work" / "01020304"
+    results.mkdir(parents=True)
+    write_cells(results / "codes-0.json", [Cell("codes", 0, 64, 90.0, 500, 0.5, 100)])
+    tools("study_heads").main(["table", "--work", str(tmp_path / "work"), "--shared", str(shared)])
+    out = capsys.readouterr().out
+    assert "| head on our tokens | 100 | 50.0 |" in out
+    assert (results / "table.md").read_text() == out
+    assert (results / "results.csv").read_text().splitlines()[1] == "codes,0,64,90.0,500,0.5,100"
+
+
+def test_heads_of_other_tasks_are_scored_and_drawn(
+    tools: Tool, codec: Codec, caches: Path, tmp_path: Path, shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    config = HeadConfig(task="depth", width=32, layers=1, heads=1, grid=4)
+    head = build_head(config, codec.tokenizer)
+    path = save_head(head, tmp_path / "depth.safetensors", codec.fingerprint)
+    words = ["--work", str(tmp_path / "work"), "--shared", str(shared), "--caches", str(caches)]
+    tools("study_heads").main(["dense", *words, "--head", str(path)])
+    assert capsys.readouterr().out.splitlines()[2].startswith("| scenes AbsRel % ↓ | ")
+    drawn = list((tmp_path / "work" / "01020304" / "overlays-depth").iterdir())
+    assert len(drawn) == 2 * 3  # two photos at 16, 64 and (as many as there are) 256 tokens

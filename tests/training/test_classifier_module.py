@@ -1,0 +1,182 @@
+"""Fine-tuning a classifier through its reducer, on a toy set of two colours."""
+
+import csv
+import io
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+pytest.importorskip("timm")
+
+from onedpiece.retokenize import apply
+from onedpiece.training.classifier_module import (
+    ClassifierConfig,
+    ReducerConfig,
+    RetokenizeModule,
+    build_classifier,
+    normalized,
+)
+from onedpiece.training.classifier_objectives import ConsistencyObjective, RecalibrationObjective
+from onedpiece.training.cli import classifier_main
+from onedpiece.training.data.modules import LabelledData
+from onedpiece.training.schedule import ScheduleConfig
+
+SMALL = ClassifierConfig(num_classes=2, options={"img_size": 64, "depth": 4, "embed_dim": 48, "num_heads": 3})
+COLOURS = {"blue": (20, 30, 220), "red": (220, 30, 20)}
+
+
+def _picture(colour: tuple[int, int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> dict[str, Any]:
+    """Eight labelled pictures and one without a label; two to test on."""
+    rows = [("key", "set", "source", "label"), ("none", "toy", "x", "")]
+    with tarfile.open(tmp_path / "toy.tar", "w") as tar:
+        for number in range(9):
+            name = "none" if number == 8 else f"{number:02d}"
+            label = ("blue", "red")[number % 2]
+            data = _picture(COLOURS[label])
+            info = tarfile.TarInfo(f"{name}.png")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+            if name != "none":
+                rows.append((name, "toy", "x", label))
+    with (tmp_path / "index.tsv").open("w", newline="") as file:
+        csv.writer(file, delimiter="\t").writerows(rows)
+    for label, colour in COLOURS.items():
+        (tmp_path / "val" / label).mkdir(parents=True)
+        (tmp_path / "val" / label / "a.png").write_bytes(_picture(colour))
+    return {"path": str(tmp_path), "index": str(tmp_path / "index.tsv"), "val_path": str(tmp_path / "val")}
+
+
+def test_labels_follow_their_pictures(toy: dict[str, Any]) -> None:
+    data = LabelledData(**toy, size=64, batch=3, workers=0)
+    data.setup("fit")
+    assert data.classes == ["blue", "red"]
+    batches = iter(data.train_dataloader())
+    for batch in (next(batches) for _ in range(4)):
+        assert torch.equal(batch.x[:, 0, 0, 0] > 100, batch.target == 1)
+    (val,) = data.val_dataloader()
+    assert val.target.tolist() == [0, 1]
+
+
+def test_an_unknown_folder_is_named(toy: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "val" / "green").mkdir()
+    (tmp_path / "val" / "green" / "a.png").write_bytes(_picture((0, 255, 0)))
+    with pytest.raises(ValueError, match="has folders green that"):
+        LabelledData(**toy, size=64, workers=0).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("objective", "reducer", "stem"),
+    [
+        ("labels", {}, True),
+        ("labels", {"name": "imagepiece", "share": 0.5}, True),
+        ("consistency", {"name": "mctf", "options": {"r": 2}}, False),
+        ("recalibration", {"name": "slimming", "options": {"layers": [1, 3]}}, False),
+    ],
+)
+def test_fit_learns_and_leaves_weights(
+    toy: dict[str, Any], tmp_path: Path, objective: str, reducer: dict[str, Any], stem: bool
+) -> None:
+    twin = tmp_path / "twin.safetensors"
+    config: dict[str, Any] = {
+        "trainer": {"accelerator": "cpu", "devices": 1, "default_root_dir": str(tmp_path / "run")},
+        "model": {
+            "schedule": {"steps": 12},
+            "optimizer": {"lr": 1e-3},
+            "classifier": {"num_classes": 2, "stem": stem, "options": SMALL.options},
+            "reducer": reducer,
+            "objective": objective,
+        },
+        "data": {**toy, "size": 64, "batch": 8, "workers": 0},
+    }
+    config["trainer"] |= {"val_check_interval": 12, "log_every_n_steps": 1, "enable_progress_bar": False}
+    if objective == "recalibration":
+        save_file(build_classifier(SMALL).state_dict(), twin)
+        config["model"]["teacher_weights"] = str(twin)
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    classifier_main(["fit", f"--config={path}"])
+    with next((tmp_path / "run" / "log").rglob("metrics.csv")).open() as file:
+        rows = list(csv.DictReader(file))
+    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    assert len(losses) == 12
+    assert losses[-1] < losses[0]
+    assert [float(row["val/accuracy"]) for row in rows if row["val/accuracy"]] == [1.0]
+    weights = load_file(tmp_path / "run" / "weights.safetensors")
+    assert any(key.startswith("blocks.0.") for key in weights)
+
+
+def test_the_weak_branch_differs_and_comes_back() -> None:
+    torch.manual_seed(0)
+    vit = apply(build_classifier(SMALL), "mctf", r=4, layers=(1, 2, 3))
+    objective = ConsistencyObjective(teacher_r=0)
+    step = objective(vit, torch.randn(2, 3, 64, 64), torch.tensor([0, 1]), torch.Generator())
+    assert step.loss.requires_grad
+    assert vit.blocks.reducer.r == 4  # type: ignore[union-attr]
+
+
+# 7 beside the published r = 16; 7/16 · 4 = 1.75; a share has no proportion to keep
+@pytest.mark.parametrize(("r", "weak"), [(16, 7), (4, 2), (0.35, 7)])
+def test_the_weak_branch_is_weak_in_proportion(r: float, weak: int) -> None:
+    module = RetokenizeModule(ScheduleConfig(steps=1), SMALL, ReducerConfig("mctf", {"r": r}), "consistency")
+    assert isinstance(module.objective, ConsistencyObjective)
+    assert module.objective.teacher_r == weak
+
+
+def test_pictures_are_normalized_a_channel() -> None:
+    x = torch.tensor([0.485, 0.456 + 0.224, 0.406]).view(1, 3, 1, 1)
+    assert normalized(x).flatten().tolist() == pytest.approx([0, 1, 0], abs=1e-6)
+
+
+def test_the_twin_learns_nothing() -> None:
+    torch.manual_seed(0)
+    twin = build_classifier(SMALL)
+    vit = apply(build_classifier(SMALL), "slimming", layers=(2,))
+    objective = RecalibrationObjective(twin, kept=(8,), ends=(3,), num_tokens=16)
+    step = objective(vit, torch.randn(2, 3, 64, 64), torch.tensor([0, 1]), torch.Generator())
+    step.loss.backward()
+    assert all(parameter.grad is None for parameter in twin.parameters())
+    assert not [name for name, _ in objective.named_parameters() if "teacher" in name]
+    assert all(parameter.grad is not None for parameter in vit.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"objective": "consistency"}, "objective consistency needs reducer mctf, not None"),
+        ({"objective": "recalibration"}, "needs the reducer slimming and teacher_weights"),
+    ],
+)
+def test_objectives_name_what_they_need(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RetokenizeModule(ScheduleConfig(steps=1), SMALL, **options)
+
+
+def test_slimming_starts_on_a_full_network_and_goes_on_from_its_own(tmp_path: Path) -> None:
+    full, own = tmp_path / "full.safetensors", tmp_path / "own.safetensors"
+    reducer = ReducerConfig("slimming", {"layers": (2,)})
+    save_file(build_classifier(SMALL).state_dict(), full)
+    slim = build_classifier(replace(SMALL, weights=str(full)), reducer)
+    save_file(slim.state_dict(), own)
+    again = build_classifier(replace(SMALL, weights=str(own)), reducer)
+    assert all(torch.equal(value, slim.state_dict()[key]) for key, value in again.state_dict().items())
+    with pytest.raises(ValueError, match=r"own\.safetensors does not fit this classifier"):
+        build_classifier(replace(SMALL, weights=str(own)))
+
+
+def test_share_and_options_exclude_each_other() -> None:
+    with pytest.raises(ValueError, match=r"reducer\.share chooses the options itself"):
+        ReducerConfig("tome", {"r": 3}, 0.5)

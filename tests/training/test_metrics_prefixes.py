@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+from onedpiece.training.metrics import PERFECT_DB, PrefixMetrics, counts_within, grade_sizes, psnr
+
+
+def test_psnr_by_hand() -> None:
+    target = torch.zeros(2, 3, 4, 4)
+    image = target.clone()
+    image[0] += 10 / 255
+    # mean squared error 100 at a peak of 255: 10 log10(65025 / 100) = 28.1308; the second is exact
+    assert psnr(image, target).tolist() == pytest.approx([28.1308, PERFECT_DB], abs=1e-4)
+
+
+def test_psnr_rounds_and_clamps_first() -> None:
+    target = torch.ones(1, 3, 4, 4)
+    assert psnr(target * 7.0, target).item() == PERFECT_DB  # clamped to 1
+    assert psnr(target - 0.4 / 255, target).item() == PERFECT_DB  # rounds to the same level
+
+
+def test_counts_are_cut_to_the_tokenizer() -> None:
+    assert counts_within((8, 32, 128, 256), 64) == (8, 32, 64)
+
+
+def test_grades(tokenizer_config: TokenizerConfig) -> None:
+    assert grade_sizes(tokenizer_config) == (4, 12)
+
+
+def test_means_over_batches_of_different_size(tokenizer_config: TokenizerConfig) -> None:
+    tokenizer = Tokenizer(tokenizer_config)
+    x = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    whole = PrefixMetrics(tokenizer_config, (4, 16), torch.device("cpu"))
+    whole.update(tokenizer, x)
+    parts = PrefixMetrics(tokenizer_config, (4, 16), torch.device("cpu"))
+    parts.update(tokenizer, x[:3])
+    parts.update(tokenizer, x[3:])
+    assert parts.results() == pytest.approx(whole.results(), rel=1e-5)
+    expected = psnr(tokenizer.detokenize(tokenizer.tokenize(x)[:, :4]), x).mean().item()
+    assert whole.results()["psnr_4"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_codes_used_counts_by_grade(tokenizer_config: TokenizerConfig) -> None:
+    class Same(Tokenizer):
+        def tokenize(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[0, 1, 2, 3, *[7] * 12]]).expand(len(x), -1)
+
+    metrics = PrefixMetrics(tokenizer_config, (16,), torch.device("cpu"))
+    metrics.update(Same(tokenizer_config), torch.rand(2, 3, 32, 32))
+    # 4 codes in the first grade, 1 in the second, of 2 · 4096
+    assert metrics.results()["codes_used"] == pytest.approx(5 / 8192)
+
+
+def test_sums_over_processes(tokenizer_config: TokenizerConfig) -> None:
+    metrics = PrefixMetrics(tokenizer_config, (16,), torch.device("cpu"))
+    metrics.update(Tokenizer(tokenizer_config), torch.rand(2, 3, 32, 32))
+    twice = metrics.results(total=lambda x: x * 2)  # as if two processes had seen the same
+    assert twice == pytest.approx(metrics.results())
+
+
+def test_distance_is_averaged(tokenizer_config: TokenizerConfig) -> None:
+    metrics = PrefixMetrics(
+        tokenizer_config, (4, 16), torch.device("cpu"), lambda image, _: torch.arange(len(image)).float()
+    )
+    metrics.update(Tokenizer(tokenizer_config), torch.rand(4, 3, 32, 32))
+    # (0 + 1 + 2 + 3) / 4
+    assert metrics.results()["lpips_16"] == 1.5

@@ -1,0 +1,62 @@
+"""The score of every prefix of a photo's code: what a search for a target is held against."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from onedpiece.bitstream import Code
+from onedpiece.codec import Codec
+from onedpiece.codec.images import read_picture, to_tensor
+from onedpiece.evaluation.photos import batches
+from onedpiece.metrics.pixel import image_psnr
+from onedpiece.metrics.registry import Scorer
+
+Curves = dict[str, NDArray[np.float64]]
+"""By metric, and "forecast" where the model has one: (N,) scores of 1 to N tokens."""
+
+
+def prefix_curves(codec: Codec, photo: Image.Image, code: Code, scorer: Scorer) -> Curves:
+    """Return the score of every prefix of a photo's code by each metric of the scorer, and by PSNR.
+
+    Args:
+        codec: what decodes; one prefix at a time, as a search would, to the same last bit.
+        photo: RGB, of any size.
+        code: all of its tokens, in one square.
+        scorer: of the other metrics.
+    """
+    names = [metric.name for metric in scorer.metrics]
+    rows: dict[str, list[float]] = {name: [] for name in ("psnr", *names)}
+    reference = to_tensor([photo])
+    for counts in batches(range(1, len(code) + 1)):
+        pictures = [codec.decode(code, tokens) for tokens in counts]
+        rows["psnr"] += [image_psnr(photo, picture) for picture in pictures]
+        for name in names:
+            rows[name] += scorer.score(name, reference, to_tensor(pictures))
+    return {name: np.array(row) for name, row in rows.items()}
+
+
+def stored_curves(codec: Codec, path: Path, metrics: Sequence[str], folder: Path) -> Curves:
+    """Return the curves of a photo's file, and its forecast; from `folder` where an earlier run left them.
+
+    Args:
+        codec: whose fingerprint is in the name of what is stored.
+        path: of the photo.
+        metrics: those wanted beside PSNR.
+        folder: of the stored curves; it exists.
+    """
+    stored = folder / f"{codec.fingerprint.hex()}-{path.stem}.npz"
+    if stored.exists() and set(metrics) <= set(kept := dict(np.load(stored))):
+        return kept
+    photo = read_picture(path)
+    code = codec.encode(photo, tiles=False)
+    found = prefix_curves(codec, photo, code, Scorer(metrics))
+    forecast = codec.forecast(photo, code)
+    if forecast is not None:
+        found["forecast"] = np.array(forecast)
+    partial = stored.with_suffix(".partial.npz")
+    np.savez(partial, **found)  # type: ignore[arg-type]
+    partial.replace(stored)
+    return found
