@@ -13,8 +13,8 @@ from onedpiece.heads.config import HeadConfig, HeadError
 from onedpiece.heads.head import Codes, Head, check_codes
 from onedpiece.heads.outputs import Prediction
 from onedpiece.tokenizer import Tokenizer
+from onedpiece.tokenizer.layers import undrawn
 from onedpiece.weights import fingerprint
-from onedpiece.weights.checkpoint import undrawn
 
 FORMAT = "onedpiece-head-1"
 

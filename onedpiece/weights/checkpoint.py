@@ -1,18 +1,10 @@
-"""A tokenizer as a folder: `config.json` and float16 safetensors in shards, saved and loaded strictly.
-
-A network whose random start will be overwritten anyway is built without drawing it.
-"""
+"""A tokenizer as a folder: `config.json` and float16 safetensors in shards, saved and loaded strictly."""
 
 import json
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
-from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
@@ -21,9 +13,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SHARD_BYTES = 16 * 2**20
-
-
-_SKIPPED = {torch.Tensor.uniform_, torch.Tensor.erfinv_}
 
 
 def fingerprint(tokenizer: "Tokenizer") -> bytes:
@@ -130,6 +119,7 @@ def load_tokenizer(folder: str | Path) -> "Tokenizer":
     from safetensors.torch import load_file
 
     from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+    from onedpiece.tokenizer.layers import undrawn
 
     folder, card = Path(folder), read_config(folder)
     try:
@@ -151,29 +141,6 @@ def load_tokenizer(folder: str | Path) -> "Tokenizer":
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-class _NoDraws(TorchFunctionMode):
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if func in _SKIPPED:
-            return args[0]
-        if func is torch.Tensor.normal_:
-            # Zeros, not whatever the memory held: torch's trunc_normal_ draws again until all are in range.
-            return args[0].zero_()
-        return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def undrawn() -> Iterator[None]:
-    """Leave parameters made inside undrawn: drawing 23 M normals costs more than reading them."""
-    with _NoDraws():
-        yield
 
 
 class WeightsError(ValueError):

@@ -1,5 +1,6 @@
 """Caches of codes: made once, gone on with, refused where they are of another model."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ class _KilledError(Exception):
 def test_a_killed_run_goes_on_and_leaves_no_half_file(
     codec: Codec, source: DepthScenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onedpiece.training.codes.build.PART", 2)  # 5 photos: parts of 2, 2 and 1
+    monkeypatch.setattr(sys.modules[build.__module__], "PART", 2)  # 5 photos: parts of 2, 2 and 1
     path, encode, seen = tmp_path / "codes.parquet", codec.encode_batch, list[int]()
 
     def until_the_third(images: Sequence[Any], **options: Any) -> Any:
@@ -187,7 +188,7 @@ def test_without_pyarrow_the_extra_is_named(cache: Path, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch, codec: Codec) -> None:
-    monkeypatch.setattr("onedpiece.weights.load.load", lambda name, device: codec)
+    monkeypatch.setattr("onedpiece.training.codes.dataset.load", lambda name, device: codec)
 
 
 @pytest.mark.usefixtures("loaded")
