@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from onedpiece.errors import OnedpieceError
+from onedpiece.errors import OnedpieceError, TargetOutOfReachError
 
 BAD_INPUT = 2
 FAILED = 1
@@ -30,6 +30,8 @@ def message_of(error: Exception) -> str:
         text = error.format_message()
     elif isinstance(error, OSError):
         text = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+    elif isinstance(error, TargetOutOfReachError):
+        text = f"{error}; take that with --best-effort"
     elif isinstance(error, OnedpieceError | ValueError | RuntimeError | ImportError):
         text = str(error)
     else:

@@ -46,11 +46,11 @@ def predict(
         jobs = [Job(source, "") for source in expand(inputs, extensions)]
     else:
         jobs = plan(inputs, overlay, ".png", extensions)
-    from onedpiece.rate.target import Aim
+    from onedpiece.rate.target import RateTarget
     from onedpiece.weights import load
 
     codec = load(model, device)
-    codec.check_aim(Aim(tokens))
+    codec.check_target(RateTarget(tokens))
     asked = _load_head(head, codec)
     on_stdout = jobs[0].target == STREAM
     with Report([job.source for job in jobs], as_json=as_json, data_on_stdout=on_stdout) as report:
@@ -90,7 +90,7 @@ def _answer_together(
             if job.target:
                 write(job.target, _drawn(codec, head, each, prediction))
             record = {"file": job.source, "tokens": len(each.code)}
-            size = each.code.size or (codec.side, codec.side)
+            size = each.code.size or (codec.image_size, codec.image_size)
             answer = answer_record(prediction, head.head.config.classes, size)
             drawn = {"overlay": job.target} if job.target else {}
             report.done(_line(job, each.code, answer_text(answer)), record | answer | drawn)
@@ -98,6 +98,7 @@ def _answer_together(
 
 def _read(codec: "Codec", jobs: list[Job], tokens: int | None, report: Report) -> "dict[Job, _Asked]":
     from onedpiece.bitstream import Code
+    from onedpiece.rate.target import RateTarget
 
     read: dict[Job, Code | Image.Image] = {}
     for job in jobs:
@@ -107,7 +108,8 @@ def _read(codec: "Codec", jobs: list[Job], tokens: int | None, report: Report) -
                 found = found.first(tokens)
             read[job] = found
     photos = {job: found for job, found in read.items() if not isinstance(found, Code)}
-    encoded = dict(zip(photos, codec.encode_batch(list(photos.values()), tokens=tokens), strict=True))
+    results = codec.encode_batch(list(photos.values()), RateTarget(tokens))
+    encoded = {job: result.code for job, result in zip(photos, results, strict=True)}
     codes = {job: found for job, found in read.items() if isinstance(found, Code)} | encoded
     return {job: _Asked(codes[job], photos.get(job)) for job in read}
 
