@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from onedpiece.evaluation.comparison import Plan
     from onedpiece.evaluation.photos import PhotoSet
     from onedpiece.evaluation.results import Study
-    from onedpiece.metrics.registry import Metric, Scorer
+    from onedpiece.metrics.descriptors import Metric
+    from onedpiece.metrics.registry import Scorer
 
 
 def compare(
@@ -112,7 +113,7 @@ def _score_table(study: "Study", metric: "Metric") -> "Table":
 
     better = "higher" if metric.higher_is_better else "lower"
     table = Table(
-        "whole-file bytes, at most", title=f"{metric.label} ({better} is better)", title_justify="left"
+        "whole-file bytes, at most", title=f"{metric.axis_label} ({better} is better)", title_justify="left"
     )
     for budget in study.budgets:
         table.add_column(str(budget), justify="right")
@@ -131,7 +132,7 @@ def _delta_table(study: "Study") -> "Table":
 
     table = Table("ours against", title="Bytes at equal score; score at equal bytes", title_justify="left")
     for metric in study.metrics:
-        table.add_column(metric.label, justify="right")
+        table.add_column(metric.axis_label, justify="right")
     for of_codec in zip(*(deltas(study, metric) for metric in study.metrics), strict=True):
         rates = [d.rate if isinstance(d.rate, str) else f"{d.rate:+.0f} %" for d in of_codec]
         gains = [

@@ -13,7 +13,8 @@ from onedpiece.codec.images import to_tensor
 from onedpiece.evaluation.formats import Format, image_format
 from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.results import Shot
-from onedpiece.metrics.registry import Metric, Scorer
+from onedpiece.metrics.descriptors import Metric
+from onedpiece.metrics.registry import Scorer
 
 SHARES = tuple(
     side / 256 for side in (1, 2, 4, 8, 12, 16, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256)

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from onedpiece.evaluation.comparison import Reconstruct
 from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.results import OURS, Shot, Study, curve
-from onedpiece.metrics.registry import Metric
+from onedpiece.metrics.descriptors import Metric
 
 COLOURS = {
     OURS: "#0072b2",
@@ -102,7 +102,7 @@ def _label(axes: Axes, budgets: Sequence[int], metric: Metric) -> None:
     lowest, highest = axes.dataLim.intervalx if axes.has_data() else (min(budgets), max(budgets))
     axes.set_xlim(min(lowest, *budgets) / 1.25, max(highest, *budgets) * 1.25)
     axes.set_xlabel("bytes, whole file")
-    axes.set_ylabel(f"{metric.label}  ({'higher' if metric.higher_is_better else 'lower'} is better)")
+    axes.set_ylabel(f"{metric.axis_label}  ({metric.direction})")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -147,7 +147,7 @@ def caption(study: Study, shot: Shot) -> str:
     """Return a shot's size and score in a few words."""
     metric = study.display_metric
     tokens = "" if shot.tokens is None else f" ({shot.tokens} tokens)"
-    return f"{len(shot.data)} bytes{tokens}, {metric.label} {shot.score:.{metric.digits}f}"
+    return f"{len(shot.data)} bytes{tokens}, {metric.axis_label} {shot.score:.{metric.digits}f}"
 
 
 def no_picture(side: int) -> Image.Image:

@@ -14,7 +14,7 @@ from onedpiece.evaluation.comparison import Reconstruct
 from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.plots import caption, panel_svg
 from onedpiece.evaluation.results import MIN_SHARE, OURS, Delta, Study, deltas, point
-from onedpiece.metrics.registry import Metric
+from onedpiece.metrics.descriptors import Metric
 
 MAX_PHOTOS = 6  # each weighs about 10 kB a codec and budget
 _COPY_QUALITY = 92
@@ -36,7 +36,7 @@ def report_html(study: Study, reconstruct: Reconstruct) -> str:
         "UNREADABLE": _unreadable(study),
         "PANELS": "".join(_panel(study, metric) for metric in study.metrics),
         "TABLES": "".join(_table(study, m) for m in study.metrics) + _delta_table(study),
-        "DISPLAY_METRIC": escape(study.display_metric.label),
+        "DISPLAY_METRIC": escape(study.display_metric.axis_label),
         "COPY_QUALITY": str(_COPY_QUALITY),
         "DATA": _data(study, reconstruct),
     }
@@ -56,7 +56,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _panel(study: Study, metric: Metric) -> str:
-    label = escape(f"{metric.label} over bytes, one line a codec", quote=True)
+    label = escape(f"{metric.axis_label} over bytes, one line a codec", quote=True)
     svg = panel_svg(study, metric).replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
     return f"<figure>{svg}</figure>"
 
@@ -67,7 +67,9 @@ def _table(study: Study, metric: Metric) -> str:
     rows = "".join(_row(study, codec, scores[codec], best, metric) for codec in study.codecs)
     head = "".join(f"<th scope=col>{budget} B</th>" for budget in study.budgets)
     better = "higher" if metric.higher_is_better else "lower"
-    return _scrolling(f"{escape(metric.label)} <span>({better} is better)</span>", "<th></th>" + head, rows)
+    return _scrolling(
+        f"{escape(metric.axis_label)} <span>({better} is better)</span>", "<th></th>" + head, rows
+    )
 
 
 def _score(study: Study, codec: str, budget: int, metric: Metric) -> float | None:
@@ -105,7 +107,7 @@ def _delta_table(study: Study) -> str:
     for of_codec in zip(*by_metric, strict=True):
         cells = "".join(_delta_cell(delta) for delta in of_codec)
         rows += f"<tr><th scope=row>{escape(of_codec[0].codec)}</th>{cells}</tr>"
-    head = "<th></th>" + "".join(f"<th scope=col>{escape(m.label)}</th>" for m in study.metrics)
+    head = "<th></th>" + "".join(f"<th scope=col>{escape(m.axis_label)}</th>" for m in study.metrics)
     title = (
         "Ours against each <span>(Bj&oslash;ntegaard: bytes at equal score, then score at equal bytes)</span>"
     )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from onedpiece.evaluation.photos import Photo, Unreadable
 from onedpiece.metrics.bd_rate import NoOverlapError, NotMonotoneError, bd_quality, bd_rate
-from onedpiece.metrics.registry import Metric
+from onedpiece.metrics.descriptors import Metric
 
 OURS = "onedpiece"
 

@@ -1,5 +1,6 @@
 """How many tokens: quality targets, the search that meets them, sharing tokens out over tiles."""
 
-from onedpiece.rate.target import METRICS, Target, TargetOutOfReachError
+from onedpiece.metrics.descriptors import TARGET_METRICS as METRICS
+from onedpiece.rate.target import Target, TargetOutOfReachError
 
 __all__ = ["METRICS", "Target", "TargetOutOfReachError"]

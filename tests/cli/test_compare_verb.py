@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from onedpiece.metrics import registry
-from onedpiece.metrics.lpips import MissingWeightsError
+from onedpiece.metrics.pretrained import MissingWeightsError
 
 ONE_CORE = ("--workers", 1)
 

@@ -6,7 +6,7 @@ from PIL import Image
 from onedpiece.codec import Codec
 from onedpiece.evaluation.photos import Photo, Unreadable
 from onedpiece.evaluation.results import OURS, Shot, Study
-from onedpiece.metrics.registry import METRICS
+from onedpiece.metrics.descriptors import METRICS
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from PIL import Image
 from onedpiece.evaluation.formats import FORMATS
 from onedpiece.evaluation.plots import COLOURS, MARKERS, draw, panel_svg, rd_png
 from onedpiece.evaluation.results import OURS, Study
-from onedpiece.metrics.registry import METRICS
+from onedpiece.metrics.descriptors import METRICS
 
 
 def test_ours_is_solid_and_classical_dashed_on_a_log_scale(study: Study) -> None:

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from onedpiece.evaluation.results import OURS, Shot, Study, curve, deltas, point
-from onedpiece.metrics.registry import METRICS
+from onedpiece.metrics.descriptors import METRICS
 
 PSNR = METRICS["psnr"]
 
