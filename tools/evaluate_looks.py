@@ -30,15 +30,16 @@ from PIL import Image
 from torch import Tensor
 
 import onedpiece
+from onedpiece._files import atomic_path, atomic_write_text
 from onedpiece.codec import Codec
 from onedpiece.codec.images import read_square, to_image, to_tensor
+from onedpiece.errors import MissingWeightsError
 from onedpiece.evaluation.classifier import HeldOutClassifier
 from onedpiece.evaluation.photos import find_photos, read_class_labels
 from onedpiece.metrics.features import FeatureDistance, StageFeatures
 from onedpiece.metrics.lpips import Lpips, LpipsFeatures
 from onedpiece.metrics.periodicity import mesh_ratio
 from onedpiece.metrics.pixel import psnr, round_to_8_bits, ssim
-from onedpiece.metrics.pretrained import MissingWeightsError
 
 WNIDS = {
     "n01440764": 0,  # tench
@@ -269,7 +270,7 @@ def _cell(name: str, mean: Mean | None) -> str:
 def write_csv(path: Path, of_folders: Mapping[str, Looks]) -> None:
     """Write a row a folder and setting: every mean, and its standard error."""
     titles = [title for name in COLUMNS for title in (name, f"{name}_se")]
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["data", "photos", *Setting._fields, *titles])
         for folder, looks in of_folders.items():
@@ -280,7 +281,7 @@ def write_csv(path: Path, of_folders: Mapping[str, Looks]) -> None:
 
 def write_photos_csv(path: Path, of_folders: Mapping[str, Looks]) -> None:
     """Write a row a folder, setting and photo."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["data", "photo", *Setting._fields, *COLUMNS])
         for folder, looks in of_folders.items():
@@ -327,7 +328,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n".join(tables))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.with_name(f"{args.out.name}.md").write_text("\n".join(tables), encoding="utf-8")
+        atomic_write_text(args.out.with_name(f"{args.out.name}.md"), "\n".join(tables))
         write_csv(args.out.with_name(f"{args.out.name}.csv"), of_folders)
         write_photos_csv(args.out.with_name(f"{args.out.name}.photos.csv"), of_folders)
     return 0

@@ -9,7 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from onedpiece.heads.config import HeadConfig, HeadError
+from onedpiece.errors import HeadError
+from onedpiece.heads.config import HeadConfig
 from onedpiece.heads.head import Codes, Head, check_codes
 from onedpiece.heads.outputs import Prediction
 from onedpiece.tokenizer import Tokenizer

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from onedpiece.bitstream import Code
+from onedpiece.errors import HeadError
 from onedpiece.heads.backbone import Alteration, CodeBackbone
-from onedpiece.heads.config import HeadConfig, HeadError
+from onedpiece.heads.config import HeadConfig
 from onedpiece.heads.outputs import Output, Prediction, results
 from onedpiece.heads.reduce import by_length
 from onedpiece.heads.task_heads import build_answer

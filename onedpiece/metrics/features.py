@@ -8,8 +8,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from onedpiece.errors import MissingWeightsError
 from onedpiece.metrics.lpips import unit_length
-from onedpiece.metrics.pretrained import MissingWeightsError
 
 NETWORK = "tf_efficientnet_lite0"
 MIN_SIDE = 32  # pixels: the last of the five stages has a stride of 32

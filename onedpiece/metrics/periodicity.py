@@ -43,7 +43,8 @@ def _power(images: Tensor) -> Tensor:
     grey = grey - grey.mean(dim=(1, 2), keepdim=True)
     columns, rows = (torch.hann_window(side, device=images.device) for side in grey.shape[1:])
     spectrum = torch.fft.fft2(grey * columns[:, None] * rows)
-    return spectrum.abs().square() / grey[0].numel()
+    power: Tensor = spectrum.abs().square() / grey[0].numel()
+    return power
 
 
 def _neighbours(power: Tensor) -> Tensor:

@@ -7,17 +7,15 @@ from contextlib import contextmanager, redirect_stdout
 
 import torch
 
+from onedpiece._files import one_line
+from onedpiece.errors import MissingWeightsError
 
-class MissingWeightsError(RuntimeError):
-    """Pretrained weights are neither on this machine nor to be downloaded."""
 
-
-def missing_weights(what: str, reason: object) -> MissingWeightsError:
+def missing_weights(what: str, reason: BaseException) -> MissingWeightsError:
     """Return the error that says in one line which weights are missing and what to do."""
-    last_line = (str(reason).strip() or type(reason).__name__).splitlines()[-1]
     return MissingWeightsError(
         f"the weights of {what} are neither in {torch.hub.get_dir()}/checkpoints nor to be downloaded "
-        f"({last_line}); connect once, or point TORCH_HOME at a folder that holds them"
+        f"({one_line(reason)}); connect once, or point TORCH_HOME at a folder that holds them"
     )
 
 

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from onedpiece.errors import MissingWeightsError
 from onedpiece.metrics.descriptors import METRICS, Metric, metric
 from onedpiece.metrics.lpips import Lpips
 from onedpiece.metrics.pixel import image_psnr, ms_ssim, psnr, round_to_8_bits, ssim
-from onedpiece.metrics.pretrained import MissingWeightsError
 
 _CHUNK = 4  # pictures scored at once: more take a worker past a gigabyte and are no faster
 _LPIPS_NETS = {"lpips": "alex", "lpips-squeeze": "squeeze"}

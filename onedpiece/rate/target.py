@@ -4,21 +4,8 @@ from dataclasses import dataclass, fields
 from math import isfinite
 from operator import index
 
+from onedpiece.errors import TargetOutOfReachError
 from onedpiece.metrics.descriptors import TARGET_METRICS as METRICS
-
-
-class TargetOutOfReachError(Exception):
-    """No prefix of the code reaches the target; the message, one line, says what the best one reaches.
-
-    Attributes:
-        score: the best score there is.
-        tokens: how many tokens it takes.
-    """
-
-    def __init__(self, message: str, score: float, tokens: int) -> None:
-        super().__init__(message)
-        self.score = score
-        self.tokens = tokens
 
 
 @dataclass(frozen=True)

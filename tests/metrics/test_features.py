@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from onedpiece.errors import MissingWeightsError
 from onedpiece.metrics.features import NETWORK, FeatureDistance
-from onedpiece.metrics.pretrained import MissingWeightsError
 
 timm = pytest.importorskip("timm", reason="timm is not installed")
 

@@ -5,8 +5,8 @@ import lpips
 import pytest
 import torch
 
+from onedpiece.errors import MissingWeightsError
 from onedpiece.metrics.lpips import Lpips, unit_length
-from onedpiece.metrics.pretrained import MissingWeightsError
 from onedpiece.metrics.registry import Scorer
 
 

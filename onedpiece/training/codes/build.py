@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.progress import Progress as RichProgress
 
 from onedpiece.codec import Codec
+from onedpiece.errors import CacheError
 from onedpiece.training.codes.base import TRAIN, Example, Source
 from onedpiece.training.codes.cache_file import (
     MOST_ENTRIES,
-    CacheError,
     Facts,
     Row,
     pack_target,

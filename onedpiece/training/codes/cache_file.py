@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from onedpiece.errors import CacheError
 from onedpiece.heads import Task
 from onedpiece.training.codes.base import BoxTarget, Target
 
@@ -25,10 +26,6 @@ MOST_ENTRIES = 1 << 16  # of a codebook: codes are kept in 16 bits
 
 
 _ROW = "<4fi"  # a box and its label
-
-
-class CacheError(ValueError):
-    """A file that is no cache of codes, or not the one that is needed."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from onedpiece.codec import Codec, WrongModelError
+from onedpiece.errors import CacheError
 from onedpiece.training.codes.base import TEST, TRAIN, BoxTarget, CodeSample, CodeSamples, Source, Target
 from onedpiece.training.codes.build import bar, build
-from onedpiece.training.codes.cache_file import CacheError, read_facts, read_table, unpack_target
+from onedpiece.training.codes.cache_file import read_facts, read_table, unpack_target
 from onedpiece.training.data.sampling import endless_rows
 from onedpiece.weights import load
 
