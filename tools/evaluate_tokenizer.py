@@ -25,7 +25,7 @@ from onedpiece.evaluation.token_table import (
     TOKEN_COUNTS,
     Evaluators,
     TableRow,
-    classical_rows,
+    baseline_rows,
     markdown,
     originals_row,
     table,
@@ -65,7 +65,7 @@ def evaluate(
     rows += ours
     if args.webp:
         sizes = [int(row.bytes) for row in ours]
-        rows += classical_rows("webp", photos, sizes, evaluators, workers=args.threads)
+        rows += baseline_rows("webp", photos, sizes, evaluators, workers=args.threads)
     return rows
 
 

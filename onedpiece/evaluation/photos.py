@@ -62,6 +62,8 @@ def find_photos(inputs: Iterable[Path]) -> list[tuple[str, Path]]:
     """
     found: list[tuple[str, Path]] = []
     for path in inputs:
+        if str(path) == "-":
+            raise FileNotFoundError("- (standard input) is not read here; name photos or folders of them")
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in EXTENSIONS)
             if not inside:

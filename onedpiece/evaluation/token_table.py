@@ -21,7 +21,7 @@ from onedpiece.evaluation.baselines import restore, score_in_worker
 from onedpiece.evaluation.classifier import HeldOutClassifier
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.photos import Photo, batches, photo_labels
-from onedpiece.evaluation.results import Shot
+from onedpiece.evaluation.results import RDPoint
 from onedpiece.evaluation.workers import start_executor
 from onedpiece.metrics.descriptors import Metric
 from onedpiece.metrics.fid import FidScore, ReconstructionFid
@@ -105,7 +105,7 @@ def _token_row(
     )
 
 
-def classical_rows(
+def baseline_rows(
     name: str,
     photos: Sequence[Photo],
     budgets: Sequence[int],
@@ -120,37 +120,41 @@ def classical_rows(
         MissingFormatError: the format's library is missing.
     """
     image_format(name)
-    shots = _classical_shots(name, photos, budgets, tuple(m.name for m in evaluators.scorer.metrics), workers)
+    points = _baseline_points(
+        name, photos, budgets, tuple(m.name for m in evaluators.scorer.metrics), workers
+    )
     rows = (
-        _classical_row(name, photos, [s for s in shots if s.budget == budget], evaluators)
+        _baseline_row(name, photos, [s for s in points if s.budget == budget], evaluators)
         for budget in budgets
     )
     return [row for row in rows if row is not None]
 
 
-def _classical_shots(
+def _baseline_points(
     name: str, photos: Sequence[Photo], budgets: Sequence[int], metrics: tuple[str, ...], workers: int | None
-) -> list[Shot]:
+) -> list[RDPoint]:
     with start_executor(len(photos), workers) as executor:
-        per_photo = executor.map(score_in_worker, photos, repeat(name), repeat(budgets), repeat(metrics))
-        return [shot for shots in per_photo for shot in shots]
+        per_photo = executor.map(
+            score_in_worker, range(len(photos)), photos, repeat(name), repeat(budgets), repeat(metrics)
+        )
+        return [point for points in per_photo for point in points]
 
 
-def _classical_row(
-    name: str, photos: Sequence[Photo], shots: Sequence[Shot], evaluators: Evaluators
+def _baseline_row(
+    name: str, photos: Sequence[Photo], points: Sequence[RDPoint], evaluators: Evaluators
 ) -> TableRow | None:
-    by_metric = [[s for s in shots if s.metric == metric.name] for metric in evaluators.scorer.metrics]
+    by_metric = [[s for s in points if s.metric == metric.name] for metric in evaluators.scorer.metrics]
     if any(len(of_metric) < len(photos) for of_metric in by_metric):
         return None
     fmt = image_format(name)
     first = by_metric[0]
-    images = [restore(fmt, shot.data, p.image.size) for shot, p in zip(first, photos, strict=True)]
+    images = [restore(fmt, point.data, p.image.size) for point, p in zip(first, photos, strict=True)]
     return TableRow(
         codec=name,
         tokens=None,
-        bytes=fmean(len(shot.data) for of_metric in by_metric for shot in of_metric),
+        bytes=fmean(len(point.data) for of_metric in by_metric for point in of_metric),
         photos=len(photos),
-        scores=tuple(fmean(shot.score for shot in of_metric) for of_metric in by_metric),
+        scores=tuple(fmean(point.score for point in of_metric) for of_metric in by_metric),
         top1=_top1(photos, images, evaluators),
     )
 

@@ -7,7 +7,7 @@ from onedpiece.codec.images import to_tensor
 from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.token_table import (
     Evaluators,
-    classical_rows,
+    baseline_rows,
     markdown,
     originals_row,
     table,
@@ -55,7 +55,7 @@ def test_untrained_model_gains_with_every_token_count(
 
 
 def test_webp_at_equal_bytes(photos: list[Photo], evaluators: Evaluators) -> None:
-    rows = classical_rows("webp", photos, (20, 96), evaluators, workers=1)
+    rows = baseline_rows("webp", photos, (20, 96), evaluators, workers=1)
     # Nothing fits 20 bytes.
     (row,) = rows
     assert row.codec == "webp"
