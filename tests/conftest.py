@@ -44,6 +44,20 @@ def torch_home(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def random_lpips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let LPIPS have random trunks, always the same, where its weights are not there."""
+    import lpips
+
+    def build(net: str, verbose: bool) -> Any:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return network(net=net, pnet_rand=True, verbose=verbose)
+
+    network = lpips.LPIPS
+    monkeypatch.setattr(lpips, "LPIPS", build)
+
+
+@pytest.fixture
 def photo() -> Image.Image:
     """A 256×256 RGB photograph."""
     return Image.open(DATA / "astronaut.png").convert("RGB")

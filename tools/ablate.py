@@ -30,10 +30,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from onedpiece.codec import Codec
-from onedpiece.evaluation.classifier import Judge
+from onedpiece.evaluation.classifier import HeldOutClassifier
 from onedpiece.evaluation.photos import Photo, read_photos
-from onedpiece.evaluation.token_table import Jury, token_rows
-from onedpiece.metrics.registry import METRICS, Scorer
+from onedpiece.evaluation.token_table import Evaluators, token_rows
+from onedpiece.metrics.descriptors import METRICS
+from onedpiece.metrics.registry import Scorer
 from onedpiece.weights import load
 from tools.update_readme import put
 
@@ -126,11 +127,13 @@ def took(log: Path) -> Run:
     return Run((max(int(line["step"]) for line in lines) + 1) * batch, minutes[-1])
 
 
-def score(codec: Codec, photos: Sequence[Photo], counts: Sequence[int], jury: Jury) -> dict[str, float]:
+def score(
+    codec: Codec, photos: Sequence[Photo], counts: Sequence[int], evaluators: Evaluators
+) -> dict[str, float]:
     """Return the means by name, `psnr_64` and the like; `judge_64` is a share."""
     found: dict[str, float] = {}
-    for row in token_rows(codec, photos, counts, jury):
-        scores = zip(jury.scorer.metrics, row.scores, strict=True)
+    for row in token_rows(codec, photos, counts, evaluators):
+        scores = zip(evaluators.scorer.metrics, row.scores, strict=True)
         found |= {f"{metric.name}_{row.tokens}": value for metric, value in scores if value is not None}
         found[f"judge_{row.tokens}"] = float("nan") if row.top1 is None else row.top1
     return found
@@ -188,7 +191,7 @@ def append_result(path: Path, values: dict[str, Any]) -> None:
 
 def run_rows(name: str, study: Study, args: argparse.Namespace) -> None:
     """Train and score every row that was asked for, is not there yet and nobody else works on."""
-    jury: Jury | None = None
+    evaluators: Evaluators | None = None
     results = STUDIES / f"{name}.csv"
     for row in study.rows:
         folder = args.runs / name / row.folder
@@ -201,10 +204,12 @@ def run_rows(name: str, study: Study, args: argparse.Namespace) -> None:
             run = train(study, row, folder, args.set)
             photos, labels = judged_photos(args.shared / "data", study.per_class)
             judge = args.shared / "judge" / "imagenet_mobilenet_edgetpu.tflite"
-            jury = jury or Jury(Scorer(study.metrics), judge=Judge(judge), labels=labels)
+            evaluators = evaluators or Evaluators(
+                Scorer(study.metrics), classifier=HeldOutClassifier(judge), labels=labels
+            )
             codec = load(folder / "weights")
             found = {"row": row.name, "device": args.on} | asdict(run) | {"decode_ms": decode_ms(codec)}
-            append_result(results, found | score(codec, photos, study.counts, jury))
+            append_result(results, found | score(codec, photos, study.counts, evaluators))
 
 
 def table(study: Study, results: dict[str, dict[str, str]]) -> str:

@@ -25,7 +25,7 @@ import onedpiece
 from onedpiece.cli.options import NAMES, FrontEnd
 from onedpiece.codec import tensors
 from onedpiece.evaluation.photos import Photo, read_photos
-from onedpiece.evaluation.token_table import Jury, token_rows
+from onedpiece.evaluation.token_table import Evaluators, token_rows
 from onedpiece.metrics.registry import Scorer
 from onedpiece.retokenize import trace
 from onedpiece.retokenize.adapters import find_target
@@ -116,7 +116,7 @@ def seconds_of(runs: Mapping[tuple[str, str], nn.Module], x: Tensor, rounds: int
 
 def measure(made: dict[tuple[str, str], onedpiece.Codec], photos: list[Photo], rounds: int) -> list[Line]:
     """Time and judge every codec."""
-    jury = Jury(Scorer(("psnr", "lpips")))
+    evaluators = Evaluators(Scorer(("psnr", "lpips")))
     tokenizers = {key: codec.tokenizer for key, codec in made.items()}
     pictures = torch.rand(max(BATCHES), 3, *photos[0].image.size, generator=torch.Generator().manual_seed(0))
     times = {batch: seconds_of(tokenizers, pictures[:batch], rounds) for batch in BATCHES}
@@ -126,7 +126,7 @@ def measure(made: dict[tuple[str, str], onedpiece.Codec], photos: list[Photo], r
     reference = next(iter(tokenizers.values())).tokenize(shown)
     lines = []
     for at, ((label, weights), codec) in enumerate(made.items()):
-        rows = token_rows(codec, photos, COUNTS, jury)
+        rows = token_rows(codec, photos, COUNTS, evaluators)
         lines.append(
             Line(
                 label,

@@ -40,7 +40,7 @@ def goals(records: Sequence[Record]) -> str:
         ["PSNR, at least (WebP at the payload's bytes)", *(_number(WEBP_GOAL.get(k), 2) for k in ours)],
         ["reached", *(_reached(r["psnr-rgb"], WEBP_GOAL.get(k), 2, 1) for k, r in ours.items())],
         ["judge's top-1 %, at least", *(_number(judge.get(k), 1) for k in ours)],
-        ["reached", *(_reached(100 * r["judge-top1"], judge.get(k), 1, 1) for k, r in ours.items())],
+        ["reached", *(_reached(100 * r["top1"], judge.get(k), 1, 1) for k, r in ours.items())],
     ]
     return _markdown(rows)
 
@@ -50,7 +50,7 @@ def judge_goals(records: Sequence[Record]) -> dict[int, float]:
     original = next(record for record in records if record["codec"] == "original")
     size = by_tokens(records)[64]["bytes"]
     webp = [record for record in records if record["codec"] == "webp" and record["bytes"] <= size]
-    return {64: 500 * (webp[-1]["judge-top1"] if webp else 0.0), 256: 50 * original["judge-top1"]}
+    return {64: 500 * (webp[-1]["top1"] if webp else 0.0), 256: 50 * original["top1"]}
 
 
 def idle_tail(records: Sequence[Record]) -> str:

@@ -19,20 +19,20 @@ from rich.console import Console
 from rich.table import Table
 
 import onedpiece
-from onedpiece.evaluation.classifier import Judge
+from onedpiece.evaluation.classifier import HeldOutClassifier
 from onedpiece.evaluation.photos import Photo, read_class_labels, read_photos
 from onedpiece.evaluation.token_table import (
     TOKEN_COUNTS,
-    Jury,
+    Evaluators,
     TableRow,
-    classical_rows,
+    baseline_rows,
     markdown,
     originals_row,
     table,
     table_json,
     token_rows,
 )
-from onedpiece.metrics.fid import MIN_SAMPLES, inception_features
+from onedpiece.metrics.fid import MIN_SAMPLES, inception_network
 from onedpiece.metrics.registry import available_scorer
 
 METRICS = ("psnr", "ssim", "lpips", "lpips-squeeze")
@@ -57,21 +57,21 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def evaluate(
-    args: argparse.Namespace, photos: Sequence[Photo], codec: onedpiece.Codec, jury: Jury
+    args: argparse.Namespace, photos: Sequence[Photo], codec: onedpiece.Codec, evaluators: Evaluators
 ) -> list[TableRow]:
-    """Return the originals where there is a judge, ours, and WebP at the same sizes where asked for."""
-    rows = [] if jury.judge is None else [originals_row(photos, jury)]
-    ours = token_rows(codec, photos, [int(count) for count in args.tokens.split(",")], jury)
+    """Return the originals where there is a classifier, ours, and WebP at the same sizes where asked for."""
+    rows = [] if evaluators.classifier is None else [originals_row(photos, evaluators)]
+    ours = token_rows(codec, photos, [int(count) for count in args.tokens.split(",")], evaluators)
     rows += ours
     if args.webp:
         sizes = [int(row.bytes) for row in ours]
-        rows += classical_rows("webp", photos, sizes, jury, workers=args.threads)
+        rows += baseline_rows("webp", photos, sizes, evaluators, workers=args.threads)
     return rows
 
 
-def show(rows: Sequence[TableRow], jury: Jury, title: str) -> None:
+def show(rows: Sequence[TableRow], evaluators: Evaluators, title: str) -> None:
     """Print the table."""
-    first, *rest = table(rows, jury.scorer.metrics)
+    first, *rest = table(rows, evaluators.scorer.metrics)
     out = Table(title=title, title_justify="left")
     for column in first:
         out.add_column(column, justify="left" if column == "codec" else "right")
@@ -93,14 +93,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     photos = found.photos[: args.first]
     if args.rfid and len(photos) < MIN_SAMPLES:
         raise ValueError(f"rFID of {len(photos)} images means nothing; give at least {MIN_SAMPLES}")
-    jury = Jury(
+    evaluators = Evaluators(
         scorer,
-        judge=Judge(args.judge) if args.judge else None,
+        classifier=HeldOutClassifier(args.judge) if args.judge else None,
         labels=read_class_labels(args.labels) if args.labels else {},
-        features=inception_features() if args.rfid else None,
+        fid_network=inception_network() if args.rfid else None,
     )
-    rows = evaluate(args, photos, codec, jury)
-    show(rows, jury, f"{codec.name}, {len(photos)} photos of {args.data.name}, whole-file bytes, means")
+    rows = evaluate(args, photos, codec, evaluators)
+    show(rows, evaluators, f"{codec.name}, {len(photos)} photos of {args.data.name}, whole-file bytes, means")
     if args.json:
         args.json.write_text(table_json(rows, scorer.metrics), encoding="utf-8")
     if args.markdown:

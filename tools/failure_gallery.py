@@ -22,7 +22,7 @@ from skimage import data
 import onedpiece
 from onedpiece.codec import Codec
 from onedpiece.codec.tensors import to_tensor
-from onedpiece.evaluation.baselines import restore, score_classical
+from onedpiece.evaluation.baselines import restore, score_baseline
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.plots import Cell, no_picture, sheet
@@ -105,7 +105,7 @@ def draw_line(codec: Codec, photo: Photo, scorer: Scorer) -> Line:
     pictures = [codec.decode(code, count) for count in COUNTS]
     scores = scorer.score("psnr", to_tensor([photo.image]), to_tensor(pictures))
     ours = [Shown(*shown) for shown in zip(files, pictures, scores, strict=True)]
-    best = {shot.budget: shot for shot in score_classical(photo, "webp", files, scorer)}
+    best = {point.budget: point for point in score_baseline(0, photo, "webp", files, scorer)}
     fmt = image_format("webp")
     webp = [
         Shown(len(best[size].data), restore(fmt, best[size].data, photo.image.size), best[size].score)

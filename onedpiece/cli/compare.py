@@ -1,7 +1,5 @@
-"""`onedpiece compare`: an honest rate-distortion study against JPEG, WebP and the rest."""
+"""`onedpiece compare`: an honest rate-distortion comparison with JPEG, WebP and the rest."""
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,15 +7,19 @@ import typer
 
 from onedpiece.cli.errors import FAILED
 from onedpiece.cli.io import write
+from onedpiece.cli.options import DEVICE
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
     from onedpiece.codec import Codec
-    from onedpiece.evaluation.comparison import Plan
+    from onedpiece.evaluation.comparison import ComparisonConfig
     from onedpiece.evaluation.photos import PhotoSet
-    from onedpiece.evaluation.results import Study
-    from onedpiece.metrics.registry import Metric, Scorer
+    from onedpiece.evaluation.results import ComparisonResult
+    from onedpiece.evaluation.tables import Table
+    from onedpiece.metrics.registry import Scorer
+
+BATCH_SIZE = Annotated[int, typer.Option(min=1, help="Photos that our network takes at once.")]
 
 
 def compare(
@@ -34,6 +36,8 @@ def compare(
         "compare"
     ),
     model: Annotated[str | None, typer.Option(help="Our model: a name, or a folder.")] = None,
+    device: DEVICE = "cpu",
+    batch_size: BATCH_SIZE = 8,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; as many as cores by default.")
     ] = None,
@@ -41,44 +45,62 @@ def compare(
 ) -> None:
     """Compare our codec with classical formats at equal bytes, each at its best, on your own photos."""
     import onedpiece
-    from onedpiece.evaluation.comparison import Plan
+    from onedpiece.evaluation.comparison import ComparisonConfig
     from onedpiece.evaluation.photos import read_photos
 
-    plan = Plan(_names(against), _numbers(budgets), workers)
-    scorer = _scorer(_names(metrics))
-    codec = onedpiece.load(model)
+    _check_folder(out)
+    config = ComparisonConfig(names(against), numbers("--bytes", budgets), workers, batch_size)
+    codec = onedpiece.load(model, device=device)
+    scorer = _scorer(names(metrics), device)
     photos = read_photos(inputs, codec.tokenizer.config.image_size)
     for name, reason in photos.unreadable:
         typer.echo(f"onedpiece: {name}: {reason}", err=True)
-    study = _run(photos, codec, plan, scorer)
-    _print_json(study) if as_json else _print_tables(study)
-    _write_artefacts(study, codec, out)
+    result = _run(photos, codec, config, scorer)
+    _print_json(result) if as_json else _print_tables(result)
+    _write_files(result, codec, out)
     if photos.unreadable:
         raise typer.Exit(FAILED)
 
 
-def _names(text: str) -> list[str]:
+def names(text: str) -> list[str]:
+    """Return the words of an option that takes several by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(option: str, text: str) -> list[int]:
+    """Return the whole numbers of an option that takes several by commas.
+
+    Raises:
+        ValueError: there is none, or something else among them.
+    """
     try:
-        return [int(number) for number in _names(text)]
+        found = [int(number) for number in names(text)]
     except ValueError:
-        raise ValueError(f"--bytes is {text!r}; give whole numbers by commas, as in 48,96,192") from None
+        found = []
+    if not found:
+        raise ValueError(f"{option} is {text!r}; give whole numbers by commas, as in 48,96,192")
+    return found
 
 
-def _scorer(names: list[str]) -> "Scorer":
+def _check_folder(out: Path) -> None:
+    """Refuse an output folder that cannot be one, before the work and not after."""
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"--out is {out}, and {there} is a file; name a folder")
+
+
+def _scorer(wanted: list[str], device: str) -> "Scorer":
     from onedpiece.metrics.registry import available_scorer
 
-    with redirect_stdout(sys.stderr):  # torch.hub says there what it downloads
-        scorer, missing = available_scorer(names)
+    scorer, missing = available_scorer(wanted, device)
     for line in missing:
         typer.echo(f"onedpiece: {line}", err=True)
     return scorer
 
 
-def _run(photos: "PhotoSet", codec: "Codec", plan: "Plan", scorer: "Scorer") -> "Study":
+def _run(
+    photos: "PhotoSet", codec: "Codec", config: "ComparisonConfig", scorer: "Scorer"
+) -> "ComparisonResult":
     from rich.console import Console
     from rich.progress import Progress
 
@@ -86,73 +108,52 @@ def _run(photos: "PhotoSet", codec: "Codec", plan: "Plan", scorer: "Scorer") -> 
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Comparing", total=len(photos.photos) * (1 + len(plan.against)))
-        return run(photos, codec, plan, scorer, lambda done: progress.advance(task, done))
+        task = progress.add_task("Comparing", total=len(photos.photos) * (1 + len(config.against)))
+        return run(photos, codec, config, scorer, lambda done: progress.advance(task, done))
 
 
-def _print_tables(study: "Study") -> None:
+def _print_tables(result: "ComparisonResult") -> None:
     from rich.console import Console
 
+    from onedpiece.evaluation.tables import delta_table, score_table
+
     console = Console(highlight=False)
-    photos = "1 photo" if len(study.photos) == 1 else f"{len(study.photos)} photos"
+    photos = "1 photo" if len(result.photos) == 1 else f"{len(result.photos)} photos"
     console.print(
-        f"{photos} at {study.side}x{study.side} (short side resized, centre cropped); whole-file bytes; "
+        f"{photos} at {result.side}x{result.side} (short side resized, centre cropped); whole-file bytes; "
         "each format at its best scale and quality"
     )
-    for metric in study.metrics:
-        console.print(_score_table(study, metric))
-    if len(study.codecs) > 1 and len(study.budgets) > 1:
-        console.print(_delta_table(study))
+    for metric in result.metrics:
+        console.print(_rich(score_table(result, metric)))
+    deltas = delta_table(result)
+    if deltas is not None:
+        console.print(_rich(deltas))
 
 
-def _score_table(study: "Study", metric: "Metric") -> "Table":
-    from rich.table import Table
+def _rich(table: "Table") -> "RichTable":
+    from rich.table import Table as RichTable
 
-    from onedpiece.evaluation.results import OURS, point
-
-    better = "higher" if metric.higher_is_better else "lower"
-    table = Table(
-        "whole-file bytes, at most", title=f"{metric.label} ({better} is better)", title_justify="left"
-    )
-    for budget in study.budgets:
-        table.add_column(str(budget), justify="right")
-    for codec in study.codecs:
-        points = [point(study, codec, budget, metric) for budget in study.budgets]
-        cells = ["\N{EN DASH}" if p is None else f"{p.score:.{metric.digits}f}" for p in points]
-        ours = codec == OURS
-        table.add_row(study.model if ours else codec, *cells, style="bold" if ours else None)
-    return table
+    drawn = RichTable("", title=f"{table.title} ({table.note})", title_justify="left")
+    for column in table.columns:
+        drawn.add_column(column, justify="right")
+    for row in table.rows:
+        cells = [" ".join(filter(None, (cell.text, cell.detail))) for cell in row.cells]
+        drawn.add_row(row.name, *cells, style="bold" if row.ours else None)
+    return drawn
 
 
-def _delta_table(study: "Study") -> "Table":
-    from rich.table import Table
-
-    from onedpiece.evaluation.results import deltas
-
-    table = Table("ours against", title="Bytes at equal score; score at equal bytes", title_justify="left")
-    for metric in study.metrics:
-        table.add_column(metric.label, justify="right")
-    for of_codec in zip(*(deltas(study, metric) for metric in study.metrics), strict=True):
-        rates = [d.rate if isinstance(d.rate, str) else f"{d.rate:+.0f} %" for d in of_codec]
-        gains = [
-            "" if isinstance(d.quality, str) else f"; {d.quality:+.{d.metric.digits}f}" for d in of_codec
-        ]
-        table.add_row(of_codec[0].codec, *(rate + gain for rate, gain in zip(rates, gains, strict=True)))
-    return table
-
-
-def _print_json(study: "Study") -> None:
+def _print_json(result: "ComparisonResult") -> None:
     from onedpiece.evaluation.export import curves_json
 
-    typer.echo(curves_json(study, study.codecs))
+    typer.echo(curves_json(result, result.codecs))
 
 
-def _write_artefacts(study: "Study", codec: "Codec", out: Path) -> None:
+def _write_files(result: "ComparisonResult", codec: "Codec", out: Path) -> None:
     from onedpiece.evaluation.comparison import reconstructor
-    from onedpiece.evaluation.export import artefacts
+    from onedpiece.evaluation.export import export_files
 
     written = []
-    for name, data in artefacts(study, reconstructor(codec, study.side)):
+    for name, data in export_files(result, reconstructor(codec, result.side)):
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write(str(path), data)

@@ -1,5 +1,6 @@
 """`onedpiece evaluate`: what other networks make of our reconstructions."""
 
+import io
 import json
 import sys
 from contextlib import redirect_stdout
@@ -8,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from onedpiece.cli.compare import BATCH_SIZE, names, numbers
 from onedpiece.cli.errors import FAILED
 from onedpiece.cli.io import write
+from onedpiece.cli.options import DEVICE
 
 if TYPE_CHECKING:
     from onedpiece.codec import Codec
-    from onedpiece.evaluation.downstream import Example, Result, Study, Task
+    from onedpiece.evaluation.downstream import DownstreamConfig, Example, Result, Task
     from onedpiece.evaluation.photos import PhotoSet
 
 _NONE = "\N{EN DASH}"
@@ -44,6 +47,8 @@ def downstream(
     tokens: Annotated[str, typer.Option(help="Token counts, by commas.")] = "32,64,128,256",
     against: Annotated[str, typer.Option(help="Formats at equal bytes, by commas.")] = "webp,jpeg",
     model: Annotated[str | None, typer.Option(help="Our model: a name, or a folder.")] = None,
+    device: DEVICE = "cpu",
+    batch_size: BATCH_SIZE = 8,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the table there, as JSON.")
     ] = None,
@@ -51,26 +56,25 @@ def downstream(
 ) -> None:
     """Run a pretrained network on originals, on our reconstructions, and on WebP and JPEG at equal bytes."""
     import onedpiece
-    from onedpiece.evaluation.downstream import Example, Study, load_task
+    from onedpiece.evaluation.downstream import DownstreamConfig, Example, load_task
     from onedpiece.evaluation.photos import read_photos
 
-    study = Study([int(count) for count in _words(tokens)], _words(against))
-    codec = onedpiece.load(model)
-    with redirect_stdout(sys.stderr):  # torch.hub says there what it downloads
-        chosen = load_task(task, network, labels)
+    if out is not None and out.is_dir():
+        raise ValueError(f"--out is {out}, a folder; name a file")
+    config = DownstreamConfig(numbers("--tokens", tokens), names(against), batch_size)
+    codec = onedpiece.load(model, device=device)
+    with redirect_stdout(sys.stderr or io.StringIO()):  # torch.hub says there what it downloads
+        chosen = load_task(task, network, labels, device)
     photos = read_photos(inputs, codec.tokenizer.config.image_size if chosen.square else None)
     _complain(photos)
-    results = _run([Example(name, image) for name, image in photos.photos], codec, chosen, study)
+    examples = [Example(at, *photo) for at, photo in enumerate(photos.photos)]
+    results = _run(examples, codec, chosen, config)
     text = json.dumps([{**result._asdict(), "measure": chosen.measure} for result in results], indent=2)
     typer.echo(text) if as_json else _print_table(results, chosen.measure)
     if out:
         write(str(out), f"{text}\n".encode())
     if photos.unreadable:
         raise typer.Exit(FAILED)
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _complain(photos: "PhotoSet") -> None:
@@ -80,7 +84,9 @@ def _complain(photos: "PhotoSet") -> None:
         raise ValueError("none of the photos could be read")
 
 
-def _run(examples: "list[Example]", codec: "Codec", task: "Task", study: "Study") -> "list[Result]":
+def _run(
+    examples: "list[Example]", codec: "Codec", task: "Task", config: "DownstreamConfig"
+) -> "list[Result]":
     from rich.console import Console
     from rich.progress import Progress
 
@@ -89,7 +95,7 @@ def _run(examples: "list[Example]", codec: "Codec", task: "Task", study: "Study"
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("Showing", total=len(examples))
-        return run(examples, codec, task, study, lambda done: progress.advance(bar, done))
+        return run(examples, codec, task, config, lambda done: progress.advance(bar, done))
 
 
 def _print_table(results: "list[Result]", measure: str) -> None:

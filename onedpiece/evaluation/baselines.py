@@ -1,6 +1,6 @@
-"""Classical formats in a comparison: the best file within each budget, chosen anew for each metric.
+"""Baseline search: the best file of a classical format within each budget, chosen anew for each metric.
 
-A format's best shot at a budget is over every scale, with the highest quality that fits at each.
+A format's best point at a budget is over every scale, with the highest quality that fits at each.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,13 +12,14 @@ from PIL import Image
 from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.formats import Format, image_format
 from onedpiece.evaluation.photos import Photo
-from onedpiece.evaluation.results import Shot
-from onedpiece.metrics.registry import Metric, Scorer
+from onedpiece.evaluation.results import RDPoint
+from onedpiece.metrics.descriptors import Metric
+from onedpiece.metrics.registry import Scorer
 
-SHARES = tuple(
+SCALES = tuple(
     side / 256 for side in (1, 2, 4, 8, 12, 16, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256)
 )
-"""Sides to try, as shares of the photo's; multiples of WebP's 16-pixel blocks among them on purpose."""
+"""Sides to try, as ratios to the photo's; multiples of WebP's 16-pixel blocks among them on purpose."""
 
 LOOK_AHEAD = 3  # sizes are not quite monotone: settings to try past the first that is too large
 
@@ -47,9 +48,9 @@ def candidates(image: Image.Image, fmt: Format, budgets: Sequence[int]) -> list[
         Files of at most max(budgets) bytes, none twice; empty where nothing fits.
     """
     found: dict[bytes, Candidate] = {}
-    for share in SHARES if fmt.scales else (1.0,):
-        size = max(1, round(image.width * share)), max(1, round(image.height * share))
-        small = image if share == 1 else image.resize(size, Image.Resampling.LANCZOS)
+    for scale in SCALES if fmt.scales else (1.0,):
+        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        small = image if scale == 1 else image.resize(size, Image.Resampling.LANCZOS)
         fitting = _highest_that_fit(fmt, small, budgets)
         if not fitting:
             break  # larger pictures only make larger files
@@ -83,8 +84,15 @@ def restore(fmt: Format, data: bytes, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
 
-def score_classical(photo: Photo, name: str, budgets: Sequence[int], scorer: Scorer) -> list[Shot]:
-    """Return the shots of one photo by the format `name`; a budget that nothing fits has none.
+def score_baseline(at: int, photo: Photo, name: str, budgets: Sequence[int], scorer: Scorer) -> list[RDPoint]:
+    """Return the points of one photo by the format `name`; a budget that nothing fits has none.
+
+    Args:
+        at: the photo's place in the list, by which results are found again.
+        photo: RGB, any size.
+        name: one of `FORMATS`.
+        budgets: whole-file bytes.
+        scorer: the metrics, for each of which a file is chosen.
 
     Raises:
         MissingFormatError: the format's library is missing.
@@ -95,17 +103,15 @@ def score_classical(photo: Photo, name: str, budgets: Sequence[int], scorer: Sco
         return []
     images = to_tensor([restore(fmt, file.data, photo.image.size) for file in files])
     reference = to_tensor([photo.image])
-    shots: list[Shot] = []
+    points: list[RDPoint] = []
     for metric in scorer.metrics:
         scores = scorer.score(metric.name, reference, images)
         for budget in budgets:
             best = _best(files, scores, budget, metric)
             if best is not None:
                 file = files[best]
-                shots.append(
-                    Shot(photo.name, name, budget, metric.name, scores[best], file.data, file.setting)
-                )
-    return shots
+                points.append(RDPoint(at, name, budget, metric.name, scores[best], file.data, file.setting))
+    return points
 
 
 def _best(files: Sequence[Candidate], scores: Sequence[float], budget: int, metric: Metric) -> int | None:
@@ -122,6 +128,8 @@ def _scorer(metrics: tuple[str, ...]) -> Scorer:
     return Scorer(metrics)
 
 
-def score_in_worker(photo: Photo, name: str, budgets: Sequence[int], metrics: tuple[str, ...]) -> list[Shot]:
-    """Do the work of `score_classical` in a process of its own; everything in and out can be pickled."""
-    return score_classical(photo, name, budgets, _scorer(metrics))
+def score_in_worker(
+    at: int, photo: Photo, name: str, budgets: Sequence[int], metrics: tuple[str, ...]
+) -> list[RDPoint]:
+    """Do the work of `score_baseline` in a process of its own; everything in and out can be pickled."""
+    return score_baseline(at, photo, name, budgets, _scorer(metrics))

@@ -1,4 +1,4 @@
-"""Run a study: our codec in this process, the classical formats in one process a core.
+"""Run a comparison: our codec in this process, the classical formats in one process a core.
 
 Of our codec, the most tokens whose whole file fits a budget; of any, from its file back to the picture that
 was scored.
@@ -16,8 +16,8 @@ from onedpiece.codec import Codec
 from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.baselines import restore, score_in_worker
 from onedpiece.evaluation.formats import image_format
-from onedpiece.evaluation.photos import Photo, PhotoSet, batches
-from onedpiece.evaluation.results import OURS, Shot, Study
+from onedpiece.evaluation.photos import BATCH, Photo, PhotoSet, batches
+from onedpiece.evaluation.results import OURS, ComparisonResult, RDPoint
 from onedpiece.evaluation.workers import start_executor
 from onedpiece.metrics.registry import Scorer
 
@@ -25,38 +25,48 @@ Progress = Callable[[int], None]
 """Called with how many pairs of a photo and a codec have just been finished."""
 
 
-Reconstruct = Callable[[Shot], Image.Image]
-"""A shot's picture, RGB, at the size at which the study compared."""
+Placed = tuple[int, Photo]
+"""A photo, behind its place in the list."""
+
+Reconstruct = Callable[[RDPoint], Image.Image]
+"""A point's picture, RGB, at the size at which the result compared."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class ComparisonConfig:
     """What to compare.
 
     Raises:
-        ValueError: a budget below one byte.
+        ValueError: a budget below one byte, or an empty batch.
     """
 
     against: Sequence[str] = ("jpeg", "webp", "avif")
     budgets: Sequence[int] = (48, 96, 192, 384)
     workers: int | None = None  # processes for the classical formats; None: one a core
+    batch_size: int = BATCH  # photos that our network takes at once
 
     def __post_init__(self) -> None:
         if not self.budgets or min(self.budgets) < 1:
             raise ValueError(f"budgets are {list(self.budgets)}; give at least one, each of at least 1 byte")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}; give at least 1")
         object.__setattr__(self, "budgets", tuple(sorted(set(self.budgets))))
         object.__setattr__(self, "against", tuple(dict.fromkeys(self.against)))
 
 
 def compare(
-    photos: PhotoSet, codec: Codec, plan: Plan, scorer: Scorer, progress: Progress = lambda _: None
-) -> Study:
+    photos: PhotoSet,
+    codec: Codec,
+    config: ComparisonConfig,
+    scorer: Scorer,
+    progress: Progress = lambda _: None,
+) -> ComparisonResult:
     """Compare our codec with classical formats on photos.
 
     Args:
         photos: squares of the model's own side.
         codec: ours.
-        plan: formats, budgets and workers.
+        config: formats, budgets and workers.
         scorer: the metrics that could be loaded.
         progress: told of every photo × codec.
 
@@ -64,58 +74,60 @@ def compare(
         ValueError: an unknown format, or no photo.
         MissingFormatError: a format's library is missing; checked before any work.
     """
-    for name in plan.against:
+    for name in config.against:
         image_format(name)
     if not photos.photos:
         raise ValueError("none of the photos could be read")
-    with _classical_jobs(photos.photos, plan, scorer) as jobs:
-        shots: list[Shot] = []
-        for batch in batches(photos.photos):
-            shots += score_ours(codec, batch, plan.budgets, scorer)
+    with _baseline_jobs(photos.photos, config, scorer) as jobs:
+        points: list[RDPoint] = []
+        for batch in batches(list(enumerate(photos.photos)), config.batch_size):
+            points += score_codec(codec, batch, config.budgets, scorer)
             progress(len(batch))
         for job in as_completed(jobs):
-            shots += job.result()
+            points += job.result()
             progress(1)
-    return Study(
+    return ComparisonResult(
         model=f"onedpiece {codec.name}",
         side=codec.tokenizer.config.image_size,
         photos=photos.photos,
-        codecs=(OURS, *plan.against),
-        budgets=plan.budgets,
+        codecs=(OURS, *config.against),
+        budgets=config.budgets,
         metrics=scorer.metrics,
-        shots=shots,
+        rd_points=points,
         unreadable=photos.unreadable,
     )
 
 
 @contextmanager
-def _classical_jobs(
-    photos: Sequence[Photo], plan: Plan, scorer: Scorer
-) -> Iterator[list[Future[list[Shot]]]]:
+def _baseline_jobs(
+    photos: Sequence[Photo], config: ComparisonConfig, scorer: Scorer
+) -> Iterator[list[Future[list[RDPoint]]]]:
     metrics = tuple(m.name for m in scorer.metrics)
-    count = len(photos) * len(plan.against)
-    with start_executor(count, plan.workers) as executor:
+    count = len(photos) * len(config.against)
+    with start_executor(count, config.workers) as executor:
         try:
             yield [
-                executor.submit(score_in_worker, photo, name, plan.budgets, metrics)
-                for photo in photos
-                for name in plan.against
+                executor.submit(score_in_worker, at, photo, name, config.budgets, metrics)
+                for at, photo in enumerate(photos)
+                for name in config.against
             ]
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def score_ours(codec: Codec, photos: Sequence[Photo], budgets: Sequence[int], scorer: Scorer) -> list[Shot]:
-    """Return our shots of a batch of photos; a budget that not even one token fits has none."""
-    codes = [each.code for each in codec.encode_batch([photo.image for photo in photos])]
-    shots: list[Shot] = []
+def score_codec(
+    codec: Codec, photos: Sequence[Placed], budgets: Sequence[int], scorer: Scorer
+) -> list[RDPoint]:
+    """Return our points of a batch of photos; a budget that not even one token fits has none."""
+    codes = codec.encode_batch([photo.image for _, photo in photos])
+    points: list[RDPoint] = []
     for budget in budgets:
-        cut = [(photo, _fit(code, budget)) for photo, code in zip(photos, codes, strict=True)]
-        fitting = [(photo, code) for photo, code in cut if code is not None]
+        cut = [(placed, _fit(code, budget)) for placed, code in zip(photos, codes, strict=True)]
+        fitting = [(placed, code) for placed, code in cut if code is not None]
         if fitting:
-            shots += _score(codec, fitting, budget, scorer)
-    return shots
+            points += _score(codec, fitting, budget, scorer)
+    return points
 
 
 def _fit(code: Code, budget: int) -> Code | None:
@@ -125,22 +137,22 @@ def _fit(code: Code, budget: int) -> Code | None:
         return None
 
 
-def _score(codec: Codec, pairs: Sequence[tuple[Photo, Code]], budget: int, scorer: Scorer) -> list[Shot]:
-    references = to_tensor([photo.image for photo, _ in pairs])
+def _score(codec: Codec, pairs: Sequence[tuple[Placed, Code]], budget: int, scorer: Scorer) -> list[RDPoint]:
+    references = to_tensor([photo.image for (_, photo), _ in pairs])
     images = to_tensor(codec.decode_batch([code for _, code in pairs]))
     return [
-        Shot(photo.name, OURS, budget, metric.name, score, code.to_bytes(), f"{len(code)} tokens", len(code))
+        RDPoint(at, OURS, budget, metric.name, score, code.to_bytes(), f"{len(code)} tokens", len(code))
         for metric in scorer.metrics
-        for (photo, code), score in zip(pairs, scorer.score(metric.name, references, images), strict=True)
+        for ((at, _), code), score in zip(pairs, scorer.score(metric.name, references, images), strict=True)
     ]
 
 
 def reconstructor(codec: Codec, side: int) -> Reconstruct:
-    """Return a function that draws any shot of a study made with `codec` on squares of `side` pixels."""
+    """Return a function that draws any point of a result made with `codec` on squares of `side` pixels."""
 
-    def reconstruct(shot: Shot) -> Image.Image:
-        if shot.codec == OURS:
-            return codec.decode(shot.data)
-        return restore(image_format(shot.codec), shot.data, (side, side))
+    def reconstruct(point: RDPoint) -> Image.Image:
+        if point.codec == OURS:
+            return codec.decode(point.data)
+        return restore(image_format(point.codec), point.data, (side, side))
 
     return reconstruct

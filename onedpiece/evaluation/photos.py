@@ -5,7 +5,7 @@ With them class labels from a TSV file, and batches.
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
 from PIL import Image
@@ -21,6 +21,9 @@ T = TypeVar("T")
 BATCH = 8
 """Photos that a network takes at once: enough to fill the cores, few enough for any memory."""
 
+
+CLASSES = 1000
+"""ImageNet's."""
 
 _COLUMNS = ("file", "imagenet_class_index")
 
@@ -59,6 +62,8 @@ def find_photos(inputs: Iterable[Path]) -> list[tuple[str, Path]]:
     """
     found: list[tuple[str, Path]] = []
     for path in inputs:
+        if str(path) == "-":
+            raise FileNotFoundError("- (standard input) is not read here; name photos or folders of them")
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in EXTENSIONS)
             if not inside:
@@ -93,23 +98,61 @@ def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
 
 
 def read_class_labels(path: Path) -> Mapping[str, int]:
-    """Return the class index of each file name.
+    """Return the class index of each file name; for photos in subfolders, of each path below the folder.
 
     Args:
-        path: a TSV file whose header names the columns "file" and "imagenet_class_index" (0 to 999).
+        path: a TSV file in UTF-8, with or without a byte order mark, whose header names the columns "file"
+            and "imagenet_class_index" (0 to 999).
 
     Raises:
-        ValueError: a column is missing, or an index is no whole number.
+        ValueError: a column is missing, an index is none of the thousand, a file has two, or it is no UTF-8.
         OSError: the file cannot be opened.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
-        if missing:
+    labels: dict[str, int] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, delimiter="\t")
+            missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
+            if missing:
+                raise ValueError(
+                    f"{path} has no column {' and no '.join(missing)}; its first line names the columns"
+                )
+            for row in rows:
+                label = _class_index(row["imagenet_class_index"], f"{path}, line {rows.line_num}")
+                if labels.setdefault(row["file"], label) != label:
+                    raise ValueError(f"{path}, line {rows.line_num}: {row['file']} has two classes")
+    except UnicodeError as error:
+        raise ValueError(f"{path} is not in UTF-8 ({error}); save it as UTF-8 text") from None
+    return labels
+
+
+def _class_index(text: str | None, where: str) -> int:
+    try:
+        label = int(text or "")
+    except ValueError:
+        raise ValueError(f"{where}: the imagenet_class_index {text!r} is no whole number") from None
+    if not 0 <= label < CLASSES:
+        raise ValueError(f"{where}: the imagenet_class_index is {label}; classes are 0 to {CLASSES - 1}")
+    return label
+
+
+def photo_labels(photos: Sequence[Photo], labels: Mapping[str, T]) -> list[T | None]:
+    """Return the label of each photo, by its whole name or by its bare file name; None where there is none.
+
+    Raises:
+        ValueError: two photos would take one label by their bare name.
+    """
+    found = [labels.get(photo.name) for photo in photos]
+    takers: dict[str, str] = {}
+    for at, photo in enumerate(photos):
+        bare = PurePosixPath(photo.name).name
+        if bare not in labels or (found[at] is not None and photo.name != bare):
+            continue
+        if bare in takers:
             raise ValueError(
-                f"{path} has no column {' and no '.join(missing)}; its first line names the columns"
+                f"the label of {bare} could be that of {takers[bare]} or of {photo.name}; give one folder, "
+                "and let the labels name the paths below it"
             )
-        try:
-            return {row["file"]: int(row["imagenet_class_index"]) for row in rows}
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: an imagenet_class_index is no whole number: {error}") from None
+        takers[bare] = photo.name
+        found[at] = labels[bare]
+    return found

@@ -1,4 +1,4 @@
-"""A study as pictures: rate-distortion curves, and contact sheets.
+"""A result as pictures: rate-distortion curves, and contact sheets.
 
 Curves are ours solid, classical formats dashed, bytes on a log scale; a sheet has pictures in rows, each with
 two lines of text, a row a budget.
@@ -6,6 +6,7 @@ two lines of text, a row a budget.
 
 import io
 from collections.abc import Sequence
+from math import isfinite
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -15,9 +16,8 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from PIL import Image, ImageDraw, ImageFont
 
 from onedpiece.evaluation.comparison import Reconstruct
-from onedpiece.evaluation.photos import Photo
-from onedpiece.evaluation.results import OURS, Shot, Study, curve
-from onedpiece.metrics.registry import Metric
+from onedpiece.evaluation.results import OURS, ComparisonResult, RDPoint, curve
+from onedpiece.metrics.descriptors import Metric
 
 COLOURS = {
     OURS: "#0072b2",
@@ -43,28 +43,28 @@ Cell = tuple[Image.Image, Sequence[str]]
 """A square picture, and the two lines below it."""
 
 
-def rd_png(study: Study) -> bytes:
+def rd_png(result: ComparisonResult) -> bytes:
     """Return all panels, one a metric, as a PNG."""
-    columns = min(len(study.metrics), 2)
-    rows = -(-len(study.metrics) // columns)
+    columns = min(len(result.metrics), 2)
+    rows = -(-len(result.metrics) // columns)
     figure = Figure(figsize=(5.2 * columns, 3.9 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for panel, metric in zip(panels, study.metrics, strict=False):
-        draw(panel, study, metric)
-    for unused in panels[len(study.metrics) :]:
+    for panel, metric in zip(panels, result.metrics, strict=False):
+        draw(panel, result, metric)
+    for unused in panels[len(result.metrics) :]:
         unused.remove()
-    title = f"{study.model}: {len(study.photos)} photos at {study.side}x{study.side}, whole-file bytes"
+    title = f"{result.model}: {len(result.photos)} photos at {result.side}x{result.side}, whole-file bytes"
     figure.suptitle(title, fontsize=11)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=150)
     return file.getvalue()
 
 
-def panel_svg(study: Study, metric: Metric) -> str:
+def panel_svg(result: ComparisonResult, metric: Metric) -> str:
     """Return one panel as an <svg> element, for a page."""
     figure = Figure(figsize=(4.6, 3.5), layout="constrained")
     FigureCanvasSVG(figure)
-    draw(figure.subplots(), study, metric)
+    draw(figure.subplots(), result, metric)
     file = io.StringIO()
     # The fixed salt of its ids and the missing date make equal studies equal files.
     with rc_context({"svg.hashsalt": metric.name}):
@@ -73,10 +73,10 @@ def panel_svg(study: Study, metric: Metric) -> str:
     return text[text.index("<svg") :]
 
 
-def draw(axes: Axes, study: Study, metric: Metric) -> None:
+def draw(axes: Axes, result: ComparisonResult, metric: Metric) -> None:
     """Draw one metric's curves into `axes`; a codec with no point at all is named in the legend as such."""
-    for codec in study.codecs:
-        points = curve(study, codec, metric)
+    for codec in result.codecs:
+        points = [p for p in curve(result, codec, metric) if isfinite(p.score)]
         ours = codec == OURS
         axes.plot(
             [p.bytes for p in points],
@@ -86,10 +86,10 @@ def draw(axes: Axes, study: Study, metric: Metric) -> None:
             markersize=6 if ours else 5,
             linewidth=2.4 if ours else 1.4,
             linestyle="-" if ours else "--",
-            label=(study.model if ours else codec) + ("" if points else " (does not fit)"),
+            label=(result.model if ours else codec) + ("" if points else " (does not fit)"),
             zorder=3 if ours else 2,
         )
-    _label(axes, study.budgets, metric)
+    _label(axes, result.budgets, metric)
 
 
 def _label(axes: Axes, budgets: Sequence[int], metric: Metric) -> None:
@@ -102,7 +102,7 @@ def _label(axes: Axes, budgets: Sequence[int], metric: Metric) -> None:
     lowest, highest = axes.dataLim.intervalx if axes.has_data() else (min(budgets), max(budgets))
     axes.set_xlim(min(lowest, *budgets) / 1.25, max(highest, *budgets) * 1.25)
     axes.set_xlabel("bytes, whole file")
-    axes.set_ylabel(f"{metric.label}  ({'higher' if metric.higher_is_better else 'lower'} is better)")
+    axes.set_ylabel(f"{metric.axis_label}  ({metric.direction})")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -120,34 +120,36 @@ def sheet(rows: Sequence[Sequence[Cell]], side: int) -> Image.Image:
     return drawn
 
 
-def contact_sheet(study: Study, photo: Photo, reconstruct: Reconstruct) -> Image.Image:
+def contact_sheet(result: ComparisonResult, photo: int, reconstruct: Reconstruct) -> Image.Image:
     """Draw one photo's sheet: columns are the original, ours and the classical formats.
 
     Args:
-        study: what was compared.
-        photo: one of its photos.
-        reconstruct: draws a shot's file again.
+        result: what was compared.
+        photo: the place of one of its photos.
+        reconstruct: draws a point's file again.
     """
-    return sheet([_row(study, photo, budget, reconstruct) for budget in study.budgets], study.side)
+    return sheet([_row(result, photo, budget, reconstruct) for budget in result.budgets], result.side)
 
 
-def _row(study: Study, photo: Photo, budget: int, reconstruct: Reconstruct) -> list[Cell]:
-    cells: list[Cell] = [(photo.image, (photo.name, f"original, {study.side}x{study.side}"))]
-    for codec in study.codecs:
-        name = study.model if codec == OURS else codec
-        shot = study.shot(photo.name, codec, budget, study.display_metric.name)
-        if shot is None:
-            cells.append((no_picture(study.side), (name, f"does not fit {budget} bytes")))
+def _row(result: ComparisonResult, at: int, budget: int, reconstruct: Reconstruct) -> list[Cell]:
+    photo = result.photos[at]
+    cells: list[Cell] = [(photo.image, (photo.name, f"original, {result.side}x{result.side}"))]
+    for codec in result.codecs:
+        name = result.model if codec == OURS else codec
+        point = result.rd_point(at, codec, budget, result.display_metric.name)
+        if point is None:
+            cells.append((no_picture(result.side), (name, f"does not fit {budget} bytes")))
         else:
-            cells.append((reconstruct(shot), (name, caption(study, shot))))
+            cells.append((reconstruct(point), (name, caption(result, point))))
     return cells
 
 
-def caption(study: Study, shot: Shot) -> str:
-    """Return a shot's size and score in a few words."""
-    metric = study.display_metric
-    tokens = "" if shot.tokens is None else f" ({shot.tokens} tokens)"
-    return f"{len(shot.data)} bytes{tokens}, {metric.label} {shot.score:.{metric.digits}f}"
+def caption(result: ComparisonResult, point: RDPoint) -> str:
+    """Return a point's size and score in a few words."""
+    metric = result.display_metric
+    score = f"{point.score:.{metric.digits}f}" if isfinite(point.score) else "lossless"
+    tokens = "" if point.tokens is None else f" ({point.tokens} tokens)"
+    return f"{len(point.data)} bytes{tokens}, {metric.axis_label} {score}"
 
 
 def no_picture(side: int) -> Image.Image:

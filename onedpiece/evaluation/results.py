@@ -1,31 +1,32 @@
-"""A rate–distortion study: every photo, by every codec, at every byte budget, judged by every metric.
+"""What a comparison found: every photo, by every codec, at every byte budget, scored by every metric.
 
-And what it boils down to: one point a codec, budget and metric, averaged over the photos.
+And its rate–distortion curves: one point a codec, budget and metric, averaged over the photos.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf, isfinite
 from statistics import fmean
 from typing import NamedTuple
 
 from onedpiece.errors import NoOverlapError, NotMonotoneError
 from onedpiece.evaluation.photos import Photo, Unreadable
 from onedpiece.metrics.bd_rate import bd_quality, bd_rate
-from onedpiece.metrics.registry import Metric
+from onedpiece.metrics.descriptors import Metric
 
 OURS = "onedpiece"
 
 
-MIN_SHARE = 0.95
+MIN_PHOTO_RATIO = 0.95
 """A format that fewer of the photos fit at all has no point: a mean over the easy ones would flatter it."""
 
 
-class Shot(NamedTuple):
+class RDPoint(NamedTuple):
     """The best file of one photo by one codec within one budget, as one metric sees it.
 
     Attributes:
-        photo: the photo's name.
+        photo: the photo's place in the list; names may come twice.
         codec: OURS or a classical format's name.
         budget: bytes allowed for the whole file.
         metric: the metric's name.
@@ -35,7 +36,7 @@ class Shot(NamedTuple):
         tokens: how many it holds; None for a classical format.
     """
 
-    photo: str
+    photo: int
     codec: str
     budget: int
     metric: str
@@ -46,8 +47,8 @@ class Shot(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Study:
-    """Everything that a comparison found; a shot that is not there did not fit its budget."""
+class ComparisonResult:
+    """Everything that a comparison found; a point that is not there did not fit its budget."""
 
     model: str  # what stands behind OURS
     side: int  # pixels; every picture was compared as a square of this side
@@ -55,21 +56,21 @@ class Study:
     codecs: Sequence[str]  # OURS first
     budgets: Sequence[int]  # ascending
     metrics: Sequence[Metric]
-    shots: Sequence[Shot]
+    rd_points: Sequence[RDPoint]
     unreadable: Sequence[Unreadable] = field(default=())
 
     @cached_property
-    def _by_key(self) -> dict[tuple[str, str, int, str], Shot]:
-        return {(s.photo, s.codec, s.budget, s.metric): s for s in self.shots}
+    def _by_key(self) -> dict[tuple[int, str, int, str], RDPoint]:
+        return {(p.photo, p.codec, p.budget, p.metric): p for p in self.rd_points}
 
-    def shot(self, photo: str, codec: str, budget: int, metric: str) -> Shot | None:
-        """Return the shot of one photo, or None where nothing fitted."""
+    def rd_point(self, photo: int, codec: str, budget: int, metric: str) -> RDPoint | None:
+        """Return the point of the photo at place `photo`, or None where nothing fitted."""
         return self._by_key.get((photo, codec, budget, metric))
 
-    def shots_of(self, codec: str, budget: int, metric: str) -> list[Shot]:
-        """Return the shots of all photos that fitted, in the photos' order."""
-        found = (self.shot(photo.name, codec, budget, metric) for photo in self.photos)
-        return [shot for shot in found if shot is not None]
+    def rd_points_of(self, codec: str, budget: int, metric: str) -> list[RDPoint]:
+        """Return the points of all photos that fitted, in the photos' order."""
+        found = (self.rd_point(at, codec, budget, metric) for at in range(len(self.photos)))
+        return [point for point in found if point is not None]
 
     @property
     def display_metric(self) -> Metric:
@@ -78,15 +79,16 @@ class Study:
         return min(self.metrics, key=lambda m: closest.index(m.name))
 
 
-class Point(NamedTuple):
+class CurvePoint(NamedTuple):
     """One point of a curve.
 
     Attributes:
         budget: bytes allowed.
         bytes: mean size of the whole files.
-        score: mean score.
+        score: mean score of the photos that are not lossless; infinite where all are.
         photos: how many photos are behind it.
         tokens: mean token count; None for a classical format.
+        lossless: how many of the photos have an infinite score, which has no mean with others.
     """
 
     budget: int
@@ -94,6 +96,7 @@ class Point(NamedTuple):
     score: float
     photos: int
     tokens: float | None
+    lossless: int = 0
 
 
 class Delta(NamedTuple):
@@ -112,34 +115,36 @@ class Delta(NamedTuple):
     quality: float | str
 
 
-def point(study: Study, codec: str, budget: int, metric: Metric) -> Point | None:
-    """Return the mean over the photos, or None where fewer than MIN_SHARE of them fit."""
-    shots = study.shots_of(codec, budget, metric.name)
-    if not shots or len(shots) < MIN_SHARE * len(study.photos):
+def curve_point(result: ComparisonResult, codec: str, budget: int, metric: Metric) -> CurvePoint | None:
+    """Return the mean over the photos, or None where fewer than MIN_PHOTO_RATIO of them fit."""
+    points = result.rd_points_of(codec, budget, metric.name)
+    if not points or len(points) < MIN_PHOTO_RATIO * len(result.photos):
         return None
-    tokens = [shot.tokens for shot in shots if shot.tokens is not None]
-    return Point(
+    tokens = [point.tokens for point in points if point.tokens is not None]
+    scores = [point.score for point in points if isfinite(point.score)]
+    return CurvePoint(
         budget,
-        fmean(len(shot.data) for shot in shots),
-        fmean(shot.score for shot in shots),
-        len(shots),
+        fmean(len(point.data) for point in points),
+        fmean(scores) if scores else inf,
+        len(points),
         fmean(tokens) if tokens else None,
+        len(points) - len(scores),
     )
 
 
-def curve(study: Study, codec: str, metric: Metric) -> list[Point]:
+def curve(result: ComparisonResult, codec: str, metric: Metric) -> list[CurvePoint]:
     """Return the points of one codec that exist, by rising budget."""
-    points = (point(study, codec, budget, metric) for budget in study.budgets)
+    points = (curve_point(result, codec, budget, metric) for budget in result.budgets)
     return [p for p in points if p is not None]
 
 
-def deltas(study: Study, metric: Metric) -> list[Delta]:
-    """Return our BD-rate and BD-quality against every classical format of the study."""
-    ours = curve(study, OURS, metric)
-    return [_delta(name, metric, curve(study, name, metric), ours) for name in study.codecs if name != OURS]
+def deltas(result: ComparisonResult, metric: Metric) -> list[Delta]:
+    """Return our BD-rate and BD-quality against every classical format of the result."""
+    ours = curve(result, OURS, metric)
+    return [_delta(name, metric, curve(result, name, metric), ours) for name in result.codecs if name != OURS]
 
 
-def _delta(name: str, metric: Metric, anchor: Sequence[Point], ours: Sequence[Point]) -> Delta:
+def _delta(name: str, metric: Metric, anchor: Sequence[CurvePoint], ours: Sequence[CurvePoint]) -> Delta:
     sign = 1 if metric.higher_is_better else -1
     anchor, ours = _distinct(anchor), _distinct(ours)
     curves = (
@@ -152,9 +157,10 @@ def _delta(name: str, metric: Metric, anchor: Sequence[Point], ours: Sequence[Po
     return Delta(name, metric, rate, sign * quality if isinstance(quality, float) else quality)
 
 
-def _distinct(points: Sequence[Point]) -> list[Point]:
-    """Drop the points of budgets above a codec's largest file, which are all that file's."""
-    return list({(p.bytes, p.score): p for p in reversed(points)}.values())
+def _distinct(points: Sequence[CurvePoint]) -> list[CurvePoint]:
+    """Drop lossless points, and those of budgets above a codec's largest file, which are all that file's."""
+    finite = [point for point in points if isfinite(point.score)]
+    return list({(p.bytes, p.score): p for p in reversed(finite)}.values())
 
 
 def _or_reason(delta: Callable[..., float], curves: tuple[list[float], ...]) -> float | str:

@@ -12,18 +12,20 @@ from statistics import fmean
 
 import numpy as np
 from PIL import Image
+from torch import nn
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
 from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.baselines import restore, score_in_worker
-from onedpiece.evaluation.classifier import Judge
+from onedpiece.evaluation.classifier import HeldOutClassifier
 from onedpiece.evaluation.formats import image_format
-from onedpiece.evaluation.photos import Photo, batches
-from onedpiece.evaluation.results import Shot
+from onedpiece.evaluation.photos import Photo, batches, photo_labels
+from onedpiece.evaluation.results import RDPoint
 from onedpiece.evaluation.workers import start_executor
-from onedpiece.metrics.fid import Features, FidScore, Moments, rfid
-from onedpiece.metrics.registry import Metric, Scorer
+from onedpiece.metrics.descriptors import Metric
+from onedpiece.metrics.fid import FidScore, ReconstructionFid
+from onedpiece.metrics.registry import Scorer
 
 TOKEN_COUNTS = (8, 16, 32, 64, 128, 256)
 
@@ -32,55 +34,64 @@ NONE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
-class Jury:
-    """Who judges: the metrics, and where wanted a classifier with its labels and the features of an rFID."""
+class Evaluators:
+    """What measures: the metrics and, where wanted, a classifier with its labels and an rFID's network."""
 
     scorer: Scorer
-    judge: Judge | None = None
-    labels: Mapping[str, int] = field(
-        default_factory=dict
-    )  # by photo name; photos without one are not judged
-    features: Features | None = None
+    classifier: HeldOutClassifier | None = None
+    labels: Mapping[str, int] = field(default_factory=dict)  # by photo name, see `photo_labels`
+    fid_network: nn.Module | None = None
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row; None where nobody was there to judge."""
+    """One row; None where it was not measured."""
 
     codec: str
     tokens: int | None  # None for a classical format and for the originals
     bytes: float  # mean size of the whole files
     photos: int
-    scores: tuple[float | None, ...]  # one a metric of the jury's scorer; None for the originals
+    scores: tuple[float | None, ...]  # one a metric of the scorer; None for the originals
     top1: float | None = None  # share, 0 to 1
     codes_in_use: float | None = None  # share of the codebook seen anywhere in these tokens, 0 to 1
     rfid: FidScore | None = None
 
 
-def originals_row(photos: Sequence[Photo], jury: Jury) -> TableRow:
-    """Return what the judge says of the photos themselves."""
-    blank = tuple(None for _ in jury.scorer.metrics)
+def originals_row(photos: Sequence[Photo], evaluators: Evaluators) -> TableRow:
+    """Return how the classifier does on the photos themselves."""
+    blank = tuple(None for _ in evaluators.scorer.metrics)
     return TableRow(
-        "original", None, float("nan"), len(photos), blank, _top1(photos, [p.image for p in photos], jury)
+        "original",
+        None,
+        float("nan"),
+        len(photos),
+        blank,
+        _top1(photos, [p.image for p in photos], evaluators),
     )
 
 
-def token_rows(codec: Codec, photos: Sequence[Photo], counts: Iterable[int], jury: Jury) -> list[TableRow]:
+def token_rows(
+    codec: Codec, photos: Sequence[Photo], counts: Iterable[int], evaluators: Evaluators
+) -> list[TableRow]:
     """Return one row a token count, means over the photos.
 
     Args:
         codec: the model.
         photos: squares of the model's own side, at least one.
         counts: token counts, each in 1 to the model's.
-        jury: who judges.
+        evaluators: what measures.
     """
-    codes = [each.code for each in codec.encode_batch([photo.image for photo in photos])]
-    return [_token_row(codec, photos, [code.first(count) for code in codes], jury) for count in counts]
+    codes = [code for batch in batches(photos) for code in codec.encode_batch([p.image for p in batch])]
+    return [_token_row(codec, photos, [code.first(count) for code in codes], evaluators) for count in counts]
 
 
-def _token_row(codec: Codec, photos: Sequence[Photo], codes: Sequence[Code], jury: Jury) -> TableRow:
+def _token_row(
+    codec: Codec, photos: Sequence[Photo], codes: Sequence[Code], evaluators: Evaluators
+) -> TableRow:
     images = [image for batch in batches(codes) for image in codec.decode_batch(batch)]
-    scores = tuple(_mean_score(metric.name, photos, images, jury.scorer) for metric in jury.scorer.metrics)
+    scores = tuple(
+        _mean_score(metric.name, photos, images, evaluators.scorer) for metric in evaluators.scorer.metrics
+    )
     used = np.unique(np.concatenate([code.indices for code in codes]))
     return TableRow(
         codec=codec.name,
@@ -88,52 +99,63 @@ def _token_row(codec: Codec, photos: Sequence[Photo], codes: Sequence[Code], jur
         bytes=fmean(len(code.to_bytes()) for code in codes),
         photos=len(photos),
         scores=scores,
-        top1=_top1(photos, images, jury),
+        top1=_top1(photos, images, evaluators),
         codes_in_use=len(used) / codes[0].codebook_size,
-        rfid=None if jury.features is None else _rfid(photos, images, jury.features),
+        rfid=None if evaluators.fid_network is None else _rfid(photos, images, evaluators.fid_network),
     )
 
 
-def classical_rows(
-    name: str, photos: Sequence[Photo], budgets: Sequence[int], jury: Jury, workers: int | None = None
+def baseline_rows(
+    name: str,
+    photos: Sequence[Photo],
+    budgets: Sequence[int],
+    evaluators: Evaluators,
+    workers: int | None = None,
 ) -> list[TableRow]:
     """Return one row a byte budget for a classical format at its best, chosen anew for each metric.
 
-    The judge is shown the files with the best PSNR; a budget that not every photo fits has no row.
+    The classifier is shown the files with the best PSNR; a budget that not every photo fits has no row.
 
     Raises:
         MissingFormatError: the format's library is missing.
     """
     image_format(name)
-    shots = _classical_shots(name, photos, budgets, tuple(m.name for m in jury.scorer.metrics), workers)
+    points = _baseline_points(
+        name, photos, budgets, tuple(m.name for m in evaluators.scorer.metrics), workers
+    )
     rows = (
-        _classical_row(name, photos, [s for s in shots if s.budget == budget], jury) for budget in budgets
+        _baseline_row(name, photos, [s for s in points if s.budget == budget], evaluators)
+        for budget in budgets
     )
     return [row for row in rows if row is not None]
 
 
-def _classical_shots(
+def _baseline_points(
     name: str, photos: Sequence[Photo], budgets: Sequence[int], metrics: tuple[str, ...], workers: int | None
-) -> list[Shot]:
+) -> list[RDPoint]:
     with start_executor(len(photos), workers) as executor:
-        per_photo = executor.map(score_in_worker, photos, repeat(name), repeat(budgets), repeat(metrics))
-        return [shot for shots in per_photo for shot in shots]
+        per_photo = executor.map(
+            score_in_worker, range(len(photos)), photos, repeat(name), repeat(budgets), repeat(metrics)
+        )
+        return [point for points in per_photo for point in points]
 
 
-def _classical_row(name: str, photos: Sequence[Photo], shots: Sequence[Shot], jury: Jury) -> TableRow | None:
-    by_metric = [[s for s in shots if s.metric == metric.name] for metric in jury.scorer.metrics]
+def _baseline_row(
+    name: str, photos: Sequence[Photo], points: Sequence[RDPoint], evaluators: Evaluators
+) -> TableRow | None:
+    by_metric = [[s for s in points if s.metric == metric.name] for metric in evaluators.scorer.metrics]
     if any(len(of_metric) < len(photos) for of_metric in by_metric):
         return None
     fmt = image_format(name)
     first = by_metric[0]
-    images = [restore(fmt, shot.data, p.image.size) for shot, p in zip(first, photos, strict=True)]
+    images = [restore(fmt, point.data, p.image.size) for point, p in zip(first, photos, strict=True)]
     return TableRow(
         codec=name,
         tokens=None,
-        bytes=fmean(len(shot.data) for of_metric in by_metric for shot in of_metric),
+        bytes=fmean(len(point.data) for of_metric in by_metric for point in of_metric),
         photos=len(photos),
-        scores=tuple(fmean(shot.score for shot in of_metric) for of_metric in by_metric),
-        top1=_top1(photos, images, jury),
+        scores=tuple(fmean(point.score for point in of_metric) for of_metric in by_metric),
+        top1=_top1(photos, images, evaluators),
     )
 
 
@@ -145,26 +167,26 @@ def _mean_score(metric: str, photos: Sequence[Photo], images: Sequence[Image.Ima
     return fmean(scores)
 
 
-def _top1(photos: Sequence[Photo], images: Sequence[Image.Image], jury: Jury) -> float | None:
-    judged = [(jury.labels[p.name], i) for p, i in zip(photos, images, strict=True) if p.name in jury.labels]
-    if jury.judge is None or not judged:
+def _top1(photos: Sequence[Photo], images: Sequence[Image.Image], evaluators: Evaluators) -> float | None:
+    labels = photo_labels(photos, evaluators.labels)
+    labelled = [(image, label) for image, label in zip(images, labels, strict=True) if label is not None]
+    if evaluators.classifier is None or not labelled:
         return None
-    seen = jury.judge.classify([image for _, image in judged])
-    return fmean(label == guess for (label, _), guess in zip(judged, seen, strict=True))
+    seen = evaluators.classifier.classify([image for image, _ in labelled])
+    return fmean(label == guess for (_, label), guess in zip(labelled, seen, strict=True))
 
 
-def _rfid(photos: Sequence[Photo], images: Sequence[Image.Image], features: Features) -> FidScore:
-    originals, reconstructions = Moments(), Moments()
+def _rfid(photos: Sequence[Photo], images: Sequence[Image.Image], network: nn.Module) -> FidScore:
+    fid = ReconstructionFid(network)
     for pairs in batches(list(zip(photos, images, strict=True))):
-        originals.add(features(to_tensor([photo.image for photo, _ in pairs])))
-        reconstructions.add(features(to_tensor([image for _, image in pairs])))
-    return rfid(originals, reconstructions)
+        fid.update(to_tensor([photo.image for photo, _ in pairs]), to_tensor([image for _, image in pairs]))
+    return fid.compute()
 
 
 def header(metrics: Sequence[Metric]) -> list[str]:
     """Return the columns' titles."""
-    arrows = [f"{m.label} {'↑' if m.higher_is_better else '↓'}" for m in metrics]
-    return ["codec", "tokens", "bytes", *arrows, "judge top-1 %", "codes in use %", "rFID"]
+    arrows = [f"{m.axis_label} {'↑' if m.higher_is_better else '↓'}" for m in metrics]
+    return ["codec", "tokens", "bytes", *arrows, "top-1 %", "codes in use %", "rFID"]
 
 
 def cells(row: TableRow, metrics: Sequence[Metric]) -> list[str]:
@@ -207,7 +229,7 @@ def _record(row: TableRow, metrics: Sequence[Metric]) -> dict[str, object]:
         "bytes": None if isnan(row.bytes) else row.bytes,
         "photos": row.photos,
         **{metric.json_key: score for metric, score in zip(metrics, row.scores, strict=True)},
-        "judge-top1": row.top1,
+        "top1": row.top1,
         "codes-in-use": row.codes_in_use,
         "rfid": None if row.rfid is None else row.rfid.value,
         "rfid-samples": None if row.rfid is None else row.rfid.samples,

@@ -6,8 +6,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageChops
 from torch import Tensor
+from torch.nn import functional as F
 
-MS_SSIM_MIN_SIDE = 161  # five scales of an 11-pixel window: torchmetrics asks for more than (11 - 1) * 2**4
+from onedpiece.metrics.descriptors import METRICS
+
+_RADIUS, _SIGMA = 5, 1.5  # pixels, of SSIM's Gaussian window
+_C1, _C2 = 0.01**2, 0.03**2
 
 
 def round_to_8_bits(images: Tensor) -> Tensor:
@@ -16,7 +20,7 @@ def round_to_8_bits(images: Tensor) -> Tensor:
 
 
 def psnr(reference: Tensor, images: Tensor) -> Tensor:
-    """Return the PSNR of each picture in dB, (B,); infinite where nothing differs.
+    """Return the PSNR of each picture over all its channels in dB, (B,); infinite where nothing differs.
 
     Args:
         reference: (B, 3, H, W) or (1, 3, H, W), in [0, 1].
@@ -27,48 +31,77 @@ def psnr(reference: Tensor, images: Tensor) -> Tensor:
 
 
 def ssim(reference: Tensor, images: Tensor) -> Tensor:
-    """Return the SSIM of each picture, (B,): Gaussian window of 11 pixels; shapes as in `psnr`.
+    """Return the SSIM of each picture, (B,); shapes as in `psnr`, sides of at least 11 pixels.
+
+    Gaussian window of 11 pixels, σ 1.5, only where it lies wholly inside, the mean over channels. It is what
+    `skimage.metrics.structural_similarity(a, b, channel_axis=-1, data_range=255, gaussian_weights=True,
+    sigma=1.5, use_sample_covariance=False)` returns for the 8-bit pictures.
+
+    Raises:
+        ValueError: a side is shorter than the window.
 
     Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity".
     """
-    # torchmetrics takes a second to import, and most who score never ask for SSIM.
-    from torchmetrics.functional.image import structural_similarity_index_measure
+    _check_side("ssim", images)
+    reference, images = round_to_8_bits(reference), round_to_8_bits(images)
+    # A channel at a time: ten maps of a large photo are a lot of memory.
+    channels = [_ssim_of_channel(reference[:, c : c + 1], images[:, c : c + 1]) for c in range(3)]
+    return torch.stack(channels).mean(dim=0)
 
-    reference, images = round_to_8_bits(reference).expand_as(images), round_to_8_bits(images)
-    scores = structural_similarity_index_measure(images, reference, data_range=1.0, reduction="none")
-    return per_picture(scores)
+
+def _ssim_of_channel(a: Tensor, b: Tensor) -> Tensor:
+    """Return (B,) for one channel, (B, 1, H, W) and (1 or B, 1, H, W)."""
+    mean_a, mean_b = _window_mean(a), _window_mean(b)
+    # About the middle of the range: the differences of large squares lose half of the digits.
+    a, b = a - 0.5, b - 0.5
+    shifted_a, shifted_b = mean_a - 0.5, mean_b - 0.5
+    variances = _window_mean(a * a) - shifted_a.square() + _window_mean(b * b) - shifted_b.square()
+    covariance = _window_mean(a * b) - shifted_a * shifted_b
+    luminance = (2 * mean_a * mean_b + _C1) / (mean_a.square() + mean_b.square() + _C1)
+    return (luminance * (2 * covariance + _C2) / (variances + _C2)).mean(dim=(1, 2, 3))
 
 
-def per_picture(scores: Tensor | tuple[Tensor, Tensor]) -> Tensor:
-    """Return one score a picture, (B,), from what a metric of torchmetrics returns."""
-    # torchmetrics returns a pair when asked for the full map, and drops the batch axis of a single picture.
-    return (scores if isinstance(scores, Tensor) else scores[0]).reshape(-1)
+def _window_mean(channel: Tensor) -> Tensor:
+    """Return the Gaussian-weighted mean around each pixel that has a whole window, (B, 1, H - 10, W - 10)."""
+    offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (offsets / _SIGMA) ** 2)
+    weights = (weights / weights.sum()).to(channel)
+    return F.conv2d(F.conv2d(channel, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
 
 
 def ms_ssim(reference: Tensor, images: Tensor) -> Tensor:
-    """Return the MS-SSIM of each picture, (B,): five scales; shapes as in `psnr`.
+    """Return the MS-SSIM of each picture, (B,), by torchmetrics: five scales; shapes as in `psnr`.
 
     Raises:
         ValueError: a side of at most 160 pixels, which five scales do not fit into.
+
+    Wang et al. 2003, "Multiscale structural similarity for image quality assessment".
     """
+    # torchmetrics takes a second to import, and most who score never ask for MS-SSIM.
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-    if min(images.shape[-2:]) < MS_SSIM_MIN_SIDE:
-        raise ValueError(
-            f"MS-SSIM needs sides of at least {MS_SSIM_MIN_SIDE} pixels, the pictures are "
-            f"{images.shape[-1]}x{images.shape[-2]}; leave 'ms-ssim' out of the metrics"
-        )
+    _check_side("ms-ssim", images)
     reference, images = round_to_8_bits(reference).expand_as(images), round_to_8_bits(images)
     scores = multiscale_structural_similarity_index_measure(
         images, reference, data_range=1.0, reduction="none", normalize="relu"
     )
-    return per_picture(scores)
+    # torchmetrics drops the batch axis of a single picture.
+    return scores.reshape(-1)
+
+
+def _check_side(name: str, images: Tensor) -> None:
+    metric = METRICS[name]
+    if min(images.shape[-2:]) < metric.min_side:
+        raise ValueError(
+            f"{metric.label} needs sides of at least {metric.min_side} pixels, the pictures are "
+            f"{images.shape[-1]}x{images.shape[-2]}; leave {name!r} out of the metrics"
+        )
 
 
 def image_psnr(photo: Image.Image, image: Image.Image) -> float:
-    """Return the peak signal-to-noise ratio of two RGB pictures of one size, over all channels, in dB.
+    """Return the PSNR of two RGB pictures of one size, over all channels, in dB; infinite where equal.
 
-    Equal pictures have an infinite one.
+    It is `psnr` by histograms: no tensor of a large photo is made.
     """
     counts = np.array(ImageChops.difference(photo, image).histogram(), np.float64).reshape(3, 256)
     error = float((counts @ np.arange(256.0) ** 2).sum() / counts.sum())

@@ -1,10 +1,9 @@
-"""Metrics by name, and what scores pictures by them: one score a picture, on what an 8-bit screen shows.
+"""Metrics by name at work: one score a picture, on what an 8-bit screen shows.
 
 `Scorer` scores batches of tensors for comparisons, `image_scorer` PIL images beside one photo for a search.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
 from typing import NamedTuple
@@ -15,81 +14,51 @@ from PIL import Image
 from torch import Tensor
 
 from onedpiece.errors import MissingWeightsError
+from onedpiece.metrics.descriptors import METRICS, Metric, metric
 from onedpiece.metrics.lpips import Lpips
 from onedpiece.metrics.pixel import image_psnr, ms_ssim, psnr, round_to_8_bits, ssim
 
 _CHUNK = 4  # pictures scored at once: more take a worker past a gigabyte and are no faster
 _LPIPS_NETS = {"lpips": "alex", "lpips-squeeze": "squeeze"}
+_PIXEL_METRICS = {"psnr": psnr, "ssim": ssim, "ms-ssim": ms_ssim}
 
-
-Score = Callable[[Sequence[Image.Image]], list[float]]
-"""Pictures of the photo's own size -> one score each."""
-
-MIN_SIDES = {"ssim": 11, "lpips": 32}  # pixels: SSIM's window; what AlexNet's pooling leaves a pixel of
 MAX_PIXELS = 16_000_000  # SSIM and LPIPS hold the photo's feature maps, about 150 bytes a pixel
 
-
-@dataclass(frozen=True)
-class Metric:
-    """What a score is called and which way is better."""
-
-    name: str
-    label: str  # for axes and tables
-    json_key: str  # CompressAI's name where it has one
-    higher_is_better: bool
-    digits: int  # after the point, in tables
-
-    def better(self, score: float, than: float) -> bool:
-        """Return whether `score` is strictly better than the score `than`."""
-        return score > than if self.higher_is_better else score < than
-
-
-METRICS: dict[str, Metric] = {
-    "psnr": Metric("psnr", "PSNR (dB)", "psnr-rgb", True, 2),
-    "ssim": Metric("ssim", "SSIM", "ssim-rgb", True, 3),
-    "ms-ssim": Metric("ms-ssim", "MS-SSIM", "ms-ssim-rgb", True, 3),
-    "lpips": Metric("lpips", "LPIPS-Alex", "lpips-alex", False, 3),
-    "lpips-squeeze": Metric("lpips-squeeze", "LPIPS-squeeze", "lpips-squeeze", False, 3),
-}
-
-
-def metric(name: str) -> Metric:
-    """Return the metric called `name`; "lpips-alex" is another name of "lpips".
-
-    Raises:
-        ValueError: there is none; the message lists those there are.
-    """
-    name = "lpips" if name == "lpips-alex" else name
-    if name not in METRICS:
-        raise ValueError(f"no metric {name!r}; there are: {', '.join(METRICS)}")
-    return METRICS[name]
+ImageScorer = Callable[[Sequence[Image.Image]], list[float]]
+"""Pictures of the photo's own size -> one score each."""
 
 
 class Scorer:
-    """Scores pictures by any of the named metrics; the networks of LPIPS are loaded once."""
+    """Scores pictures by any of the named metrics; the networks of LPIPS are loaded once.
 
-    def __init__(self, names: Sequence[str]) -> None:
-        """Load what the metrics `names` need; a name given twice counts once.
+    Args:
+        names: of the metrics; one given twice counts once.
+        device: where to compute, as torch names it.
 
-        Raises:
-            ValueError: an unknown name.
-            MissingWeightsError: the weights of LPIPS are neither on the machine nor to be downloaded.
-        """
+    Raises:
+        ValueError: an unknown name.
+        MissingWeightsError: the weights of LPIPS are neither on the machine nor to be downloaded.
+    """
+
+    def __init__(self, names: Sequence[str], device: str | torch.device = "cpu") -> None:
         self.metrics = list(dict.fromkeys(metric(name) for name in names))
+        self.device = torch.device(device)
         self._lpips = {m.name: Lpips(_LPIPS_NETS[m.name]) for m in self.metrics if m.name in _LPIPS_NETS}
 
     @torch.no_grad()
     def score(self, name: str, reference: Tensor, images: Tensor) -> list[float]:
         """Return one score a picture by the metric `name`; shapes as in `psnr`."""
-        functions = {"psnr": psnr, "ssim": ssim, "ms-ssim": ms_ssim}
-        function = self._lpips_of_8_bits(name) if name in self._lpips else functions[name]
-        references = torch.split(reference, _CHUNK) if len(reference) == len(images) else repeat(reference)
-        pairs = zip(references, torch.split(images, _CHUNK), strict=False)
-        return [score for pair in pairs for score in function(*pair).tolist()]
-
-    def _lpips_of_8_bits(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
-        distance = self._lpips[name].distance
-        return lambda reference, images: distance(round_to_8_bits(reference), round_to_8_bits(images))
+        reference, images = (round_to_8_bits(x.to(self.device)) for x in (reference, images))
+        chunks = torch.split(images, _CHUNK)
+        function = self._lpips[name] if name in self._lpips else _PIXEL_METRICS[name]
+        if len(reference) == len(images):
+            scores = [function(a, b) for a, b in zip(torch.split(reference, _CHUNK), chunks, strict=True)]
+        elif name in self._lpips:
+            features = self._lpips[name].features(reference)  # once for all candidates
+            scores = [self._lpips[name](features, chunk) for chunk in chunks]
+        else:
+            scores = [function(a, b) for a, b in zip(repeat(reference), chunks, strict=False)]
+        return [score for of_chunk in scores for score in of_chunk.tolist()]
 
 
 class AvailableScorer(NamedTuple):
@@ -99,7 +68,7 @@ class AvailableScorer(NamedTuple):
     missing: list[str]
 
 
-def available_scorer(names: Sequence[str]) -> AvailableScorer:
+def available_scorer(names: Sequence[str], device: str | torch.device = "cpu") -> AvailableScorer:
     """Load the metrics `names`, leaving out those whose weights cannot be had.
 
     Raises:
@@ -116,10 +85,10 @@ def available_scorer(names: Sequence[str]) -> AvailableScorer:
             kept.append(m.name)
     if not kept:
         raise ValueError("; ".join(missing) or "no metric was asked for")
-    return AvailableScorer(Scorer(kept), missing)
+    return AvailableScorer(Scorer(kept, device), missing)
 
 
-def image_scorer(metric: str, photo: Image.Image) -> Score:
+def image_scorer(metric: str, photo: Image.Image) -> ImageScorer:
     """Return what scores pictures by `metric` ("psnr", "ssim" or "lpips") beside an RGB photo.
 
     Raises:
@@ -128,22 +97,37 @@ def image_scorer(metric: str, photo: Image.Image) -> Score:
     """
     if metric == "psnr":
         return lambda pictures: [image_psnr(photo, picture) for picture in pictures]
-    _check_size(metric, photo.size)
-    compare = _alex().distance if metric == "lpips" else ssim
+    _check_size(METRICS[metric], photo.size)
+    with torch.no_grad():
+        return _ssim_beside(photo) if metric == "ssim" else _lpips_beside(photo)
+
+
+def _ssim_beside(photo: Image.Image) -> ImageScorer:
     reference = _to_batch(photo)
-    # One at a time: their feature maps are what takes memory.
-    return lambda pictures: [float(compare(reference, _to_batch(picture))) for picture in pictures]
+    # One at a time, here and below: their feature maps are what takes memory.
+    return lambda pictures: [float(ssim(reference, _to_batch(picture))) for picture in pictures]
 
 
-def _check_size(metric: str, size: tuple[int, int]) -> None:
-    if min(size) < MIN_SIDES[metric]:
+def _lpips_beside(photo: Image.Image) -> ImageScorer:
+    lpips = _lpips_alex()
+    reference = lpips.features(_to_batch(photo))
+
+    @torch.no_grad()
+    def score(pictures: Sequence[Image.Image]) -> list[float]:
+        return [float(lpips(reference, _to_batch(picture))) for picture in pictures]
+
+    return score
+
+
+def _check_size(metric: Metric, size: tuple[int, int]) -> None:
+    if min(size) < metric.min_side:
         raise ValueError(
-            f"{metric} needs sides of at least {MIN_SIDES[metric]} pixels, the photo is {size[0]}x{size[1]}; "
-            "aim at psnr instead"
+            f"{metric.name} needs sides of at least {metric.min_side} pixels, the photo is "
+            f"{size[0]}x{size[1]}; aim at psnr instead"
         )
     if size[0] * size[1] > MAX_PIXELS:
         raise ValueError(
-            f"{metric} takes photos up to {MAX_PIXELS} pixels, this is {size[0]}x{size[1]}; aim at psnr"
+            f"{metric.name} takes photos up to {MAX_PIXELS} pixels, this is {size[0]}x{size[1]}; aim at psnr"
         )
 
 
@@ -152,5 +136,5 @@ def _to_batch(picture: Image.Image) -> Tensor:
 
 
 @cache
-def _alex() -> Lpips:
+def _lpips_alex() -> Lpips:
     return Lpips("alex")

@@ -1,6 +1,7 @@
 """How many tokens: quality targets, the search that meets them, allocation over tiles."""
 
 from onedpiece.errors import TargetOutOfReachError
-from onedpiece.rate.target import METRICS, QualityTarget, RateTarget
+from onedpiece.metrics.descriptors import TARGET_METRICS as METRICS
+from onedpiece.rate.target import QualityTarget, RateTarget
 
 __all__ = ["METRICS", "QualityTarget", "RateTarget", "TargetOutOfReachError"]

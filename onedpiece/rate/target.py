@@ -3,26 +3,9 @@
 from dataclasses import dataclass, fields
 from math import isfinite
 from operator import index
-from typing import NamedTuple
 
 from onedpiece.errors import TargetOutOfReachError
-
-
-class Metric(NamedTuple):
-    """One of the metrics that a target can name."""
-
-    label: str
-    higher_is_better: bool
-    lowest: float  # values outside lowest to highest are no target
-    highest: float
-    unit: str = ""
-
-
-METRICS = {
-    "psnr": Metric("PSNR", True, 0.0, 100.0, " dB"),  # 8-bit pictures of MAX_PIXELS end below 140 dB
-    "ssim": Metric("SSIM", True, -1.0, 1.0),
-    "lpips": Metric("LPIPS", False, 0.0, 10.0),
-}
+from onedpiece.metrics.descriptors import TARGET_METRICS as METRICS
 
 
 @dataclass(frozen=True)
@@ -44,8 +27,9 @@ class QualityTarget:
         if self.metric not in METRICS:
             raise ValueError(f"no metric {self.metric!r} to reach; there are: {', '.join(METRICS)}")
         of = METRICS[self.metric]
-        if not (isfinite(self.value) and of.lowest <= self.value <= of.highest):
-            raise ValueError(f"{self.metric} is {self.value}; give {of.lowest:g} to {of.highest:g}{of.unit}")
+        lowest, highest = of.target_range or (0.0, 0.0)
+        if not (isfinite(self.value) and lowest <= self.value <= highest):
+            raise ValueError(f"{self.metric} is {self.value}; give {lowest:g} to {highest:g}{of.unit}")
 
     def margin(self, score: float) -> float:
         """Return by how much a score is better than the target: 0 or more is reached."""

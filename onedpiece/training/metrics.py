@@ -14,6 +14,7 @@ from torchvision.ops import box_convert
 
 from onedpiece.heads import Boxes, ClassLogits, DepthMap, Head, MaskLogits, Output, Task
 from onedpiece.heads.outputs import resize
+from onedpiece.metrics.pixel import psnr
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.training.codes import BoxTarget, CodeSamples
 
@@ -137,13 +138,6 @@ def counts_within(counts: Sequence[int], num_tokens: int) -> tuple[int, ...]:
     return tuple(sorted({min(count, num_tokens) for count in counts}))
 
 
-def psnr(image: Tensor, target: Tensor) -> Tensor:
-    """Return (B,) PSNR in dB of (B, 3, H, W) pictures in [0, 1], both rounded to 8 bits first."""
-    levels = [x.clamp(0, 1).mul(255).round().double() for x in (image, target)]
-    error = (levels[0] - levels[1]).square().mean(dim=(1, 2, 3))
-    return (10 * torch.log10(255.0**2 / error)).clamp(max=PERFECT_DB).float()
-
-
 def grade_sizes(config: TokenizerConfig) -> tuple[int, ...]:
     """Return how many consecutive tokens share a codebook, from the first token on."""
     if config.quantizer == "vq":
@@ -158,7 +152,7 @@ class PrefixMetrics:
         config: of the tokenizer that is judged.
         counts: how many tokens to decode.
         device: of the pictures.
-        distance: a perceptual distance, (B, 3, H, W) twice → (B,); None: leave it out.
+        distance: of pictures from originals, perceptual, (B, 3, H, W) each → (B,); None: leave it out.
     """
 
     def __init__(
@@ -183,9 +177,9 @@ class PrefixMetrics:
             indices = tokenizer.tokenize(x)
             for i, count in enumerate(self.counts):
                 image = tokenizer.detokenize(indices[:, :count])
-                self.psnr[i] += psnr(image, x).sum()
+                self.psnr[i] += psnr(x, image).clamp(max=PERFECT_DB).sum()
                 if self._distance is not None:
-                    self.lpips[i] += self._distance(image, x).sum()
+                    self.lpips[i] += self._distance(x, image).sum()
         self.images += len(x)
         for grade, tokens in enumerate(torch.split(indices, list(self._grades), dim=1)):
             self.seen[grade, tokens.flatten()] = 1.0

@@ -10,7 +10,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from onedpiece.metrics.lpips import MetricNetwork, Net, checkpoint_path
+from onedpiece.metrics.lpips import Lpips, Net, checkpoint_path
 from onedpiece.retokenize import apply_share
 from onedpiece.tokenizer import PRESETS, Tokenizer, TokenizerConfig, preset
 from onedpiece.training.data.sampling import generator_for
@@ -306,7 +306,7 @@ class TokenizerModule(LightningModule):
         if net is not None and not checkpoint_path(net).is_file():
             log.warning("no LPIPS at validation: %s is not there", checkpoint_path(net))
             net = None
-        distance = None if net is None else MetricNetwork(net)
+        distance = None if net is None else Lpips(net)
         self._metrics = PrefixMetrics(self.tokenizer.config, self.validation.counts, self.device, distance)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from onedpiece.metrics.lpips import missing_weights
+from onedpiece.metrics.pretrained import missing_weights
 
 Preprocess = Callable[[Any], Tensor]
 """A PIL image to the (3, H, W) tensor that the network takes."""
@@ -43,7 +43,8 @@ def depth_seen(processor: Any, model: Any, image: Image.Image) -> Tensor:
         model: the network; its map, of whatever size, is brought to the picture's.
         image: RGB.
     """
-    depth = model(**processor(images=image, return_tensors="pt")).predicted_depth[None]
+    pixels = processor(images=image, return_tensors="pt")["pixel_values"].to(model.device)
+    depth = model(pixel_values=pixels).predicted_depth[None]
     size = (image.height, image.width)
     return F.interpolate(depth.float(), size, mode="bicubic", align_corners=False)[0, 0]
 
@@ -81,10 +82,3 @@ def torchvision_network(name: str) -> Pretrained:
         raise missing_weights(f"torchvision's {name}", error) from error
     categories = list(weights.meta["categories"])
     return Pretrained(network.eval().requires_grad_(False), weights.transforms(), categories)
-
-
-@torch.no_grad()
-def run_one(pretrained: Pretrained, image: Any) -> Tensor:
-    """Return what a network gives for one picture, without its batch axis."""
-    result: Tensor = pretrained.network(pretrained.preprocess(image)[None])
-    return result[0]

@@ -1,5 +1,6 @@
 """`onedpiece compare` as a person types it."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ def test_corrupt_photos_are_named_and_the_rest_goes_on(cli: Any, photos: Path, t
     ("words", "message"),
     [
         (("--bytes", "many"), "--bytes is 'many'; give whole numbers by commas"),
+        (("--bytes", ""), "--bytes is ''; give whole numbers by commas"),
+        (("--device", "nowhere"), "device 'nowhere' cannot be used"),
         (("--bytes", "0"), "give at least one, each of at least 1 byte"),
         (("--metrics", "vmaf"), "no metric 'vmaf'; there are: psnr"),
         (("--metrics", "psnr", "--against", "heic"), "no format 'heic'; there are: jpeg"),
@@ -114,3 +117,34 @@ def test_lpips_is_dropped_with_one_line_where_its_weights_are_not_to_be_had(
     assert result.status == 0
     assert "LPIPS-Alex is left out: the weights of LPIPS-alex are not to be had" in result.err
     assert "PSNR" in result.out.decode()
+
+
+def test_output_folder_that_is_a_file_is_refused_before_the_work(cli: Any, photos: Path) -> None:
+    for out in (photos / "a.png", photos / "a.png" / "below"):
+        result = cli("compare", photos, "--metrics", "psnr", "--out", out)
+        assert result.status == 2
+        assert "a.png is a file; name a folder" in result.err
+        assert result.out == b""
+
+
+def test_standard_input_is_not_read(cli: Any, tmp_path: Path) -> None:
+    result = cli("compare", "-", "--metrics", "psnr", "--out", tmp_path / "r")
+    assert result.status == 2
+    assert "- (standard input) is not read here" in result.err
+
+
+def test_photos_of_one_name_in_two_folders_have_their_own_scores(
+    cli: Any, photos: Path, tmp_path: Path
+) -> None:
+    for folder, name in (("1", "a.png"), ("2", "b.png")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.png").write_bytes((photos / name).read_bytes())
+    words = ("--bytes", "16", "--against", "", "--metrics", "psnr", "--batch-size", 1, *ONE_CORE)
+    cli("compare", tmp_path / "1", tmp_path / "2", *words, "--out", tmp_path / "twins")
+    cli("compare", photos / "a.png", photos / "b.png", *words, "--out", tmp_path / "apart")
+    twins, apart = (
+        [row["score"] for row in csv.DictReader((tmp_path / name / "results.csv").open())]
+        for name in ("twins", "apart")
+    )
+    assert twins == apart
+    assert twins[0] != twins[1]

@@ -1,4 +1,4 @@
-"""`onedpiece evaluate downstream` as a person types it, with a network of one line."""
+"""`onedpiece evaluate downstream` as a person types it."""
 
 import json
 from pathlib import Path
@@ -6,25 +6,20 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torchvision import models
 from torchvision.transforms.functional import pil_to_tensor
 
 from onedpiece.evaluation.downstream import tasks
 from onedpiece.weights.third_party import Pretrained
 
 
-class _Brightest(nn.Module):
-    """Says which of red, green and blue a picture has most of."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images.mean(dim=(2, 3))
-
-
 @pytest.fixture(autouse=True)
 def _no_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretrained = Pretrained(
-        _Brightest(), lambda image: pil_to_tensor(image).float(), ["red", "green", "blue"]
-    )
+    """A real network with random weights, which says class 0 of everything."""
+    network = models.squeezenet1_1(weights=None, num_classes=2)
+    with torch.no_grad():
+        network.classifier[1].bias[0] = 99.0
+    pretrained = Pretrained(network.eval(), lambda image: pil_to_tensor(image).float() / 255, ["a", "b"])
     monkeypatch.setattr(tasks, "torchvision_network", lambda _: pretrained)
 
 
@@ -42,7 +37,7 @@ def test_table_of_originals_ours_and_webp(cli: Any, photos: Path, tmp_path: Path
         ("webp", 4),
         ("webp", 16),
     ]
-    assert rows[0]["value"] == 100  # both photos are reddish
+    assert rows[0]["value"] == 100  # the network says 0 of both
     # Our files of up to 16 tokens are shorter than WebP's shortest: its rows say that nothing was shown.
     assert [(row["photos"], row["value"]) for row in rows[3:]] == [(0, None), (0, None)]
     assert json.loads((tmp_path / "t.json").read_text()) == rows
@@ -57,6 +52,10 @@ def test_table_of_originals_ours_and_webp(cli: Any, photos: Path, tmp_path: Path
         (("--task", "smell"), "no task 'smell'; there are: classify, detect"),
         (("--task", "classify", "--tokens", "17"), "tokens is 17; this code has 1 to 16"),
         (("--task", "classify", "--against", "heic"), "no format 'heic'"),
+        (("--task", "classify", "--tokens", ""), "--tokens is ''; give whole numbers by commas"),
+        (("--task", "classify", "--tokens", "8,x"), "--tokens is '8,x'; give whole numbers by commas"),
+        (("--task", "classify", "--out", "."), "--out is ., a folder; name a file"),
+        (("--task", "classify", "--device", "nowhere"), "device 'nowhere' cannot be used"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 import pytest
 from PIL import Image
 
-from onedpiece.evaluation.baselines import SHARES, candidates, restore
+from onedpiece.evaluation import baselines
+from onedpiece.evaluation.baselines import SCALES, candidates, restore
 from onedpiece.evaluation.formats import image_format
 
 
@@ -64,6 +65,31 @@ def test_sizes_that_are_not_monotone_are_looked_past() -> None:
     assert [c.setting for c in found] == ["8x8 q6"]
 
 
+@pytest.mark.parametrize(("bump", "found"), [(1, 8), (2, 8), (3, 5)])
+def test_look_ahead_reaches_past_a_bump_where_bisection_looks(bump: int, found: int) -> None:
+    class Bumpy(Fake):
+        def encode(self, image: Image.Image, quality: int) -> bytes:
+            # Quality 6, where bisection looks first, and the next ones overshoot.
+            return bytes(70 if 6 <= quality < 6 + bump else 6 * quality)
+
+    # Bisection ends at 5; the three settings behind it are tried too, of which 7 and 8 may fit.
+    settings = [c.setting for c in candidates(Image.new("RGB", (8, 8)), Bumpy(scales=False), [65])]
+    assert settings == [f"8x8 q{found}"]
+
+
+def test_webp_is_hardly_ever_given_less_than_the_best_that_fits(drawing: Image.Image) -> None:
+    webp = image_format("webp")
+    sizes = [len(webp.encode(drawing, quality)) for quality in webp.qualities]
+    # Where a higher quality makes a smaller file, a search that stops at the first that is too large loses.
+    dips = [quality for quality in webp.qualities if sizes[quality] < max(sizes[: quality + 1])]
+    assert len(dips) > 10  # or this test would tell nothing
+    reached = 0
+    for quality in dips:
+        found = baselines._highest_that_fit(webp, drawing, [sizes[quality]])
+        reached += found[0][1] >= quality
+    assert reached > 0.8 * len(dips)
+
+
 def test_whole_real_files_within_the_budget(photo: Image.Image) -> None:
     webp = image_format("webp")
     found = candidates(photo, webp, [96])
@@ -74,9 +100,9 @@ def test_whole_real_files_within_the_budget(photo: Image.Image) -> None:
 
 
 def test_scales_reach_from_one_pixel_to_the_whole_photo() -> None:
-    assert SHARES[0] == 1 / 256
-    assert SHARES[-1] == 1
-    assert list(SHARES) == sorted(SHARES)
+    assert SCALES[0] == 1 / 256
+    assert SCALES[-1] == 1
+    assert list(SCALES) == sorted(SCALES)
 
 
 def test_restore_leaves_a_full_size_picture_alone() -> None:

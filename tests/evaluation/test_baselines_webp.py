@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onedpiece.evaluation.baselines import score_classical
+from onedpiece.evaluation.baselines import score_baseline
 from onedpiece.evaluation.photos import Photo
 from onedpiece.metrics.registry import Scorer
 
@@ -18,8 +18,8 @@ def _scores(folder: Path, every: int, metric: str) -> list[list[float]]:
     paths = sorted(folder.glob("*.png"))[::every]
     scorer = Scorer([metric])
     photos = [Photo(path.name, Image.open(path).convert("RGB")) for path in paths]
-    shots = [shot for photo in photos for shot in score_classical(photo, "webp", BUDGETS, scorer)]
-    return [[shot.score for shot in shots if shot.budget == budget] for budget in BUDGETS]
+    points = [point for photo in photos for point in score_baseline(0, photo, "webp", BUDGETS, scorer)]
+    return [[point.score for point in points if point.budget == budget] for budget in BUDGETS]
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import json
 import pytest
 
 from onedpiece.evaluation.export import COLUMNS, DOES_NOT_FIT, curve_file, results_csv
-from onedpiece.evaluation.results import OURS, Study
+from onedpiece.evaluation.results import OURS, ComparisonResult
 
 
-def test_csv_has_a_row_for_every_combination(study: Study) -> None:
-    rows = list(csv.DictReader(io.StringIO(results_csv(study))))
+def test_csv_has_a_row_for_every_combination(result: ComparisonResult) -> None:
+    rows = list(csv.DictReader(io.StringIO(results_csv(result))))
     # 3 photos × 3 codecs × 2 budgets × 2 metrics
     assert len(rows) == 36
     assert tuple(rows[0]) == COLUMNS
@@ -20,14 +20,14 @@ def test_csv_has_a_row_for_every_combination(study: Study) -> None:
     assert all(int(r["bytes"]) <= int(r["budget"]) for r in rows if r["bytes"])
 
 
-def test_csv_says_what_does_not_fit(study: Study) -> None:
-    rows = list(csv.DictReader(io.StringIO(results_csv(study))))
+def test_csv_says_what_does_not_fit(result: ComparisonResult) -> None:
+    rows = list(csv.DictReader(io.StringIO(results_csv(result))))
     jpeg = [row for row in rows if row["codec"] == "jpeg"]
     assert {(row["setting"], row["score"]) for row in jpeg} == {(DOES_NOT_FIT, "")}
 
 
-def test_curve_is_in_compressais_schema(study: Study) -> None:
-    curve = json.loads(json.dumps(curve_file(study, OURS).to_dict()))
+def test_curve_is_in_compressais_schema(result: ComparisonResult) -> None:
+    curve = json.loads(json.dumps(curve_file(result, OURS).to_dict()))
     assert set(curve) == {"name", "description", "results"}
     results = curve["results"]
     assert {"bpp", "psnr-rgb", "lpips-alex", "bytes", "tokens"} <= set(results)
@@ -38,13 +38,15 @@ def test_curve_is_in_compressais_schema(study: Study) -> None:
     assert len({len(column) for column in results.values()}) == 1
 
 
-def test_curve_leaves_out_what_does_not_fit(study: Study) -> None:
-    assert curve_file(study, "webp").results["budget"] == [96]
-    assert curve_file(study, "jpeg").results["bpp"] == []
-    assert "tokens" not in curve_file(study, "webp").results
+def test_curve_leaves_out_what_does_not_fit(result: ComparisonResult) -> None:
+    assert curve_file(result, "webp").results["budget"] == [96]
+    assert curve_file(result, "jpeg").results["bpp"] == []
+    assert "tokens" not in curve_file(result, "webp").results
 
 
-def test_equal_pictures_make_valid_json(study: Study) -> None:
-    perfect = [s._replace(score=float("inf")) if s.metric == "psnr" else s for s in study.shots]
-    text = json.dumps(curve_file(dataclasses.replace(study, shots=perfect), OURS).to_dict(), allow_nan=False)
+def test_equal_pictures_make_valid_json(result: ComparisonResult) -> None:
+    perfect = [s._replace(score=float("inf")) if s.metric == "psnr" else s for s in result.rd_points]
+    text = json.dumps(
+        curve_file(dataclasses.replace(result, rd_points=perfect), OURS).to_dict(), allow_nan=False
+    )
     assert '"psnr-rgb": [null, null]' in text

@@ -52,6 +52,18 @@ def test_smallest_possible_file(name: str, expected: int) -> None:
     assert abs(min(len(fmt.encode(pixel, q)) for q in fmt.qualities[:3]) - expected) <= 4
 
 
+def test_webp_is_given_its_best_effort(drawing: Image.Image) -> None:
+    webp = _or_skip("webp")
+    for quality in (0, 30, 80):
+        sizes = []
+        for method in range(7):
+            file = io.BytesIO()
+            drawing.save(file, "WEBP", quality=quality, method=method)
+            sizes.append(len(file.getvalue()))
+        assert sizes[6] < sizes[0]  # or this test would tell nothing
+        assert len(webp.encode(drawing, quality)) == sizes[6]
+
+
 def test_jpeg2000_leaves_its_encoders_name_out(photo: Image.Image) -> None:
     fmt = _or_skip("jpeg2000")
     plain = io.BytesIO()

@@ -22,6 +22,8 @@ def test_folders_are_searched_and_files_taken_as_they_come(tmp_path: Path, data:
 def test_missing_path_and_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.png does not exist"):
         find_photos([tmp_path / "nowhere.png"])
+    with pytest.raises(FileNotFoundError, match=r"- \(standard input\) is not read here"):
+        find_photos([Path("-")])
     with pytest.raises(FileNotFoundError, match="holds no picture"):
         find_photos([tmp_path])
 

@@ -5,13 +5,13 @@ from PIL import Image
 
 from onedpiece.evaluation.formats import FORMATS
 from onedpiece.evaluation.plots import COLOURS, MARKERS, draw, panel_svg, rd_png
-from onedpiece.evaluation.results import OURS, Study
-from onedpiece.metrics.registry import METRICS
+from onedpiece.evaluation.results import OURS, ComparisonResult
+from onedpiece.metrics.descriptors import METRICS
 
 
-def test_ours_is_solid_and_classical_dashed_on_a_log_scale(study: Study) -> None:
+def test_ours_is_solid_and_classical_dashed_on_a_log_scale(result: ComparisonResult) -> None:
     axes = Figure().subplots()
-    draw(axes, study, METRICS["psnr"])
+    draw(axes, result, METRICS["psnr"])
     ours, webp, jpeg = axes.get_lines()
     assert (ours.get_linestyle(), webp.get_linestyle()) == ("-", "--")
     assert list(ours.get_ydata()) == [21.0, 22.0]
@@ -21,16 +21,16 @@ def test_ours_is_solid_and_classical_dashed_on_a_log_scale(study: Study) -> None
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["16", "96"]
 
 
-def test_png_has_one_panel_a_metric(study: Study) -> None:
-    image = Image.open(io.BytesIO(rd_png(study)))
+def test_png_has_one_panel_a_metric(result: ComparisonResult) -> None:
+    image = Image.open(io.BytesIO(rd_png(result)))
     assert image.format == "PNG"
     assert image.width > 1.9 * image.height  # two panels side by side
 
 
-def test_svg_is_the_same_for_the_same_study(study: Study) -> None:
-    first = panel_svg(study, METRICS["lpips"])
+def test_svg_is_the_same_for_the_same_study(result: ComparisonResult) -> None:
+    first = panel_svg(result, METRICS["lpips"])
     assert first.startswith("<svg")
-    assert first == panel_svg(study, METRICS["lpips"])
+    assert first == panel_svg(result, METRICS["lpips"])
 
 
 def test_every_codec_can_be_told_apart() -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from onedpiece.evaluation.report import report_html
-from onedpiece.evaluation.results import OURS, Shot, Study
+from onedpiece.evaluation.results import OURS, ComparisonResult, RDPoint
 
 from . import browser
 
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def _paint(shot: Shot) -> Image.Image:
-    return Image.new("RGB", (256, 256), "red" if shot.codec == OURS else "lime")
+def _paint(point: RDPoint) -> Image.Image:
+    return Image.new("RGB", (256, 256), "red" if point.codec == OURS else "lime")
 
 
 @pytest.fixture
-def page_file(study: Study, tmp_path: Path) -> Path:
+def page_file(result: ComparisonResult, tmp_path: Path) -> Path:
     path = tmp_path / "report.html"
-    path.write_text(report_html(study, _paint), encoding="utf-8")
+    path.write_text(report_html(result, _paint), encoding="utf-8")
     return path
 
 

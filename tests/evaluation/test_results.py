@@ -1,54 +1,55 @@
 import dataclasses
+from math import inf
 
 import pytest
 
-from onedpiece.evaluation.results import OURS, Shot, Study, curve, deltas, point
-from onedpiece.metrics.registry import METRICS
+from onedpiece.evaluation.results import OURS, ComparisonResult, RDPoint, curve, curve_point, deltas
+from onedpiece.metrics.descriptors import METRICS
 
 PSNR = METRICS["psnr"]
 
 
-def test_point_is_the_mean_over_the_photos(study: Study) -> None:
-    found = point(study, OURS, 96, PSNR)
+def test_point_is_the_mean_over_the_photos(result: ComparisonResult) -> None:
+    found = curve_point(result, OURS, 96, PSNR)
     assert found is not None
     # (21 + 22 + 23) / 3
     assert found.score == pytest.approx(22)
     assert (found.budget, found.photos, found.tokens) == (96, 3, 16)
-    assert found.bytes == len(study.shots_of(OURS, 96, "psnr")[0].data)
+    assert found.bytes == len(result.rd_points_of(OURS, 96, "psnr")[0].data)
 
 
-def test_codec_that_does_not_fit_has_no_point(study: Study) -> None:
-    assert point(study, "jpeg", 96, PSNR) is None
-    assert point(study, "webp", 16, PSNR) is None
-    assert [p.budget for p in curve(study, "webp", PSNR)] == [96]
+def test_codec_that_does_not_fit_has_no_point(result: ComparisonResult) -> None:
+    assert curve_point(result, "jpeg", 96, PSNR) is None
+    assert curve_point(result, "webp", 16, PSNR) is None
+    assert [p.budget for p in curve(result, "webp", PSNR)] == [96]
 
 
-def test_fewer_than_95_per_cent_of_the_photos_make_no_point(study: Study) -> None:
-    missing_one = [s for s in study.shots if (s.codec, s.photo) != ("webp", study.photos[0].name)]
-    assert point(dataclasses.replace(study, shots=missing_one), "webp", 96, PSNR) is None
+def test_fewer_than_95_per_cent_of_the_photos_make_no_point(result: ComparisonResult) -> None:
+    missing_one = [s for s in result.rd_points if (s.codec, s.photo) != ("webp", 0)]
+    assert curve_point(dataclasses.replace(result, rd_points=missing_one), "webp", 96, PSNR) is None
 
 
-def test_deltas_say_why_there_are_none(study: Study) -> None:
-    assert {(d.codec, d.rate, d.quality) for d in deltas(study, PSNR)} == {
+def test_deltas_say_why_there_are_none(result: ComparisonResult) -> None:
+    assert {(d.codec, d.rate, d.quality) for d in deltas(result, PSNR)} == {
         ("webp", "too few points", "too few points"),
         ("jpeg", "too few points", "too few points"),
     }
 
 
-def test_deltas_of_a_metric_where_lower_is_better(study: Study) -> None:
-    def shots(codec: str, scores: dict[int, float], shrink: int) -> list[Shot]:
+def test_deltas_of_a_metric_where_lower_is_better(result: ComparisonResult) -> None:
+    def points(codec: str, scores: dict[int, float], shrink: int) -> list[RDPoint]:
         return [
-            Shot(p.name, codec, b, "lpips", score, bytes(b // shrink), "")
-            for p in study.photos
+            RDPoint(at, codec, b, "lpips", score, bytes(b // shrink), "")
+            for at in range(len(result.photos))
             for b, score in scores.items()
         ]
 
     scores = {100: 0.8, 200: 0.7, 400: 0.5}
     twice = dataclasses.replace(
-        study,
+        result,
         budgets=tuple(scores),
         codecs=(OURS, "webp"),
-        shots=[*shots(OURS, scores, 2), *shots("webp", scores, 1)],
+        rd_points=[*points(OURS, scores, 2), *points("webp", scores, 1)],
     )
     (delta,) = deltas(twice, METRICS["lpips"])
     # The same scores at half the bytes: −50 % of the rate, and a lower LPIPS at equal bytes.
@@ -57,43 +58,68 @@ def test_deltas_of_a_metric_where_lower_is_better(study: Study) -> None:
     assert delta.quality < 0
 
 
-def test_no_overlap_is_said(study: Study) -> None:
-    def shots(codec: str, start: float) -> list[Shot]:
+def test_no_overlap_is_said(result: ComparisonResult) -> None:
+    def points(codec: str, start: float) -> list[RDPoint]:
         return [
-            Shot(p.name, codec, b, "psnr", start + b / 16, bytes(b), "")
-            for p in study.photos
-            for b in study.budgets
+            RDPoint(at, codec, b, "psnr", start + b / 16, bytes(b), "")
+            for at in range(len(result.photos))
+            for b in result.budgets
         ]
 
-    apart = dataclasses.replace(study, codecs=(OURS, "webp"), shots=[*shots(OURS, 30), *shots("webp", 10)])
+    apart = dataclasses.replace(
+        result, codecs=(OURS, "webp"), rd_points=[*points(OURS, 30), *points("webp", 10)]
+    )
     (delta,) = deltas(apart, PSNR)
     assert delta.rate == "no overlap"
     assert delta.quality == pytest.approx(20)
 
 
-def test_budgets_above_the_largest_file_count_once(study: Study) -> None:
-    def shots(codec: str, sizes: dict[int, int]) -> list[Shot]:
+def test_budgets_above_the_largest_file_count_once(result: ComparisonResult) -> None:
+    def points(codec: str, sizes: dict[int, int]) -> list[RDPoint]:
         return [
-            Shot(p.name, codec, b, "psnr", 20 + size / 100, bytes(size), "")
-            for p in study.photos
+            RDPoint(at, codec, b, "psnr", 20 + size / 100, bytes(size), "")
+            for at in range(len(result.photos))
             for b, size in sizes.items()
         ]
 
     saturated = {100: 100, 200: 200, 400: 200}
-    both = [*shots(OURS, saturated), *shots("webp", saturated)]
-    wide = dataclasses.replace(study, budgets=(100, 200, 400), codecs=(OURS, "webp"), shots=both)
+    both = [*points(OURS, saturated), *points("webp", saturated)]
+    wide = dataclasses.replace(result, budgets=(100, 200, 400), codecs=(OURS, "webp"), rd_points=both)
     (delta,) = deltas(wide, PSNR)
     # The same two files; the third point, equal to the second, would leave no inverse.
     assert delta.rate == pytest.approx(0)
 
 
-def test_curve_that_falls_is_called_so(study: Study) -> None:
-    def shots(codec: str, sign: int) -> list[Shot]:
+def test_curve_that_falls_is_called_so(result: ComparisonResult) -> None:
+    def points(codec: str, sign: int) -> list[RDPoint]:
         return [
-            Shot(p.name, codec, b, "psnr", 20 + sign * b / 100, bytes(b), "")
-            for p in study.photos
-            for b in study.budgets
+            RDPoint(at, codec, b, "psnr", 20 + sign * b / 100, bytes(b), "")
+            for at in range(len(result.photos))
+            for b in result.budgets
         ]
 
-    falling = dataclasses.replace(study, codecs=(OURS, "webp"), shots=[*shots(OURS, -1), *shots("webp", 1)])
+    falling = dataclasses.replace(
+        result, codecs=(OURS, "webp"), rd_points=[*points(OURS, -1), *points("webp", 1)]
+    )
     assert deltas(falling, PSNR)[0].rate == "not monotone"
+
+
+def test_two_photos_of_one_name_are_two(result: ComparisonResult) -> None:
+    twins = [photo._replace(name="x.png") for photo in result.photos]
+    same = dataclasses.replace(result, photos=twins)
+    # (21 + 22 + 23) / 3; by name, all three would have the last one's score.
+    assert [p.score for p in same.rd_points_of(OURS, 96, "psnr")] == [21, 22, 23]
+
+
+def test_lossless_photos_are_counted_apart(result: ComparisonResult) -> None:
+    def perfect(*places: int) -> ComparisonResult:
+        exact = [p._replace(score=inf) if p.photo in places else p for p in result.rd_points]
+        return dataclasses.replace(result, rd_points=exact)
+
+    some, all_ = (curve_point(perfect(*places), OURS, 96, PSNR) for places in ((2,), (0, 1, 2)))
+    assert some is not None
+    assert all_ is not None
+    # (21 + 22) / 2
+    assert (some.score, some.photos, some.lossless) == (21.5, 3, 1)
+    assert (all_.score, all_.photos, all_.lossless) == (inf, 3, 3)
+    assert [d.rate for d in deltas(perfect(0, 1, 2), PSNR)] == ["too few points"] * 2

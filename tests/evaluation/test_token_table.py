@@ -6,8 +6,8 @@ from onedpiece.codec import Codec
 from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.token_table import (
-    Jury,
-    classical_rows,
+    Evaluators,
+    baseline_rows,
     markdown,
     originals_row,
     table,
@@ -18,7 +18,7 @@ from onedpiece.metrics.pixel import psnr
 from onedpiece.metrics.registry import Scorer
 
 
-class _Judge:
+class _Sevens:
     """Says 7 of everything."""
 
     def classify(self, images: list[object]) -> list[int]:
@@ -26,13 +26,13 @@ class _Judge:
 
 
 @pytest.fixture(scope="module")
-def jury() -> Jury:
+def evaluators() -> Evaluators:
     labels = {"astronaut.png": 7, "chelsea.png": 281}  # coffee.png has none and is not judged
-    return Jury(Scorer(["psnr", "ssim"]), judge=_Judge(), labels=labels)  # type: ignore[arg-type]
+    return Evaluators(Scorer(["psnr", "ssim"]), classifier=_Sevens(), labels=labels)  # type: ignore[arg-type]
 
 
-def test_row_is_the_mean_over_the_photos(codec: Codec, photos: list[Photo], jury: Jury) -> None:
-    (row,) = token_rows(codec, photos, [8], jury)
+def test_row_is_the_mean_over_the_photos(codec: Codec, photos: list[Photo], evaluators: Evaluators) -> None:
+    (row,) = token_rows(codec, photos, [8], evaluators)
     codes = [codec.encode(photo.image).first(8) for photo in photos]
     scores = [
         psnr(to_tensor([photo.image]), to_tensor([codec.decode(code)])).item()
@@ -46,14 +46,16 @@ def test_row_is_the_mean_over_the_photos(codec: Codec, photos: list[Photo], jury
     assert row.codes_in_use == pytest.approx(len(distinct) / 4096)
 
 
-def test_untrained_model_gains_with_every_token_count(codec: Codec, photos: list[Photo], jury: Jury) -> None:
-    rows = token_rows(codec, photos, (2, 4, 8, 16), jury)
+def test_untrained_model_gains_with_every_token_count(
+    codec: Codec, photos: list[Photo], evaluators: Evaluators
+) -> None:
+    rows = token_rows(codec, photos, (2, 4, 8, 16), evaluators)
     scores = [row.scores[0] for row in rows]
     assert scores == sorted(scores)  # type: ignore[type-var]
 
 
-def test_webp_at_equal_bytes(photos: list[Photo], jury: Jury) -> None:
-    rows = classical_rows("webp", photos, (20, 96), jury, workers=1)
+def test_webp_at_equal_bytes(photos: list[Photo], evaluators: Evaluators) -> None:
+    rows = baseline_rows("webp", photos, (20, 96), evaluators, workers=1)
     # Nothing fits 20 bytes.
     (row,) = rows
     assert row.codec == "webp"
@@ -62,23 +64,23 @@ def test_webp_at_equal_bytes(photos: list[Photo], jury: Jury) -> None:
     assert 12 < row.scores[0] < 25
 
 
-def test_originals_are_judged_only(photos: list[Photo], jury: Jury) -> None:
-    row = originals_row(photos, jury)
+def test_originals_are_only_classified(photos: list[Photo], evaluators: Evaluators) -> None:
+    row = originals_row(photos, evaluators)
     assert row.scores == (None, None)
     assert row.top1 == 0.5
 
 
-def test_too_many_tokens(codec: Codec, photos: list[Photo], jury: Jury) -> None:
+def test_too_many_tokens(codec: Codec, photos: list[Photo], evaluators: Evaluators) -> None:
     with pytest.raises(ValueError, match="tokens is 17; this code has 1 to 16"):
-        token_rows(codec, photos, [17], jury)
+        token_rows(codec, photos, [17], evaluators)
 
 
-def test_texts(codec: Codec, photos: list[Photo], jury: Jury) -> None:
-    rows = [originals_row(photos, jury), *token_rows(codec, photos, [4], jury)]
-    metrics = jury.scorer.metrics
+def test_texts(codec: Codec, photos: list[Photo], evaluators: Evaluators) -> None:
+    rows = [originals_row(photos, evaluators), *token_rows(codec, photos, [4], evaluators)]
+    metrics = evaluators.scorer.metrics
     first, original, ours = table(rows, metrics)
     # Nobody measured rFID: the column is left out.
-    assert first == ["codec", "tokens", "bytes", "PSNR (dB) ↑", "SSIM ↑", "judge top-1 %", "codes in use %"]
+    assert first == ["codec", "tokens", "bytes", "PSNR (dB) ↑", "SSIM ↑", "top-1 %", "codes in use %"]
     assert original[:4] == ["original", "\N{EN DASH}", "\N{EN DASH}", "\N{EN DASH}"]
     assert ours[:2] == ["tiny", "4"]
     lines = markdown(rows, metrics).splitlines()

@@ -1,44 +1,50 @@
 import pytest
 import torch
+from torch import Tensor, nn
 
-from onedpiece.metrics.fid import MIN_SAMPLES, Moments, frechet_distance, rfid
-
-
-def test_frechet_distance_of_diagonal_gaussians() -> None:
-    # Means 3 apart in one axis: 9. Diagonals (1, 4) and (4, 9): Σ(√a − √b)² = (1−2)² + (2−3)² = 2. In all 11.
-    value = frechet_distance(
-        torch.tensor([0.0, 0.0], dtype=torch.float64),
-        torch.diag(torch.tensor([1.0, 4.0], dtype=torch.float64)),
-        torch.tensor([3.0, 0.0], dtype=torch.float64),
-        torch.diag(torch.tensor([4.0, 9.0], dtype=torch.float64)),
-    )
-    assert value == pytest.approx(11.0)
+from onedpiece.metrics.fid import MIN_SAMPLES, ReconstructionFid
 
 
-def test_moments_by_batches_equal_those_at_once() -> None:
-    features = torch.randn(100, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 2
-    moments = Moments()
-    for batch in features.split(33):
-        moments.add(batch)
-    torch.testing.assert_close(moments.mean, features.mean(0))
-    torch.testing.assert_close(moments.covariance, torch.cov(features.T))
+class _FirstPixels(nn.Module):
+    """The red values of a picture's first two pixels."""
+
+    num_features = 2
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert images.dtype == torch.uint8
+        return images[:, 0, 0, :2].float()
 
 
-def _gathered(features: torch.Tensor) -> Moments:
-    moments = Moments()
-    moments.add(features)
-    return moments
+def _pictures(features: Tensor) -> Tensor:
+    pictures = torch.zeros(len(features), 3, 1, 2)
+    pictures[:, 0, 0] = features / 255
+    return pictures
 
 
-def test_rfid_carries_the_number_of_samples() -> None:
-    features = torch.randn(MIN_SAMPLES, 4, generator=torch.Generator().manual_seed(0))
-    score = rfid(_gathered(features), _gathered(features + 1))
-    # A shift by 1 in each of 4 axes and nothing else: 4.
-    assert score.value == pytest.approx(4.0, abs=1e-3)
-    assert str(score) == "4.00 (2000 images)"
+def test_distance_of_two_gaussians_by_hand() -> None:
+    # Levels 50 ± 1 and 50 ± 2, uncorrelated; 53 ± 2 and 50 ± 3. Means 3 apart in one axis: 9. Variances, of n
+    # pairs, (1, 4) and (4, 9) times n / (n - 1): Σ(√a − √b)² = (1−2)² + (2−3)² = 2 of those. In all about 11.
+    signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]).repeat(MIN_SAMPLES // 4, 1)
+    originals = _pictures(50 + signs * torch.tensor([1.0, 2.0]))
+    reconstructions = _pictures(50 + signs * torch.tensor([2.0, 3.0]) + torch.tensor([3.0, 0.0]))
+    fid = ReconstructionFid(_FirstPixels())
+    for pair in zip(originals.split(300), reconstructions.split(300), strict=True):
+        fid.update(*pair)
+    score = fid.compute()
+    assert score.value == pytest.approx(9 + 2 * MIN_SAMPLES / (MIN_SAMPLES - 1), abs=1e-4)
+    assert str(score) == "11.00 (2000 images)"
+
+
+def test_values_are_rounded_to_8_bits_not_cut() -> None:
+    pictures = _pictures(torch.full((MIN_SAMPLES, 2), 50.0))
+    fid = ReconstructionFid(_FirstPixels())
+    fid.update(pictures, pictures - 0.4 / 255)  # rounds to the same level, would be cut to the one below
+    assert fid.compute().value == pytest.approx(0, abs=1e-6)
 
 
 def test_rfid_is_refused_for_few_images() -> None:
-    few = _gathered(torch.randn(MIN_SAMPLES - 1, 4, generator=torch.Generator().manual_seed(0)))
+    fid = ReconstructionFid(_FirstPixels())
+    few = _pictures(torch.ones(MIN_SAMPLES - 1, 2))
+    fid.update(few, few)
     with pytest.raises(ValueError, match="rFID of 1999 images means nothing; give at least 2000"):
-        rfid(few, few)
+        fid.compute()

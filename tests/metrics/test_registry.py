@@ -1,10 +1,15 @@
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
+from PIL import Image
 
+from onedpiece.codec.images import to_tensor
+from onedpiece.metrics.descriptors import METRICS, TARGET_METRICS, metric
 from onedpiece.metrics.pixel import ms_ssim, psnr, round_to_8_bits, ssim
-from onedpiece.metrics.registry import METRICS, Scorer, metric
+from onedpiece.metrics.registry import Scorer
 
 
 def test_psnr_of_a_known_error() -> None:
@@ -35,21 +40,39 @@ def test_ssim_of_constant_pictures() -> None:
     assert ssim(black, black.expand(3, -1, -1, -1)).tolist() == pytest.approx([1.0] * 3)
 
 
-def test_ssim_agrees_with_scikit_image() -> None:
+@pytest.mark.parametrize("strength", [0.02, 0.3])
+def test_ssim_is_that_of_scikit_image(photo: Image.Image, strength: float) -> None:
+    pytest.importorskip("skimage", reason="scikit-image is not installed")
     from skimage.metrics import structural_similarity
 
-    random = torch.Generator().manual_seed(0)
-    a = round_to_8_bits(torch.rand(3, 64, 64, generator=random))
-    b = round_to_8_bits((a + 0.2 * torch.rand(3, 64, 64, generator=random)).clamp(0, 1))
+    noise = torch.randn(3, 256, 256, generator=torch.Generator().manual_seed(0))
+    a = to_tensor([photo])
+    b = round_to_8_bits(a + strength * noise)
     expected = structural_similarity(
-        a.numpy(),
-        b.numpy(),
-        channel_axis=0,
-        data_range=1.0,
+        *((x[0] * 255).round().byte().permute(1, 2, 0).numpy() for x in (a, b)),
+        channel_axis=-1,
+        data_range=255,
         gaussian_weights=True,
+        sigma=1.5,
         use_sample_covariance=False,
     )
-    assert ssim(a[None], b[None]).item() == pytest.approx(float(expected), abs=2e-3)
+    assert ssim(a, b).item() == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_ssim_refuses_what_is_smaller_than_its_window() -> None:
+    with pytest.raises(ValueError, match="SSIM needs sides of at least 11 pixels, the pictures are 40x10"):
+        ssim(torch.zeros(1, 3, 10, 40), torch.zeros(1, 3, 10, 40))
+
+
+def test_targets_are_the_metrics_that_have_a_range() -> None:
+    assert list(TARGET_METRICS) == ["psnr", "ssim", "lpips"]
+    assert METRICS["psnr"].axis_label == "PSNR (dB)"
+    assert METRICS["lpips"].direction == "lower is better"
+
+
+def test_descriptors_need_no_torch() -> None:
+    code = "import sys, onedpiece.metrics.descriptors; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_ms_ssim_is_one_for_equal_pictures_and_refuses_small_ones() -> None:

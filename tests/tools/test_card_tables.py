@@ -18,7 +18,7 @@ def records() -> list[dict[str, Any]]:
             "bytes": size,
             "psnr-rgb": psnr,
             "lpips-alex": lpips,
-            "judge-top1": top1,
+            "top1": top1,
         }
 
     return [

@@ -8,19 +8,27 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import torch
 from PIL import Image
 
 Seen = TypeVar("Seen")
+
+
+def device_of(network: Any) -> torch.device:
+    """Return where a network's weights are; the CPU for one without any."""
+    return next((weight.device for weight in network.parameters()), torch.device("cpu"))
 
 
 class Example(NamedTuple):
     """One photo of a task.
 
     Attributes:
-        name: its file name, by which labels are found.
+        at: its place in the list, by which what was seen in it is found again; names may come twice.
+        name: its file name, or its path below the folder that was named, by which labels are found.
         image: the original, RGB.
     """
 
+    at: int
     name: str
     image: Image.Image
 
@@ -45,6 +53,10 @@ class Task(Protocol):
     @property
     def square(self) -> bool:
         """Whether photos are cropped to the model's square, as for classifiers; else they stay whole."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether labels are found by a photo's name, which must then be of one photo only."""
 
     def tally(self) -> Tally:
         """Return an empty tally; every set of pictures gets its own."""
@@ -94,11 +106,12 @@ class AgainstOriginal(ABC, Generic[Seen]):
 
     measure: str
     square = False
+    labelled = False
 
     def __init__(self, processor: Any, model: Any) -> None:
         self.processor = processor
         self.model = model
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[int, Seen] = {}
 
     @abstractmethod
     def predict(self, image: Image.Image) -> Seen:
@@ -114,6 +127,6 @@ class AgainstOriginal(ABC, Generic[Seen]):
 
     def expected(self, example: Example) -> Seen:
         """Return the answer that counts as right; worked out once for each photo."""
-        if example.name not in self._seen:
-            self._seen[example.name] = self.predict(example.image)
-        return self._seen[example.name]
+        if example.at not in self._seen:
+            self._seen[example.at] = self.predict(example.image)
+        return self._seen[example.at]

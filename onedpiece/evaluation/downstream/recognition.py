@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from onedpiece.evaluation.downstream.base import Example
-from onedpiece.weights.third_party import Pretrained, run_one
+from onedpiece.evaluation.downstream.base import Example, device_of
+from onedpiece.weights.third_party import Pretrained
 
 VOID = 255  # pixels of a mask that count for nothing, as in Pascal VOC
 
@@ -56,7 +56,7 @@ class Classify:
     pretrained: Pretrained
     labels: Mapping[str, int] | None = None
     square: bool = True
-    _said: dict[str, int] = field(
+    _said: dict[int, int] = field(
         default_factory=dict, repr=False
     )  # of originals, which come back for every row
 
@@ -65,13 +65,20 @@ class Classify:
         """The measure's name."""
         return "top-1, %" if self.labels is not None else "same class as the original, %"
 
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels, found by a photo's name."""
+        return self.labels is not None
+
     def tally(self) -> _ClassTally:
         """Return an empty tally."""
         return _ClassTally(self)
 
+    @torch.no_grad()
     def predict(self, image: Image.Image) -> int:
         """Return the class index of one RGB picture."""
-        return int(run_one(self.pretrained, image).argmax())
+        pixels = self.pretrained.preprocess(image)[None].to(device_of(self.pretrained.network))
+        return int(self.pretrained.network(pixels)[0].argmax())
 
     def expected(self, example: Example) -> int:
         """Return the class that counts as right.
@@ -80,9 +87,9 @@ class Classify:
             ValueError: there are labels, but none for this file.
         """
         if self.labels is None:
-            if example.name not in self._said:
-                self._said[example.name] = self.predict(example.image)
-            return self._said[example.name]
+            if example.at not in self._said:
+                self._said[example.at] = self.predict(example.image)
+            return self._said[example.at]
         if example.name not in self.labels:
             raise ValueError(f"the labels have no line for {example.name}")
         return self.labels[example.name]
@@ -128,12 +135,17 @@ class Segment:
     pretrained: Pretrained
     masks: Path | None = None
     square: bool = False
-    _seen: dict[str, Mask] = field(default_factory=dict, repr=False)  # in originals
+    _seen: dict[int, Mask] = field(default_factory=dict, repr=False)  # in originals
 
     @property
     def measure(self) -> str:
         """The measure's name."""
         return "mIoU, %" if self.masks else "mIoU against the original's own segmentation, %"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are masks, found by a photo's name."""
+        return self.masks is not None
 
     def tally(self) -> _MaskTally:
         """Return an empty tally."""
@@ -143,9 +155,10 @@ class Segment:
     @torch.no_grad()
     def predict(self, image: Image.Image) -> Mask:
         """Return the class of each pixel of an RGB picture, (H, W)."""
-        logits = self.pretrained.network(self.pretrained.preprocess(image)[None])["out"]
+        pixels = self.pretrained.preprocess(image)[None].to(device_of(self.pretrained.network))
+        logits = self.pretrained.network(pixels)["out"]
         logits = F.interpolate(logits, (image.height, image.width), mode="bilinear", align_corners=False)
-        classes: Mask = logits[0].argmax(0).numpy().astype(np.int64)
+        classes: Mask = logits[0].argmax(0).cpu().numpy().astype(np.int64)
         return classes
 
     def expected(self, example: Example) -> Mask:
@@ -155,9 +168,9 @@ class Segment:
             ValueError: the photo has no mask, or one of another size.
         """
         if self.masks is None:
-            if example.name not in self._seen:
-                self._seen[example.name] = self.predict(example.image)
-            return self._seen[example.name]
+            if example.at not in self._seen:
+                self._seen[example.at] = self.predict(example.image)
+            return self._seen[example.at]
         path = (self.masks / example.name).with_suffix(".png")
         if not path.is_file():
             raise ValueError(f"{example.name} has no mask {path}")
@@ -189,7 +202,8 @@ class _BoxTally:
         self.average.update([self.task.predict(shown)], [self.task.expected(example)])
 
     def value(self) -> float:
-        return 100 * float(self.average.compute()["map"])
+        value = float(self.average.compute()["map"])
+        return 100 * value if value >= 0 else float("nan")  # -1: there was no object in any original
 
 
 @dataclass
@@ -204,12 +218,17 @@ class Detect:
     pretrained: Pretrained
     boxes: Boxes | None = None
     square: bool = False
-    _found: dict[str, dict[str, Tensor]] = field(default_factory=dict, repr=False)  # in originals
+    _found: dict[int, dict[str, Tensor]] = field(default_factory=dict, repr=False)  # in originals
 
     @property
     def measure(self) -> str:
         """The measure's name."""
         return "mAP 50-95, %" if self.boxes is not None else "mAP against the original's own detections, %"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are boxes, found by a photo's name."""
+        return self.boxes is not None
 
     def tally(self) -> _BoxTally:
         """Return an empty tally.
@@ -229,18 +248,19 @@ class Detect:
     @torch.no_grad()
     def predict(self, image: Image.Image) -> dict[str, Tensor]:
         """Return torchmetrics' mapping of boxes, scores and labels for one RGB picture."""
-        found: dict[str, Tensor] = self.pretrained.network([self.pretrained.preprocess(image)])[0]
-        return found
+        pixels = self.pretrained.preprocess(image).to(device_of(self.pretrained.network))
+        found: dict[str, Tensor] = self.pretrained.network([pixels])[0]
+        return {key: value.cpu() for key, value in found.items()}
 
     def expected(self, example: Example) -> dict[str, Tensor]:
         """Return torchmetrics' mapping of the boxes and labels that count as right."""
         if self.boxes is not None:
             return self._labelled(self.boxes.get(example.name, ()))
-        if example.name not in self._found:
+        if example.at not in self._found:
             found = self.predict(example.image)
             sure = found["scores"] >= CONFIDENT
-            self._found[example.name] = {"boxes": found["boxes"][sure], "labels": found["labels"][sure]}
-        return self._found[example.name]
+            self._found[example.at] = {"boxes": found["boxes"][sure], "labels": found["labels"][sure]}
+        return self._found[example.at]
 
     def _labelled(self, rows: Sequence[Sequence[float]]) -> dict[str, Tensor]:
         # The network counts COCO's 91 categories, of which 80 are used; labels count those 80.

@@ -1,7 +1,9 @@
 """Show one network originals, our reconstructions by token count, and classical formats at equal bytes."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import isnan, nan
 from statistics import fmean
 
 from PIL import Image
@@ -12,7 +14,7 @@ from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.baselines import candidates, restore
 from onedpiece.evaluation.downstream.base import Example, Result, Tally, Task
 from onedpiece.evaluation.formats import image_format
-from onedpiece.evaluation.photos import batches
+from onedpiece.evaluation.photos import BATCH, batches
 from onedpiece.metrics.pixel import psnr
 
 Progress = Callable[[int], None]
@@ -20,11 +22,22 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Study:
-    """What to show; classical formats get, for each photo and token count, the bytes that our file has."""
+class DownstreamConfig:
+    """What to show; classical formats get, for each photo and token count, the bytes that our file has.
+
+    Raises:
+        ValueError: no token count, or an empty batch.
+    """
 
     tokens: Sequence[int] = (32, 64, 128, 256)
     against: Sequence[str] = ("webp", "jpeg")
+    batch_size: int = BATCH  # photos that our network takes at once
+
+    def __post_init__(self) -> None:
+        if not self.tokens:
+            raise ValueError("there are no token counts; give at least one")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}; give at least 1")
 
 
 @dataclass
@@ -43,11 +56,17 @@ class _Condition:
 
     def result(self) -> Result:
         size = fmean(self.sizes) if self.sizes else None
-        return Result(self.codec, self.tokens, size, self.shown, self.tally.value() if self.shown else None)
+        value = self.tally.value() if self.shown else nan
+        # Nothing was shown, or nothing that counts was in it: there is no number, and JSON has no NaN.
+        return Result(self.codec, self.tokens, size, self.shown, None if isnan(value) else value)
 
 
 def run(
-    examples: Sequence[Example], codec: Codec, task: Task, study: Study, progress: Progress = lambda _: None
+    examples: Sequence[Example],
+    codec: Codec,
+    task: Task,
+    config: DownstreamConfig,
+    progress: Progress = lambda _: None,
 ) -> list[Result]:
     """Return the table: the originals, ours by token count, then each format at our files' sizes.
 
@@ -55,28 +74,39 @@ def run(
     shown, and its row says how many were.
 
     Raises:
-        ValueError: a token count that the model does not have, or an unknown format.
+        ValueError: a token count that the model does not have, an unknown format, or labels by a name that
+            two photos have.
         MissingFormatError: a format's library is missing.
     """
-    for name in study.against:
+    for name in config.against:
         image_format(name)
+    if task.labelled:
+        _check_names(examples)
     original = _Condition("original", None, task.tally())
-    ours = {count: _Condition(codec.name, count, task.tally()) for count in study.tokens}
+    ours = {count: _Condition(codec.name, count, task.tally()) for count in config.tokens}
     classical = {
-        (n, count): _Condition(n, count, task.tally()) for n in study.against for count in study.tokens
+        (n, count): _Condition(n, count, task.tally()) for n in config.against for count in config.tokens
     }
-    for batch in batches(examples):
-        codes = [each.code for each in codec.encode_batch([example.image for example in batch])]
+    for batch in batches(examples, config.batch_size):
+        codes = codec.encode_batch([example.image for example in batch])
         for example in batch:
             original.add(example, example.image, None)
         for count, condition in ours.items():
             _show_ours(codec, batch, [code.first(count) for code in codes], condition)
         for example, code in zip(batch, codes, strict=True):
-            for name in study.against:
-                sizes = {count: len(code.first(count).to_bytes()) for count in study.tokens}
+            for name in config.against:
+                sizes = {count: len(code.first(count).to_bytes()) for count in config.tokens}
                 _show_classical(name, example, sizes, classical)
         progress(len(batch))
     return [condition.result() for condition in (original, *ours.values(), *classical.values())]
+
+
+def _check_names(examples: Sequence[Example]) -> None:
+    name, count = Counter(example.name for example in examples).most_common(1)[0] if examples else ("", 0)
+    if count > 1:
+        raise ValueError(
+            f"{count} photos are called {name}, and labels are found by name; give the folder above them"
+        )
 
 
 def _show_ours(codec: Codec, batch: Sequence[Example], codes: Sequence[Code], condition: _Condition) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from onedpiece.evaluation.downstream.base import AgainstOriginal
+from onedpiece.evaluation.downstream.base import AgainstOriginal, device_of
 from onedpiece.weights.third_party import depth_seen
 
 Map = NDArray[np.float64]
@@ -29,8 +29,11 @@ class Clip(AgainstOriginal[Tensor]):
     @torch.no_grad()
     def predict(self, image: Image.Image) -> Tensor:
         """Return one RGB picture's features, (D,), of length 1."""
-        features: Tensor = self.model.get_image_features(**self.processor(images=image, return_tensors="pt"))
-        return F.normalize(features[0], dim=0)
+        pixels = self.processor(images=image, return_tensors="pt")["pixel_values"]
+        found = self.model.get_image_features(pixel_values=pixels.to(device_of(self.model)))
+        # transformers 4 returns the projected features, 5 an output whose pooled field they are.
+        features: Tensor = found if isinstance(found, Tensor) else found.pooler_output
+        return F.normalize(features[0].float(), dim=0).cpu()
 
     def score(self, expected: Tensor, seen: Tensor) -> float:
         """Return the cosine of two pictures' features."""
@@ -59,7 +62,7 @@ class Depth(AgainstOriginal[Map]):
 
     def predict(self, image: Image.Image) -> Map:
         """Return the relative depth of each pixel of an RGB picture, (H, W)."""
-        values: Map = depth_seen(self.processor, self.model, image).double().numpy()
+        values: Map = depth_seen(self.processor, self.model, image).double().cpu().numpy()
         return values
 
     def score(self, expected: Map, seen: Map) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onedpiece.metrics.lpips import MetricNetwork, Net
+from onedpiece.metrics.lpips import Lpips, Net
 from onedpiece.training.augment import draw_view, look
 from onedpiece.training.schedule import ramp
 
@@ -52,7 +52,7 @@ class PerceptualLoss:
 
     def __init__(self, config: PerceptualConfig) -> None:
         self.config = config
-        self._networks = [MetricNetwork(net) for net in config.nets]
+        self._networks = [Lpips(net) for net in config.nets]
 
     def __call__(self, image: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
         """Return a scalar.
@@ -63,7 +63,7 @@ class PerceptualLoss:
             generator: of the views, on the CPU.
         """
         distances = [
-            network(seen, wanted).mean()
+            network(wanted, seen).mean()
             for seen, wanted in self._views(image, target, generator)
             for network in self._networks
         ]

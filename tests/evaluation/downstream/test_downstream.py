@@ -1,4 +1,4 @@
-"""Each task's measure by hand, and the driver; networks are stand-ins of one line."""
+"""Each task's measure on a real network with random weights, and the driver."""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
-from torchvision.transforms.functional import pil_to_tensor
 
+import onedpiece
 from onedpiece.codec import Codec
-from onedpiece.evaluation.downstream import Example, Study, load_task, run
+from onedpiece.errors import MissingWeightsError
+from onedpiece.evaluation.downstream import DownstreamConfig, Example, load_task, run, tasks
 from onedpiece.evaluation.downstream.recognition import (
     Classify,
     Detect,
@@ -20,45 +20,31 @@ from onedpiece.evaluation.downstream.recognition import (
     mean_iou,
     read_boxes,
 )
-from onedpiece.evaluation.downstream.similarity import Clip, Depth, affine_error
+from onedpiece.evaluation.downstream.similarity import affine_error
 from onedpiece.evaluation.photos import Photo
 from onedpiece.weights.third_party import Pretrained
 
-
-def _preprocess(image: Image.Image) -> Tensor:
-    return pil_to_tensor(image).float() / 255
+DARK, BRIGHT = (Image.new("RGB", (64, 64), colour) for colour in ("black", "white"))
 
 
-class _Channels(nn.Module):
-    """Says which of red, green and blue there is most of: of a picture, or (pixelwise) of each pixel."""
-
-    def __init__(self, pixelwise: bool = False) -> None:
-        super().__init__()
-        self.pixelwise = pixelwise
-
-    def forward(self, images: Tensor) -> Any:
-        return {"out": images} if self.pixelwise else images.mean((2, 3))
-
-
-COLOURS = ["red", "green", "blue"]
-RED, BLUE = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
-
-
-def test_classification_counts_right_answers() -> None:
-    task = Classify(Pretrained(_Channels(), _preprocess, COLOURS), labels={"a": 0, "b": 0})
+def test_classification_counts_right_answers(classifier: Pretrained) -> None:
+    task = Classify(classifier, labels={"a": 1, "b": 1})
     tally = task.tally()
-    tally.add(Example("a", RED), RED)
-    tally.add(Example("b", RED), BLUE)
+    tally.add(Example(0, "a", BRIGHT), BRIGHT)
+    tally.add(Example(1, "b", BRIGHT), DARK)
     assert tally.value() == 50
     with pytest.raises(ValueError, match="no line for c"):
-        tally.add(Example("c", RED), RED)
+        tally.add(Example(2, "c", BRIGHT), BRIGHT)
 
 
-def test_classification_without_labels_is_agreement() -> None:
-    tally = Classify(Pretrained(_Channels(), _preprocess, COLOURS)).tally()
-    tally.add(Example("a", BLUE), BLUE)
-    tally.add(Example("b", BLUE), RED)
-    assert tally.value() == 50
+def test_classification_without_labels_is_agreement_by_place_not_name(classifier: Pretrained) -> None:
+    tally = Classify(classifier).tally()
+    # Two photos of one name: each is compared with itself.
+    for at, image in enumerate((DARK, BRIGHT)):
+        tally.add(Example(at, "x.png", image), image)
+    assert tally.value() == 100
+    tally.add(Example(2, "x.png", DARK), BRIGHT)
+    assert tally.value() == pytest.approx(200 / 3)
 
 
 def test_mean_iou_by_hand() -> None:
@@ -69,50 +55,47 @@ def test_mean_iou_by_hand() -> None:
     assert mean_iou(counts) == pytest.approx((1 / 2 + 2 / 3) / 2)
 
 
-def test_segmentation_with_and_without_masks(tmp_path: Path) -> None:
-    pretrained = Pretrained(_Channels(pixelwise=True), _preprocess, COLOURS)
-    shown = Image.new("RGB", (8, 8), "red")
-    shown.paste("blue", (4, 0, 8, 8))
-    against_itself = Segment(pretrained).tally()
-    against_itself.add(Example("a.webp", RED), shown)
-    # Red: 32 of 64 pixels; blue: seen, never expected: 0.
-    assert against_itself.value() == pytest.approx(25)
-    Image.fromarray(np.full((8, 8), 2, np.uint8)).save(tmp_path / "a.png")
-    with_masks = Segment(pretrained, tmp_path).tally()
-    with_masks.add(Example("a.webp", RED), BLUE)
+def test_segmentation_with_and_without_masks(
+    segmenter: Pretrained, photo: Image.Image, tmp_path: Path
+) -> None:
+    itself = Segment(segmenter).tally()
+    itself.add(Example(0, "a.webp", photo), photo)
+    assert itself.value() == 100
+    seen = Segment(segmenter).predict(photo)
+    assert seen.shape == (256, 256)
+    half = seen.copy()
+    half[:128] = 255  # void counts for nothing
+    Image.fromarray(half.astype(np.uint8)).save(tmp_path / "a.png")
+    with_masks = Segment(segmenter, tmp_path).tally()
+    with_masks.add(Example(0, "a.webp", photo), photo)
     assert with_masks.value() == 100
     with pytest.raises(ValueError, match="has no mask"):
-        with_masks.add(Example("b.webp", RED), BLUE)
+        with_masks.add(Example(1, "b.webp", photo), photo)
 
 
-class _Detector(nn.Module):
-    """Finds one object of category 3, of which the picture's brightness moves the right edge."""
-
-    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
-        right = 4 + 4 * float(images[0].mean())
-        return [
-            {
-                "boxes": torch.tensor([[0.0, 0.0, right, 8.0]]),
-                "scores": torch.tensor([0.9]),
-                "labels": torch.tensor([3]),
-            }
-        ]
-
-
-def test_detection_against_boxes_and_against_itself(tmp_path: Path) -> None:
+def test_detection_against_boxes_and_against_itself(
+    detector: Pretrained, photo: Image.Image, tmp_path: Path
+) -> None:
     pytest.importorskip("pycocotools", reason="detection needs pycocotools")
-    categories = ["__background__", "person", "N/A", "car"]
-    pretrained = Pretrained(_Detector(), _preprocess, categories)
-    white, black = (Image.new("RGB", (8, 8), colour) for colour in ("white", "black"))
+    task = Detect(detector)
+    found = task.predict(photo)
+    assert set(found["labels"].tolist()) == {3}
+    itself = task.tally()
+    itself.add(Example(0, "a", photo), photo)
+    assert itself.value() == pytest.approx(100)
+    # The same boxes as labels: the second of the categories in use is the car, category 3.
+    rows = [[1, *box] for box in found["boxes"].tolist()]
     path = tmp_path / "boxes.json"
-    path.write_text('{"a": [[1, 0, 0, 8, 8]]}')  # the second of the categories in use: car
-    labelled = Detect(pretrained, read_boxes(path)).tally()
-    labelled.add(Example("a", white), white)
+    path.write_text(f'{{"a": {rows}}}')
+    labelled = Detect(detector, read_boxes(path)).tally()
+    labelled.add(Example(0, "a", photo), photo)
     assert labelled.value() == pytest.approx(100)
-    itself = Detect(pretrained).tally()
-    itself.add(Example("a", white), black)
-    # IoU 32 / 64 = 0.5 passes one of the ten thresholds 0.50, 0.55 … 0.95.
-    assert itself.value() == pytest.approx(10)
+
+
+def test_no_object_anywhere_is_no_number(detector: Pretrained, photo: Image.Image, codec: Codec) -> None:
+    pytest.importorskip("pycocotools", reason="detection needs pycocotools")
+    results = run([Example(0, "a", photo)], codec, Detect(detector, {}), DownstreamConfig((4,), ()))
+    assert [result.value for result in results] == [None, None]
 
 
 def test_boxes_that_are_none(tmp_path: Path) -> None:
@@ -129,41 +112,56 @@ def test_depth_error_is_blind_to_scale_and_shift() -> None:
     assert affine_error(expected, np.ones((2, 2))) == pytest.approx(1 / 2.5)
 
 
-class _Depth:
-    """Takes red for depth."""
-
-    def __call__(self, pixel_values: Tensor) -> Any:
-        return type("Output", (), {"predicted_depth": pixel_values[:, 0]})
-
-
-class _Features:
-    """Takes the mean colour for features."""
-
-    def get_image_features(self, pixel_values: Tensor) -> Tensor:
-        return pixel_values.mean((2, 3))
-
-
-def _processor(images: Image.Image, return_tensors: str) -> dict[str, Tensor]:
-    assert return_tensors == "pt"
-    return {"pixel_values": _preprocess(images)[None]}
+def test_clip_compares_projected_features(clip_folder: Path, photos: list[Photo]) -> None:
+    task: Any = load_task("clip", str(clip_folder))
+    first, second = (Example(at, *photo) for at, photo in enumerate(photos[:2]))
+    tally = task.tally()
+    tally.add(first, first.image)
+    assert tally.value() == pytest.approx(1, abs=1e-5)
+    tally.add(second, first.image)
+    pixels = task.processor(images=[e.image for e in (first, second)], return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        pooled = task.model.vision_model(pixel_values=pixels).pooler_output
+        features = task.model.visual_projection(pooled)
+    cosine = torch.nn.functional.cosine_similarity(features[0], features[1], dim=0).item()
+    assert tally.scores[1] == pytest.approx(cosine, abs=1e-5)
 
 
-def test_depth_and_clip_compare_with_the_original(photos: list[Photo]) -> None:
-    example = Example(*photos[0])
-    depth, clip = Depth(_processor, _Depth()).tally(), Clip(_processor, _Features()).tally()
-    for tally, same in ((depth, 0), (clip, 1)):
-        tally.add(example, example.image)
-        assert tally.value() == pytest.approx(same, abs=1e-5)
-    # (1, 0, 0) against (0, 0, 1)
-    across = Clip(_processor, _Features()).tally()
-    across.add(Example("red", RED), BLUE)
-    assert across.value() == pytest.approx(0)
+@pytest.mark.parametrize("as_output", [False, True])
+def test_clip_of_transformers_4_and_5(
+    clip_folder: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch, as_output: bool
+) -> None:
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    task: Any = load_task("clip", str(clip_folder))
+    expected = task.predict(photo)
+
+    def features(pixel_values: torch.Tensor) -> Any:
+        projected = task.model.visual_projection(task.model.vision_model(pixel_values).pooler_output)
+        return BaseModelOutputWithPooling(pooler_output=projected) if as_output else projected
+
+    monkeypatch.setattr(task.model, "get_image_features", features)
+    torch.testing.assert_close(task.predict(photo), expected)
 
 
-def test_driver_shows_everything_to_everyone(codec: Codec, photos: list[Photo]) -> None:
-    task = Classify(Pretrained(_Channels(), _preprocess, COLOURS))
+def test_depth_map_has_the_photos_size(depth_folder: Path, data: Path) -> None:
+    wide = Image.open(data / "chelsea_451x300.png").convert("RGB")
+    task: Any = load_task("depth", str(depth_folder))
+    assert task.predict(wide).shape == (300, 451)
+    tally = task.tally()
+    tally.add(Example(0, "a", wide), wide)
+    assert tally.value() == pytest.approx(0, abs=1e-6)
+    tally.add(Example(0, "a", wide), Image.new("RGB", wide.size))
+    assert tally.value() > 0
+
+
+def test_driver_shows_everything_to_everyone(
+    codec: Codec, photos: list[Photo], classifier: Pretrained
+) -> None:
     ticks: list[int] = []
-    results = run([Example(*photo) for photo in photos], codec, task, Study((2, 16), ("webp",)), ticks.append)
+    examples = [Example(at, *photo) for at, photo in enumerate(photos)]
+    config = DownstreamConfig((2, 16), ("webp",), batch_size=2)
+    results = run(examples, codec, Classify(classifier), config, ticks.append)
     assert [(r.codec, r.tokens, r.photos) for r in results] == [
         ("original", None, 3),
         ("tiny", 2, 3),
@@ -174,20 +172,34 @@ def test_driver_shows_everything_to_everyone(codec: Codec, photos: list[Photo]) 
     assert results[0].value == 100
     assert results[1].bytes == len(codec.encode(photos[0].image).first(2).to_bytes())
     assert results[3].value is None  # said, not skipped
-    assert sum(ticks) == 3
+    assert ticks == [2, 1]
 
 
-def test_classical_files_are_no_longer_than_ours(photos: list[Photo], data: Path) -> None:
-    import onedpiece
+def test_labels_of_a_name_that_two_photos_have_are_refused(
+    codec: Codec, photos: list[Photo], classifier: Pretrained
+) -> None:
+    twins = [Example(at, "x.png", photo.image) for at, photo in enumerate(photos[:2])]
+    with pytest.raises(ValueError, match=r"2 photos are called x\.png, and labels are found by name"):
+        run(twins, codec, Classify(classifier, {"x.png": 1}), DownstreamConfig((2,), ()))
+    originals = run(twins, codec, Classify(classifier), DownstreamConfig((2,), ()))[0]
+    assert originals.value == 100
 
+
+def test_classical_files_are_no_longer_than_ours(photos: list[Photo], classifier: Pretrained) -> None:
     codec = onedpiece.load("ti-256-untrained")
-    task = Classify(Pretrained(_Channels(), _preprocess, COLOURS))
-    results = run([Example(*photos[0])], codec, task, Study((64,), ("webp",)))
-    ours, webp = results[1:]
+    examples = [Example(0, *photos[0])]
+    ours, webp = run(examples, codec, Classify(classifier), DownstreamConfig((64,), ("webp",)))[1:]
     assert webp.photos == 1
     assert webp.bytes is not None
     assert ours.bytes is not None
     assert webp.bytes <= ours.bytes
+
+
+def test_configs_that_make_no_sense() -> None:
+    with pytest.raises(ValueError, match="no token counts"):
+        DownstreamConfig(())
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        DownstreamConfig(batch_size=0)
 
 
 def test_tasks_that_are_not_there() -> None:
@@ -201,22 +213,25 @@ def test_tasks_that_are_not_there() -> None:
         load_task("clip", labels=Path("labels.tsv"))
 
 
-def test_transformers_extra_is_named() -> None:
-    try:
-        import transformers  # noqa: F401
-    except ImportError:
-        with pytest.raises(ModuleNotFoundError, match=r"pip install 'onedpiece\[downstream\]'"):
-            load_task("depth")
-    else:
-        pytest.skip("transformers is installed")
+def test_tasks_by_name(classifier: Pretrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "torchvision_network", lambda _: classifier)
+    labels = tmp_path / "labels.tsv"
+    labels.write_text("file\timagenet_class_index\na.png\t7\n")
+    with_labels, without = load_task("classify", labels=labels), load_task("segment")
+    assert (with_labels.labelled, with_labels.measure, with_labels.square) == (True, "top-1, %", True)
+    assert (without.labelled, without.square) == (False, False)
+
+
+def test_transformers_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'onedpiece\[downstream\]'"):
+        load_task("depth")
 
 
 def test_weights_that_cannot_be_had_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     from urllib.error import URLError
 
     from torchvision import models
-
-    from onedpiece.errors import MissingWeightsError
 
     def refuse(*_: object, **__: object) -> None:
         raise URLError("Name or service not known")
@@ -231,8 +246,9 @@ def test_weights_that_cannot_be_had_are_one_line(monkeypatch: pytest.MonkeyPatch
 def test_squeezenet_for_real(shared: Path) -> None:
     task = load_task("classify", labels=shared / "data/eval/imagenet100.tsv")
     tally = task.tally()
-    for name in ("000.png", "002.png", "005.png", "008.png", "011.png", "014.png", "017.png", "020.png"):
+    names = ("000.png", "002.png", "005.png", "008.png", "011.png", "014.png", "017.png", "020.png")
+    for at, name in enumerate(names):
         image = Image.open(shared / "data/eval/imagenet100" / name).convert("RGB")
-        tally.add(Example(name, image), image)
+        tally.add(Example(at, name, image), image)
     # 64.7 % on 1,000 photos (the weights' README); of eight, far more than chance, which is 0.1 %.
     assert tally.value() >= 37.5
