@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from onedpiece.tokenizer import Tokenizer, TokenizerConfig
     from onedpiece.weights import load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Code", "Codec", "Tokenizer", "TokenizerConfig", "__version__", "load", "register_pillow"]
 
 _HOME = {

@@ -42,6 +42,7 @@ def test_the_python_block_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert int(size) <= 103  # 7 of header and 64·12/8; entropy coding may save some
 
 
+@pytest.mark.slow
 def test_command_one_runs_after_its_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

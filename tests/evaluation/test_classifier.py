@@ -7,6 +7,7 @@ from onedpiece.evaluation.classifier import Judge
 from onedpiece.evaluation.photos import read_class_labels
 
 
+@pytest.mark.slow
 def test_judge_knows_the_first_photos(shared: Path) -> None:
     pytest.importorskip("ai_edge_litert", reason="ai-edge-litert is not installed")
     judge = Judge(shared / "judge/imagenet_mobilenet_edgetpu.tflite")

@@ -20,6 +20,7 @@ def test_one_worker_is_this_process() -> None:
         assert list(executor.map(divmod, [7], [2])) == [(3, 1)]
 
 
+@pytest.mark.slow
 def test_pool_of_single_threaded_processes(photos: list[Photo]) -> None:
     with start_executor(100, workers=2) as executor:
         assert executor.submit(os.getpid).result() != os.getpid()
@@ -28,5 +29,11 @@ def test_pool_of_single_threaded_processes(photos: list[Photo]) -> None:
     assert there == score_in_worker(photos[0], "webp", (96,), ("psnr",))
 
 
-def test_at_least_one_core() -> None:
-    assert usable_cores() >= 1
+def test_cores_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert usable_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    assert usable_cores() == 64
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cores() == 1

@@ -40,6 +40,7 @@ def search(target: Target, scores: list[float], ripple: float, forecast: list[fl
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", list(METRICS))
 @pytest.mark.parametrize("ripple", [0.0, 0.02])
 @pytest.mark.parametrize("foretold", [False, True])

@@ -13,6 +13,7 @@ def pair(size: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
     return (target + 0.1 * torch.randn(2, 3, size, size, generator=generator)).clamp(0, 1), target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["alex", "squeeze"])
 def test_agrees_with_the_lpips_package(torch_home: Path, net: Net) -> None:
     import lpips
