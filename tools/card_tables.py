@@ -45,6 +45,41 @@ def goals(records: Sequence[Record]) -> str:
     return table(["", *map(str, ours)], lines)
 
 
+def headline(records: Sequence[Record], counts: Sequence[int] = (32, 64, 128, 256)) -> str:
+    """Return PSNR / LPIPS of the model, of WebP in as many bytes, and of One-D-Piece-S-256 as published.
+
+    Args:
+        records: of the model and of WebP at the model's sizes; a size that no WebP file fits has none.
+        counts: tokens, a column each.
+    """
+    ours = by_tokens(records)
+    webp = {count: _webp_at(records, count) for count in counts}
+    sizes = [f"{count} tokens, {ours[count]['bytes']:.0f} B" for count in counts]
+    return table(
+        ["", *sizes],
+        [
+            ["ti-256, 23 M weights", *(_pair(ours[count]) for count in counts)],
+            ["WebP", *("–" if (found := webp[count]) is None else _pair(found) for count in counts)],
+            [
+                "One-D-Piece-S-256, 84 M weights",
+                *(_pair({"psnr-rgb": PSNR_GOAL[k], "lpips-alex": LPIPS_GOAL[k]}) for k in counts),
+            ],
+        ],
+    )
+
+
+def _webp_at(records: Sequence[Record], count: int) -> Record | None:
+    """The largest WebP files that are no larger than ours of `count` tokens, but than ours of fewer."""
+    sizes = {tokens: record["bytes"] for tokens, record in by_tokens(records).items()}
+    least = max((size for tokens, size in sizes.items() if tokens < count), default=0)
+    fit = [r for r in records if r["codec"] == "webp" and least < r["bytes"] <= sizes[count]]
+    return max(fit, key=lambda record: record["bytes"], default=None)
+
+
+def _pair(record: Record) -> str:
+    return f"{record['psnr-rgb']:.2f} / {record['lpips-alex']:.3f}".replace(" 0.", " .")
+
+
 def judge_goals(records: Sequence[Record]) -> dict[int, float]:
     """Return the top-1 in percent to reach: five times WebP's at 64 tokens, half the originals' at 256."""
     original = next(record for record in records if record["codec"] == "original")

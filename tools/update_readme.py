@@ -1,12 +1,12 @@
-"""Measure again every number and picture of the README and the model card, and write them in.
+"""Measure again the numbers and pictures of the READMEs and the model card, and write them in.
 
     python -m tools.update_readme [--shared ../shared]
         [--only picture,speed,quality,compare,downstream,retokenize,failures]
 
-Each part runs the command that the README names beside its table; a part replaces what stands between
+Each part runs the command that stands beside its table; a part replaces what stands between
 `<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about 25 minutes on 4 cores. Two tables
-stand on trainings of an hour, and their own tools write them: `study_retokenize.py table --into README.md
---mark retokenize` and `study_heads.py table`.
+stand on trainings of an hour, and their own tools write them: `study_retokenize table --into
+onedpiece/retokenize/README.md` and `study_heads table`.
 """
 
 import argparse
@@ -23,11 +23,12 @@ from typing import Any
 
 from PIL import Image
 
-from tools.card_tables import goals, idle_tail
+from tools.card_tables import goals, headline, idle_tail
 from tools.markdown import replace_part, table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+EVALUATION = ROOT / "onedpiece" / "evaluation" / "README.md"
 CARD = ROOT / "onedpiece" / "weights" / "ti-256" / "MODEL_CARD.md"
 REDUCERS = ROOT / "onedpiece" / "retokenize" / "README.md"
 PICTURE = ROOT / "onedpiece" / "weights" / "ti-256" / "reconstructions.png"
@@ -49,7 +50,7 @@ def run(shared: Path, *words: str | Path) -> str:
 
 
 def quality(shared: Path) -> None:
-    """The token tables: shipped with WebP in both files; goals, tail and the untrained ones in the card."""
+    """The token tables: four sizes in the README; all, goals, tail and the untrained ones in the card."""
     photos, labels = shared / "data/eval/imagenet100", shared / "data/eval/imagenet100.tsv"
     judge = shared / "judge/imagenet_mobilenet_edgetpu.tflite"
     with tempfile.TemporaryDirectory() as folder:
@@ -66,9 +67,9 @@ def quality(shared: Path) -> None:
         ]
         record = Path(folder) / "table.json"
         run(shared, *tool, "--webp", "--markdown", out, "--json", record)
-        for path in (README, CARD):
-            replace_part(path, "quality", out.read_text(encoding="utf-8"))
+        replace_part(CARD, "quality", out.read_text(encoding="utf-8"))
         records = json.loads(record.read_text(encoding="utf-8"))
+        replace_part(README, "headline", headline(records))
         replace_part(CARD, "goals", goals(records))
         replace_part(CARD, "tail", idle_tail(records))
         run(shared, *tool, "--model", "ti-256-untrained", "--markdown", out)
@@ -81,7 +82,7 @@ def compare(shared: Path) -> None:
         words = ["--against", "jpeg,webp,avif", "--metrics", "psnr,lpips,lpips-squeeze", "--out", folder]
         run(shared, "-m", "onedpiece", "compare", shared / "data/eval/imagenet100", *words)
         rows = list(csv.DictReader((Path(folder) / "results.csv").open(encoding="utf-8")))
-    replace_part(README, "compare", pivot(rows))
+    replace_part(EVALUATION, "compare", pivot(rows))
 
 
 def pivot(rows: list[dict[str, str]]) -> str:
@@ -117,7 +118,7 @@ def downstream(shared: Path) -> None:
     words: list[str | Path] = ["evaluate", "downstream", photos, "--task", "classify", "--labels", labels]
     words += ["--against", "webp", "--json"]
     rows = json.loads(run(shared, "-m", "onedpiece", *words))
-    replace_part(README, "downstream", by_tokens(rows))
+    replace_part(EVALUATION, "downstream", by_tokens(rows))
 
 
 def by_tokens(rows: list[dict[str, Any]]) -> str:
@@ -145,7 +146,7 @@ def speed(shared: Path) -> None:
         lines.append(f"| {what} | " + " | ".join(cells) + " |")
     machine = f"{report['threads']} threads, float32, torch {report['torch']}"
     rate = f"a 2048³ matrix product ran at {report['matmul_gflops']:.0f} GFLOP/s"
-    replace_part(README, "speed", "\n".join([*lines, "", f"One run, {machine}; {rate}."]))
+    replace_part(EVALUATION, "speed", "\n".join([*lines, "", f"One run, {machine}; {rate}."]))
 
 
 def picture(shared: Path) -> None:
