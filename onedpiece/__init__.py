@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from onedpiece.tokenizer import Tokenizer, TokenizerConfig
     from onedpiece.weights.load import load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Code",
     "Codec",

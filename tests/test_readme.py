@@ -1,4 +1,4 @@
-"""The README keeps its promises: its blocks run, its links lead somewhere, and it stays short."""
+"""The README keeps its promises: its blocks run, and its links lead somewhere."""
 
 import re
 import shlex
@@ -14,23 +14,28 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 
 
-def test_it_is_short_and_has_two_commands():
-    assert len(README.splitlines()) < 200
+def test_it_has_two_commands_and_no_long_line():
     assert len(blocks("bash")) == 2
-    assert all(len(block.strip().splitlines()) == 1 for block in blocks("bash"))
+    assert [line for line in README.splitlines() if len(line) > 120 and not line.startswith("|")] == []
 
 
-def test_local_links_and_pictures_exist():
-    targets = re.findall(r"\]\(([^)#]+)\)", README)
-    local = [target for target in targets if "://" not in target]
-    assert local
-    assert [target for target in local if not (ROOT / target).is_file()] == []
+@pytest.mark.parametrize("file", [ROOT / "README.md", *sorted(ROOT.glob("*/**/README.md"))], ids=str)
+def test_local_links_and_pictures_exist(file: Path):
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", file.read_text(encoding="utf-8"))
+    assert [
+        target for target in targets if "://" not in target and not (file.parent / target).is_file()
+    ] == []
 
 
 def test_no_table_was_left_empty():
-    parts = re.findall(r"<!-- begin: (\w+) -->\n(.*?)<!-- end: \1 -->", README, flags=re.DOTALL)
-    assert {name for name, _ in parts} == {"quality", "compare", "downstream", "speed", "retokenize", "heads"}
-    assert [name for name, text in parts if text.count("\n|") < 3] == []
+    for path, names in (
+        (ROOT / "README.md", {"headline"}),
+        (ROOT / "onedpiece" / "evaluation" / "README.md", {"compare", "downstream", "speed", "heads"}),
+    ):
+        text = path.read_text(encoding="utf-8")
+        parts = re.findall(r"<!-- begin: (\w+) -->\n(.*?)<!-- end: \1 -->", text, flags=re.DOTALL)
+        assert {name for name, _ in parts} == names
+        assert [name for name, table in parts if table.count("\n|") < 3] == []
 
 
 def test_the_python_block_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -42,12 +47,13 @@ def test_the_python_block_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert int(size) <= 103  # 7 of header and 64·12/8; entropy coding may save some
 
 
+@pytest.mark.slow
 def test_command_one_runs_after_its_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     from onedpiece.cli.main import main
 
-    install, *steps = [shlex.split(step) for step in blocks("bash")[0].split("&&")]
+    install, *steps = [shlex.split(step) for step in blocks("bash")[0].splitlines()]
     assert install == ["pip", "install", "."]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tests").symlink_to(ROOT / "tests")
@@ -61,11 +67,11 @@ def test_command_one_runs_after_its_install(
         assert (tmp_path / name).is_file(), name
 
 
-def test_every_verb_of_the_table_exists():
+def test_every_verb_exists():
     from onedpiece.cli.app import app
 
-    verbs = set(re.findall(r"^\| `onedpiece (\w+)", README, flags=re.MULTILINE))
+    verbs = set(re.findall(r"^onedpiece (\w+)", "".join(blocks("console")), flags=re.MULTILINE))
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}
     assert verbs <= known
-    assert verbs
+    assert len(verbs) == 4

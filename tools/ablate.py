@@ -1,8 +1,8 @@
 """Train the short runs that decide the recipe, score each, and write the tables of configs/README.md.
 
-    python tools/ablate.py recipe           # configs/ablations/recipe.yaml: about 4 minutes a row and core
-    python tools/ablate.py trade            # configs/ablations/trade.yaml, and the model card's trade.png
-    python tools/ablate.py recipe --table   # the table again, from the rows that there are
+    python -m tools.ablate recipe           # configs/ablations/recipe.yaml: about 4 minutes a row and core
+    python -m tools.ablate trade            # configs/ablations/trade.yaml, and the model card's trade.png
+    python -m tools.ablate recipe --table   # the table again, from the rows that there are
 
 A row is a run of `onedpiece train fit` on one core for so many minutes of *processor* time, which is fair on
 a machine that does other work too, and a score on Imagenette's test photos: the set that is reported on
@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ from onedpiece.evaluation.token_table import Evaluators, token_rows
 from onedpiece.metrics.descriptors import METRICS
 from onedpiece.metrics.registry import Scorer
 from onedpiece.weights import load
-from tools.update_readme import put
+from tools.markdown import replace_part, rows
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "configs" / "ablations"
@@ -189,27 +189,35 @@ def append_result(path: Path, values: dict[str, Any]) -> None:
         writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in values.items()})
 
 
-def run_rows(name: str, study: Study, args: argparse.Namespace) -> None:
-    """Train and score every row that was asked for, is not there yet and nobody else works on."""
-    evaluators: Evaluators | None = None
+Measure = Callable[[Row, Path], dict[str, Any]]
+"""Train a row into a folder and score it: what its line of the results says, by column."""
+
+
+def run_rows(name: str, rows: Sequence[Row], runs: Path, measure: Measure) -> None:
+    """Measure every row that is not there yet and nobody else works on, and append it to the results."""
     results = STUDIES / f"{name}.csv"
-    for row in study.rows:
-        folder = args.runs / name / row.folder
-        if row.name in read_results(results) or (args.only and row.name not in args.only):
+    for row in rows:
+        if row.name in read_results(results):
             continue
-        with claimed(folder) as mine:
-            if not mine or row.name in read_results(results):
-                continue
-            print(f"{time.strftime('%H:%M:%S')} {row.name}", flush=True)
-            run = train(study, row, folder, args.set)
-            photos, labels = judged_photos(args.shared / "data", study.per_class)
-            judge = args.shared / "judge" / "imagenet_mobilenet_edgetpu.tflite"
-            evaluators = evaluators or Evaluators(
-                Scorer(study.metrics), classifier=HeldOutClassifier(judge), labels=labels
-            )
-            codec = load(folder / "weights")
-            found = {"row": row.name, "device": args.on} | asdict(run) | {"decode_ms": decode_ms(codec)}
-            append_result(results, found | score(codec, photos, study.counts, evaluators))
+        with claimed(runs / name / row.folder) as mine:
+            if mine and row.name not in read_results(results):
+                print(f"{time.strftime('%H:%M:%S')} {row.name}", flush=True)
+                append_result(results, {"row": row.name} | measure(row, runs / name / row.folder))
+
+
+def measure_with(study: Study, args: argparse.Namespace) -> Measure:
+    """Return what trains a row of the study by `onedpiece train fit` and scores it on Imagenette's photos."""
+    photos, labels = judged_photos(args.shared / "data", study.per_class)
+    judge = Judge(args.shared / "judge" / "imagenet_mobilenet_edgetpu.tflite")
+    jury = Jury(Scorer(study.metrics), judge=judge, labels=labels)
+
+    def measure(row: Row, folder: Path) -> dict[str, Any]:
+        run = train(study, row, folder, args.set)
+        codec = load(folder / "weights")
+        took_ = {"device": args.on} | asdict(run) | {"decode_ms": decode_ms(codec)}
+        return took_ | score(codec, photos, study.counts, jury)
+
+    return measure
 
 
 def table(study: Study, results: dict[str, dict[str, str]]) -> str:
@@ -233,9 +241,8 @@ def table(study: Study, results: dict[str, dict[str, str]]) -> str:
             judge = " / ".join(f"{100 * float(found[f'judge_{k}']):.0f}" for k in study.judged)
             lines.append([row.name, row.says, *took_, *cells, judge])
     devices = sorted({line["device"] for line in results.values()})
-    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
-        f"{text}\n\n{10 * study.per_class} photos of Imagenette's test split; decode: one whole code. "
+        f"{rows(lines)}\n\n{10 * study.per_class} photos of Imagenette's test split; decode: one whole code. "
         f"Device: {'; '.join(devices)}."
     )
 
@@ -283,9 +290,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     study = read_study(args.study)
     if not args.table:
-        run_rows(args.study, study, args)
+        chosen = [row for row in study.rows if not args.only or row.name in args.only]
+        run_rows(args.study, chosen, args.runs, measure_with(study, args))
     results = read_results(STUDIES / f"{args.study}.csv")
-    put(TABLES, args.study, table(study, results))
+    replace_part(TABLES, args.study, table(study, results))
     if args.study == "trade":
         draw_trade(study, results).savefig(TRADE_PICTURE, dpi=100)
     return 0

@@ -1,6 +1,6 @@
 """Measure what merging patches inside the encoder saves in time and costs in quality.
 
-    TORCH_HOME=../shared/torch_home python tools/bench_front_end.py [--data ../shared/data/eval/imagenet100]
+    TORCH_HOME=../shared/torch_home python -m tools.bench_front_end [--data ../shared/data/eval/imagenet100]
         [--tuned runs/ti256_retokenize] [--keeps 0.75,0.5,0.25] [--first 50] [--threads 1] [--csv table.csv]
 
 One line for each re-tokenizer and share of patches, as `onedpiece encode --retokenize NAME --keep R` runs it,
@@ -29,7 +29,7 @@ from onedpiece.evaluation.token_table import Evaluators, token_rows
 from onedpiece.metrics.registry import Scorer
 from onedpiece.retokenize import trace
 from onedpiece.retokenize.adapters import find_target
-from tools.update_readme import put
+from tools.markdown import replace_part, table
 
 COUNTS = (64, 256)
 BATCHES = (1, 8)
@@ -149,14 +149,14 @@ def markdown(lines: Sequence[Line]) -> str:
     """Return the lines as a Markdown table."""
     heads = ["", "weights", "patches", "tokens changed", *(f"ms, batch {batch}" for batch in BATCHES)]
     heads += [f"{name}, {count} tokens" for count in COUNTS for name in ("dB", "LPIPS")] + ["front"]
-    table = [heads, ["---", "---", *["---:"] * (len(heads) - 2)]]
+    body = []
     for line in lines:
         times = (f"{ms:.1f} ({ratio:.2f}×)" for ms, ratio in zip(line.ms, line.ratios, strict=True))
         scores = (f"{x:.2f} | {y:.3f}" for x, y in zip(line.psnr, line.lpips, strict=True))
         front = "" if any(other.beats(line) for other in lines) else "*"
         cells = [line.label, line.weights, str(line.patches), f"{line.changed:.1%}"]
-        table.append([*cells, *times, *scores, front])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+        body.append([*cells, *times, *scores, front])
+    return table(heads, body, left=2)
 
 
 def write_csv(path: Path, lines: Sequence[Line]) -> None:
@@ -195,7 +195,7 @@ def main() -> None:
     text = f"{markdown(lines)}\n\n{conditions}"
     print(text)
     if options.into:
-        put(options.into, "front-end", text)
+        replace_part(options.into, "front-end", text)
     if options.csv:
         write_csv(options.csv, lines)
 

@@ -1,8 +1,8 @@
 """Measure what the re-tokenizers save: GFLOPs and images per second, beside the unreduced model.
 
-    python tools/bench_retokenize.py --batches 1 64 --rounds 5
-    python tools/bench_retokenize.py --threads 1 --clock process      # on a machine that is busy
-    python tools/bench_retokenize.py --device cuda --dtype float16 --batches 64 256
+    python -m tools.bench_retokenize --batches 1 64 --rounds 5
+    python -m tools.bench_retokenize --threads 1 --clock process      # on a machine that is busy
+    python -m tools.bench_retokenize --device cuda --dtype float16 --batches 64 256
 
 DeiT-T and DeiT-S at 224 px with random weights: speed does not depend on them. All settings take turns
 inside each round, so that a machine that slows down does so for everyone; the ratio is the median over
@@ -70,7 +70,7 @@ def configure(model: nn.Module, setting: Setting) -> Callable[[Tensor], Tensor]:
     else:
         apply(model, setting.reducer, **setting.options)
     if setting.slices:
-        return lambda x: torch.cat([model(part) for part in x.split(SLICE)])
+        return lambda x: torch.cat([model(part) for part in torch.split(x, SLICE)])
     return model
 
 
@@ -78,13 +78,13 @@ def count_gflops(model: nn.Module, x: Tensor) -> float:
     """Multiply-accumulates of one picture, in 10⁹ (what papers call GFLOPs)."""
     with FlopCounterMode(display=False) as counter:
         model(x[:1])
-    return counter.get_total_flops() / 2e9
+    return float(counter.get_total_flops()) / 2e9
 
 
 def tokens_left(model: nn.Module, setting: Setting, x: Tensor) -> int:
     """Tokens behind the last block."""
     if setting.reducer is None:
-        return int(model.pos_embed.shape[1])  # type: ignore[union-attr, index, arg-type]
+        return int(model.pos_embed.shape[1])  # type: ignore[index]
     return trace(model, x[:1]).states[-1].x.shape[1]
 
 

@@ -1,6 +1,6 @@
 """Time encode and decode of two geometries side by side, in one run.
 
-    python tools/bench_speed.py [--threads 4] [--rounds 5] [--json speed.json]
+    python -m tools.bench_speed [--threads 4] [--rounds 5] [--json speed.json]
 
 Weights are random: they do not change the time. Cases are interleaved, round by round, so that whatever else
 the machine does hits both models alike, and the median round counts. "share" is the network's own
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -67,9 +68,9 @@ def cases_of(name: str, tokenizer: Tokenizer, batches: Sequence[int], counts: Se
     for batch in batches:
         images = torch.rand(batch, 3, config.image_size, config.image_size, generator=generator)
         tokens = torch.randint(config.codebook_size, (batch, config.num_tokens), generator=generator)
-        cases.append(Case(name, "encode", batch, lambda x=images: tokenizer.tokenize(x)))
+        cases.append(Case(name, "encode", batch, partial(tokenizer.tokenize, images)))
         cases += [
-            Case(name, f"decode {count}", batch, lambda t=tokens[:, :count]: tokenizer.detokenize(t))
+            Case(name, f"decode {count}", batch, partial(tokenizer.detokenize, tokens[:, :count]))
             for count in counts
         ]
     return cases

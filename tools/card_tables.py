@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from tools.markdown import table
+
 Record = dict[str, Any]
 
 LPIPS_GOAL = {8: 0.622, 16: 0.507, 32: 0.390, 64: 0.300, 128: 0.230, 256: 0.202}
@@ -30,9 +32,7 @@ def goals(records: Sequence[Record]) -> str:
     """
     ours = by_tokens(records)
     judge = judge_goals(records)
-    rows = [
-        ["", *map(str, ours)],
-        ["---", *["---:"] * len(ours)],
+    lines = [
         ["LPIPS-Alex, at most (One-D-Piece-S-256)", *(_number(LPIPS_GOAL.get(k), 3) for k in ours)],
         ["reached", *(_reached(r["lpips-alex"], LPIPS_GOAL.get(k), 3, -1) for k, r in ours.items())],
         ["PSNR, at least (One-D-Piece-S-256)", *(_number(PSNR_GOAL.get(k), 2) for k in ours)],
@@ -42,7 +42,42 @@ def goals(records: Sequence[Record]) -> str:
         ["judge's top-1 %, at least", *(_number(judge.get(k), 1) for k in ours)],
         ["reached", *(_reached(100 * r["top1"], judge.get(k), 1, 1) for k, r in ours.items())],
     ]
-    return _markdown(rows)
+    return table(["", *map(str, ours)], lines)
+
+
+def headline(records: Sequence[Record], counts: Sequence[int] = (32, 64, 128, 256)) -> str:
+    """Return PSNR / LPIPS of the model, of WebP in as many bytes, and of One-D-Piece-S-256 as published.
+
+    Args:
+        records: of the model and of WebP at the model's sizes; a size that no WebP file fits has none.
+        counts: tokens, a column each.
+    """
+    ours = by_tokens(records)
+    webp = {count: _webp_at(records, count) for count in counts}
+    sizes = [f"{count} tokens, {ours[count]['bytes']:.0f} B" for count in counts]
+    return table(
+        ["", *sizes],
+        [
+            ["ti-256, 23 M weights", *(_pair(ours[count]) for count in counts)],
+            ["WebP", *("–" if (found := webp[count]) is None else _pair(found) for count in counts)],
+            [
+                "One-D-Piece-S-256, 84 M weights",
+                *(_pair({"psnr-rgb": PSNR_GOAL[k], "lpips-alex": LPIPS_GOAL[k]}) for k in counts),
+            ],
+        ],
+    )
+
+
+def _webp_at(records: Sequence[Record], count: int) -> Record | None:
+    """The largest WebP files that are no larger than ours of `count` tokens, but than ours of fewer."""
+    sizes = {tokens: record["bytes"] for tokens, record in by_tokens(records).items()}
+    least = max((size for tokens, size in sizes.items() if tokens < count), default=0)
+    fit = [r for r in records if r["codec"] == "webp" and least < r["bytes"] <= sizes[count]]
+    return max(fit, key=lambda record: record["bytes"], default=None)
+
+
+def _pair(record: Record) -> str:
+    return f"{record['psnr-rgb']:.2f} / {record['lpips-alex']:.3f}".replace(" 0.", " .")
 
 
 def judge_goals(records: Sequence[Record]) -> dict[int, float]:
@@ -56,17 +91,18 @@ def judge_goals(records: Sequence[Record]) -> dict[int, float]:
 def idle_tail(records: Sequence[Record]) -> str:
     """Return what each doubling of the tokens buys, in all and a token, and the verdict on the last."""
     ours = by_tokens(records)
-    rows = [["tokens", "PSNR, dB", "dB a token", "LPIPS-Alex", "LPIPS a token"], ["---", *["---:"] * 4]]
+    lines = []
     for (few, before), (many, after) in pairwise(ours.items()):
         db, lpips = after["psnr-rgb"] - before["psnr-rgb"], after["lpips-alex"] - before["lpips-alex"]
         step = many - few
-        rows.append(
+        lines.append(
             [f"{few} → {many}", f"{db:+.2f}", f"{db / step:+.4f}", f"{lpips:+.3f}", f"{lpips / step:+.5f}"]
         )
+    heads = ["tokens", "PSNR, dB", "dB a token", "LPIPS-Alex", "LPIPS a token"]
     met = db >= TAIL_DB or -lpips >= TAIL_LPIPS
     bought = f"The last doubling buys {db:.2f} dB and {-lpips:.3f} LPIPS"
     verdict = f"{bought}; the goal is {TAIL_DB} dB or {TAIL_LPIPS}: {'met' if met else 'not met'}."
-    return f"{_markdown(rows)}\n\n{verdict}"
+    return f"{table(heads, lines)}\n\n{verdict}"
 
 
 def _reached(value: float, goal: float | None, digits: int, sign: int) -> str:
@@ -76,7 +112,3 @@ def _reached(value: float, goal: float | None, digits: int, sign: int) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

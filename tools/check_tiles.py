@@ -1,10 +1,10 @@
 """Tiles beside plain resize, equal shares and WebP; seams, cuts, memory: the tables for issue 5.
 
-    python tools/check_tiles.py shares --data ../shared/data/eval/native              # a minute
-    python tools/check_tiles.py seams --data ../shared/data/eval/native               # five
-    python tools/check_tiles.py table --data PHOTO.jpg... --size 1920x1280            # the README's table
-    python tools/check_tiles.py cuts --data ../shared/data/eval/native --files 1000   # head -c N
-    python tools/check_tiles.py memory --size 6000x4000                               # minutes on one core
+    python -m tools.check_tiles shares --data ../shared/data/eval/native              # a minute
+    python -m tools.check_tiles seams --data ../shared/data/eval/native               # five
+    python -m tools.check_tiles table --data PHOTO.jpg... --size 1920x1280            # the README's table
+    python -m tools.check_tiles cuts --data ../shared/data/eval/native --files 1000   # head -c N
+    python -m tools.check_tiles memory --size 6000x4000                               # minutes on one core
 
 Each ends with status 1 where a promise of issue 5 is broken.
 """

@@ -1,7 +1,7 @@
 """Draw the pieces that a re-tokenizer makes of a photo, one panel for each block of the network.
 
-    python tools/draw_tokens.py photo.jpg -o pieces.png --reducer tome --share 0.25
-    python tools/draw_tokens.py photo.jpg -o out.png --model deit_small_patch16_224 --weights deit.safetensors
+    python -m tools.draw_tokens photo.jpg -o pieces.png --reducer tome --share 0.25
+    python -m tools.draw_tokens photo.jpg -o out.png --model deit_small_patch16_224 --weights deit.safetensors
 
 Without --model the network is the bundled tokenizer's encoder; else a timm VisionTransformer, whose
 weights come from a safetensors file or, with --pretrained, from timm. Each piece is filled with its mean
@@ -36,13 +36,15 @@ def load_model(options: argparse.Namespace) -> tuple[nn.Module, int]:
     vit = timm.create_model(options.model, pretrained=options.pretrained)
     if options.weights:
         vit.load_state_dict(load_file(options.weights))
-    return vit.eval(), vit.patch_embed.img_size[0]
+    side: int = vit.patch_embed.img_size[0]  # type: ignore[union-attr, index, assignment]
+    return vit.eval(), side
 
 
 def prepare(photo: Path, side: int) -> Tensor:
     """Read a photo as (3, side, side) in [0, 1]: short side resized, centre cropped."""
     picture = to_tensor(Image.open(photo).convert("RGB"))
-    return center_crop(resize(picture, side, antialias=True), side).clamp(0, 1)
+    cropped: Tensor = center_crop(resize(picture, [side], antialias=True), [side, side])
+    return cropped.clamp(0, 1)
 
 
 def draw(model: nn.Module, picture: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Print what a model is worth at 8, 16, 32, 64, 128 and 256 tokens, over a folder of photos.
 
-    python tools/evaluate_tokenizer.py --data ../shared/data/eval/imagenet100 [--webp]
+    python -m tools.evaluate_tokenizer --data ../shared/data/eval/imagenet100 [--webp]
         [--labels ../shared/data/eval/imagenet100.tsv]
         [--judge ../shared/judge/imagenet_mobilenet_edgetpu.tflite]
         [--markdown table.md] [--json table.json]

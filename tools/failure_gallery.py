@@ -1,6 +1,6 @@
 """Draw where the model fails: a face, text, fine texture and flat graphics, beside WebP at equal bytes.
 
-    python tools/failure_gallery.py [--model M] [--out onedpiece/weights/ti-256/failures.png]
+    python -m tools.failure_gallery [--model M] [--out onedpiece/weights/ti-256/failures.png]
 
 Prints the scores as a Markdown table. Everything shown is free: photographs that come with scikit-image (the
 astronaut is NASA's, in the public domain; brick and grass are CC0) and two pages that this tool draws itself.
@@ -27,6 +27,7 @@ from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.plots import Cell, no_picture, sheet
 from onedpiece.metrics.registry import Scorer
+from tools import markdown
 
 OUT = Path(__file__).resolve().parents[1] / "onedpiece" / "weights" / "ti-256" / "failures.png"
 COUNTS = (32, 128, 256)
@@ -59,7 +60,8 @@ class Line(NamedTuple):
 
 def subjects() -> list[Photo]:
     """Return the originals, 256×256 RGB."""
-    face = Image.fromarray(data.astronaut()).crop((128, 0, 320, 192))
+    astronaut: np.ndarray = data.astronaut()  # type: ignore[no-untyped-call]
+    face = Image.fromarray(astronaut).crop((128, 0, 320, 192))
     fine = [Photo(name, _square(getattr(data, name)())) for name in ("brick", "grass")]
     whole = face.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     return [Photo("face", whole), *fine, Photo("text", page()), Photo("chart", chart())]
@@ -133,11 +135,11 @@ def cells(line: Line) -> list[Cell]:
 def table(lines: Sequence[Line]) -> str:
     """Return the PSNR of both as Markdown."""
     heads = ["PSNR, dB: tokens / WebP", *(f"{count} tokens" for count in COUNTS)]
-    rows = [heads, ["---"] + ["---:"] * len(COUNTS)]
+    rows = []
     for line in lines:
         pairs = zip(line.ours, line.webp, strict=True)
         rows.append([line.photo.name, *(f"{a.psnr:.1f} / {_number(b.psnr)}" for a, b in pairs)])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown.table(heads, rows)
 
 
 def _number(value: float) -> str:

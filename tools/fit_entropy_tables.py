@@ -1,6 +1,6 @@
 """Fit the entropy coder's tables of a model to the tokens of training pictures, and store them in its folder.
 
-    python tools/fit_entropy_tables.py --model onedpiece/weights/ti-256 --data ../shared/data/train
+    python -m tools.fit_entropy_tables --model onedpiece/weights/ti-256 --data ../shared/data/train
 
 A quarter of a second a picture on one core. The file, `entropy.json`, stands beside `config.json` and is no
 part of the model's fingerprint: tables may come later or be left out. It holds {"format": 1, "total": 65536,
@@ -12,44 +12,27 @@ all. An entropy-coded file carries two bytes of the tables' SHA-256; a decoder w
 import argparse
 import json
 import sys
-import tarfile
-from collections.abc import Iterator
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from onedpiece.bitstream.entropy import TOTAL, Tables
-from onedpiece.cli.io import PICTURES
 from onedpiece.codec import Codec
 from onedpiece.tokenizer import TokenizerConfig
 from onedpiece.weights.entropy_tables import FILE
 from onedpiece.weights.load import load
+from tools.shards import read_shards
 
 POOLED_WEIGHT = 24.0  # pictures that the mean of a grade's positions counts as
-
-
-def pictures(data: Path) -> Iterator[Image.Image]:
-    """Yield the pictures of a folder, and of the tar files in it, in the order of their names."""
-    for path in sorted(data.iterdir()) if data.is_dir() else [data]:
-        if path.suffix == ".tar":
-            with tarfile.open(path) as tar:
-                for member in tar:
-                    file = tar.extractfile(member) if Path(member.name).suffix.lower() in PICTURES else None
-                    if file:
-                        yield Image.open(BytesIO(file.read())).convert("RGB")
-        elif path.suffix.lower() in PICTURES:
-            yield Image.open(path).convert("RGB")
 
 
 def tokens(codec: Codec, data: Path, limit: int, stride: int) -> NDArray[np.int64]:
     """Return the tokens of every `stride`-th picture, at most `limit` of them, (M, N)."""
     rows = []
-    chosen = islice(pictures(data), 0, limit * stride, stride)
+    chosen = islice(read_shards(data), 0, limit * stride, stride)
     while batch := list(islice(chosen, 8)):
         rows += [each.code.indices for each in codec.encode_batch(batch)]
         print(f"\r{len(rows)} pictures", end="", file=sys.stderr)

@@ -1,6 +1,6 @@
 """Throw mutated and random bytes at the .odp parser: only its named exceptions may come out, and soon.
 
-    python tools/fuzz_bitstream.py --inputs 100000    # 20 s; status 1 and the input in hex on failure
+    python -m tools.fuzz_bitstream --inputs 100000    # 20 s; status 1 and the input in hex on failure
 
 Deterministic for a seed. A failing input goes into tests/bitstream as a case of its own.
 """
@@ -61,7 +61,7 @@ def mutate(data: bytes, random: np.random.Generator) -> bytes:
         if kind == 0 and changed:
             changed[at] ^= 1 << int(random.integers(0, 8))
         elif kind == 1 and changed:
-            changed[at] = int(random.choice([0, 1, 0x7F, 0x80, 0xFF, random.integers(0, 256)]))
+            changed[at] = int(random.choice([0, 1, 0x7F, 0x80, 0xFF, int(random.integers(0, 256))]))
         elif kind == 2:
             del changed[at:]
         elif kind == 3:

@@ -1,7 +1,7 @@
 """Write the golden files: .odp version 1 as this library wrote it on the day, and what they decode to.
 
-    python tools/make_golden.py            # adds what is missing, leaves alone what is there
-    python tools/make_golden.py --force    # writes all anew: never, within version 1
+    python -m tools.make_golden            # adds what is missing, leaves alone what is there
+    python -m tools.make_golden --force    # writes all anew: never, within version 1
 
 They need a model that never changes: a tiny one, kept beside them in tests/data/golden/model.
 """

@@ -1,6 +1,6 @@
 """Show where the time of a reduced network goes: products that shrink, bookkeeping that is added.
 
-    python tools/profile_retokenize.py --models DeiT-S --batch 1 --rounds 20
+    python -m tools.profile_retokenize --models DeiT-S --batch 1 --rounds 20
 
 One line for each setting of bench_retokenize.py: milliseconds a pass as torch's profiler sees them, its own
 cost included, shared out over kinds of operators, and how many operators a pass calls. With one picture, a

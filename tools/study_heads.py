@@ -1,7 +1,7 @@
 """What heads on our tokens are worth, beside networks of their size on pixels of as many bytes.
 
-    python tools/make_codes.py --out runs/codes      # once
-    python tools/study_heads.py [train,table,speed,reduce,dense] [--caches runs/codes]
+    python -m tools.make_codes --out runs/codes      # once
+    python -m tools.study_heads [train,table,speed,reduce,dense] [--caches runs/codes]
         [--work runs/head_study] [--shared ../shared] [--inputs codes,webp,ours] [--seeds 0,1,2]
         [--minutes 3] [--config configs/head_classify_imagenette.yaml] [--head segment --head FILE ...]
 

@@ -1,8 +1,8 @@
 """Train one small classifier with every re-tokenizer in it, and print accuracy beside speed.
 
-    python tools/study_retokenize.py train          # one core with AMX: 45 minutes; goes on where it stopped
-    python tools/study_retokenize.py speed          # 3 minutes; wants a quiet machine
-    python tools/study_retokenize.py table          # what has been measured so far, in Markdown
+    python -m tools.study_retokenize train          # one core with AMX: 45 minutes; goes on where it stopped
+    python -m tools.study_retokenize speed          # 3 minutes; wants a quiet machine
+    python -m tools.study_retokenize table          # what has been measured so far, in Markdown
 
 DeiT-Tiny on Imagenette at 128 px (2,898 pictures to train on, 500 to test), three seeds. For each seed a base
 is trained from scratch, first at 96 px, then at 128. Every reducer, at two thirds of the tokens in the mean
@@ -38,8 +38,8 @@ from onedpiece.training.data.modules import LabelledData
 from onedpiece.training.optimizer import OptimizerConfig
 from onedpiece.training.schedule import ScheduleConfig
 from tools.bench_retokenize import count_gflops, time_once
+from tools.markdown import replace_part
 from tools.study_retokenize_table import append, conditions, read, table
-from tools.update_readme import put
 
 SIDE, SMALL_SIDE = 128, 96
 OPTIONS = {"img_size": SIDE, "dynamic_img_size": True}  # one position table for both sides
@@ -128,7 +128,9 @@ class Study:
             train = self.shared / "data/train"
             val = self.shared / "data/downstream/imagenette_val"
             self._data[side] = LabelledData(
-                *(str(path) for path in (train, train / "index.tsv", val)),
+                str(train),
+                str(train / "index.tsv"),
+                str(val),
                 size=side,
                 batch=BATCH,
                 cache=str(self.out / "cache"),
@@ -168,10 +170,10 @@ class Study:
         seed_everything(seed, verbose=False)
         module = RetokenizeModule(
             ScheduleConfig(steps=stage.steps, warmup=0.1, floor=0.01),
-            ClassifierConfig(weights=start and str(start), stem=entry.stem, options=OPTIONS),
+            ClassifierConfig(weights=str(start) if start else None, stem=entry.stem, options=OPTIONS),
             entry.reducer,
             entry.objective,
-            teacher_weights=teacher and str(teacher),
+            teacher_weights=str(teacher) if teacher else None,
             optimizer=OptimizerConfig(lr=stage.lr, betas=(0.9, 0.99), weight_decay=0.05),
             seed=seed,
         )
@@ -258,17 +260,19 @@ def speed(study: Study, rounds: int, batch: int) -> None:
         models = {entry.label: network(entry, study.tuned(entry, SEEDS[0])) for entry in ENTRIES}
         # What MustDrop merges depends on the picture.
         flops = {
-            label: statistics.fmean(count_gflops(m, p) for p in x[:: max(1, batch // 8)].split(1))
+            label: statistics.fmean(count_gflops(m, p) for p in torch.split(x[:: max(1, batch // 8)], 1))
             for label, m in models.items()
         }
         runs: dict[str, Any] = dict(models)
-        runs["base, slices"] = lambda pictures: torch.cat([models["base"](p) for p in pictures.split(SLICE)])
+        runs["base, slices"] = lambda pictures: torch.cat(
+            [models["base"](p) for p in torch.split(pictures, SLICE)]
+        )
         seconds: dict[str, list[float]] = {label: [] for label in runs}
         for number in range(rounds + 1):
             for label, run in runs.items():
-                taken = time_once(run, x, time.perf_counter)
+                once = time_once(run, x, time.perf_counter)
                 if number:
-                    seconds[label].append(taken)
+                    seconds[label].append(once)
     (study.out / "speed.csv").unlink(missing_ok=True)
     for label, taken in seconds.items():
         ratio = statistics.median(b / t for b, t in zip(seconds["base"], taken, strict=True))
@@ -301,7 +305,7 @@ def main() -> None:
     text = f"{table(study.out, LABELS)}\n\n{conditions(study.out)}"
     print(text)
     if options.into:
-        put(options.into, options.mark, text)
+        replace_part(options.into, options.mark, text)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Measure again every number and picture of the README and the model card, and write them in.
+"""Measure again the numbers and pictures of the READMEs and the model card, and write them in.
 
-    python tools/update_readme.py [--shared ../shared]
+    python -m tools.update_readme [--shared ../shared]
         [--only picture,speed,quality,compare,downstream,retokenize,failures]
 
-Each part runs the command that the README names beside its table; a part replaces what stands between
+Each part runs the command that stands beside its table; a part replaces what stands between
 `<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about 25 minutes on 4 cores. Two tables
-stand on trainings of an hour, and their own tools write them: `study_retokenize.py table --into README.md
---mark retokenize` and `study_heads.py table`.
+stand on trainings of an hour, and their own tools write them: `study_retokenize table --into
+onedpiece/retokenize/README.md` and `study_heads table`.
 """
 
 import argparse
@@ -23,28 +23,16 @@ from typing import Any
 
 from PIL import Image
 
-from tools.card_tables import goals, idle_tail
+from tools.card_tables import goals, headline, idle_tail
+from tools.markdown import replace_part, table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+EVALUATION = ROOT / "onedpiece" / "evaluation" / "README.md"
 CARD = ROOT / "onedpiece" / "weights" / "ti-256" / "MODEL_CARD.md"
 REDUCERS = ROOT / "onedpiece" / "retokenize" / "README.md"
 PICTURE = ROOT / "onedpiece" / "weights" / "ti-256" / "reconstructions.png"
 FREE = [ROOT / "tests" / "data" / f"{name}.png" for name in ("astronaut", "chelsea", "coffee", "rocket")]
-
-
-def put(path: Path, part: str, text: str) -> None:
-    """Replace what stands between a part's markers.
-
-    Raises:
-        ValueError: the file has no such part.
-    """
-    old = path.read_text(encoding="utf-8")
-    begin, end = f"<!-- begin: {part} -->", f"<!-- end: {part} -->"
-    if begin not in old or end not in old:
-        raise ValueError(f"{path.name} has no part {part!r}: add {begin} and {end}")
-    head, rest = old.split(begin, 1)
-    path.write_text(f"{head}{begin}\n{text.strip()}\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")
 
 
 def run(shared: Path, *words: str | Path) -> str:
@@ -62,21 +50,30 @@ def run(shared: Path, *words: str | Path) -> str:
 
 
 def quality(shared: Path) -> None:
-    """The token tables: shipped with WebP in both files; goals, tail and the untrained ones in the card."""
+    """The token tables: four sizes in the README; all, goals, tail and the untrained ones in the card."""
     photos, labels = shared / "data/eval/imagenet100", shared / "data/eval/imagenet100.tsv"
     judge = shared / "judge/imagenet_mobilenet_edgetpu.tflite"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "table.md"
-        tool = ["tools/evaluate_tokenizer.py", "--data", photos, "--labels", labels, "--judge", judge]
+        tool: list[str | Path] = [
+            "-m",
+            "tools.evaluate_tokenizer",
+            "--data",
+            photos,
+            "--labels",
+            labels,
+            "--judge",
+            judge,
+        ]
         record = Path(folder) / "table.json"
         run(shared, *tool, "--webp", "--markdown", out, "--json", record)
-        for path in (README, CARD):
-            put(path, "quality", out.read_text(encoding="utf-8"))
+        replace_part(CARD, "quality", out.read_text(encoding="utf-8"))
         records = json.loads(record.read_text(encoding="utf-8"))
-        put(CARD, "goals", goals(records))
-        put(CARD, "tail", idle_tail(records))
+        replace_part(README, "headline", headline(records))
+        replace_part(CARD, "goals", goals(records))
+        replace_part(CARD, "tail", idle_tail(records))
         run(shared, *tool, "--model", "ti-256-untrained", "--markdown", out)
-        put(CARD, "untrained", out.read_text(encoding="utf-8"))
+        replace_part(CARD, "untrained", out.read_text(encoding="utf-8"))
 
 
 def compare(shared: Path) -> None:
@@ -85,7 +82,7 @@ def compare(shared: Path) -> None:
         words = ["--against", "jpeg,webp,avif", "--metrics", "psnr,lpips,lpips-squeeze", "--out", folder]
         run(shared, "-m", "onedpiece", "compare", shared / "data/eval/imagenet100", *words)
         rows = list(csv.DictReader((Path(folder) / "results.csv").open(encoding="utf-8")))
-    put(README, "compare", pivot(rows))
+    replace_part(EVALUATION, "compare", pivot(rows))
 
 
 def pivot(rows: list[dict[str, str]]) -> str:
@@ -97,16 +94,17 @@ def pivot(rows: list[dict[str, str]]) -> str:
     for row in rows:
         key = (row["metric"], row["codec"], int(row["budget"]))
         scores.setdefault(key, []).append(float(row["score"]) if row["score"] else None)
-    metrics, codecs, budgets = (list(dict.fromkeys(key[at] for key in scores)) for at in range(3))
+    metrics, codecs = (list(dict.fromkeys(row[key] for row in rows)) for key in ("metric", "codec"))
+    budgets = list(dict.fromkeys(int(row["budget"]) for row in rows))
     sizes = " / ".join(map(str, budgets))
-    lines = [f"| at {sizes} bytes | " + " | ".join(metrics) + " |", "|---|" + "---:|" * len(metrics)]
+    lines = []
     for codec in codecs:
         cells = [
             " / ".join(_mean(scores[m, codec, b], 2 if m == "psnr" else 3).removeprefix("0") for b in budgets)
             for m in metrics
         ]
-        lines.append(f"| {codec} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([codec, *cells])
+    return table([f"at {sizes} bytes", *metrics], lines)
 
 
 def _mean(values: list[float | None], digits: int) -> str:
@@ -117,10 +115,10 @@ def _mean(values: list[float | None], digits: int) -> str:
 def downstream(shared: Path) -> None:
     """What SqueezeNet 1.1 still recognises, by tokens and beside WebP at equal bytes."""
     photos, labels = shared / "data/eval/imagenet100", shared / "data/eval/imagenet100.tsv"
-    words = ["evaluate", "downstream", photos, "--task", "classify", "--labels", labels]
+    words: list[str | Path] = ["evaluate", "downstream", photos, "--task", "classify", "--labels", labels]
     words += ["--against", "webp", "--json"]
     rows = json.loads(run(shared, "-m", "onedpiece", *words))
-    put(README, "downstream", by_tokens(rows))
+    replace_part(EVALUATION, "downstream", by_tokens(rows))
 
 
 def by_tokens(rows: list[dict[str, Any]]) -> str:
@@ -128,19 +126,15 @@ def by_tokens(rows: list[dict[str, Any]]) -> str:
     counts = list(dict.fromkeys(row["tokens"] for row in rows if row["tokens"] is not None))
     codecs = list(dict.fromkeys(row["codec"] for row in rows))
     values = {(row["codec"], row["tokens"]): f"{row['value']:.3g}" for row in rows}
-    lines = [f"| {rows[0]['measure']} | " + " | ".join(f"{count} tokens" for count in counts) + " | whole |"]
-    lines.append("|---|" + "---:|" * (len(counts) + 1))
-    for codec in codecs:
-        cells = [values.get((codec, count), "–") for count in [*counts, None]]
-        lines.append(f"| {codec} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    heads = [rows[0]["measure"], *(f"{count} tokens" for count in counts), "whole"]
+    return table(heads, ([name, *(values.get((name, k), "–") for k in [*counts, None])] for name in codecs))
 
 
 def speed(shared: Path) -> None:
     """Milliseconds an image of both geometries, and their ratio."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "speed.json"
-        run(shared, "tools/bench_speed.py", "--json", out)
+        run(shared, "-m", "tools.bench_speed", "--json", out)
         report = json.loads(out.read_text(encoding="utf-8"))
     rows = {(row["what"], row["batch"]): row for row in report["rows"]}
     whats, batches = (list(dict.fromkeys(key[at] for key in rows)) for at in range(2))
@@ -152,7 +146,7 @@ def speed(shared: Path) -> None:
         lines.append(f"| {what} | " + " | ".join(cells) + " |")
     machine = f"{report['threads']} threads, float32, torch {report['torch']}"
     rate = f"a 2048³ matrix product ran at {report['matmul_gflops']:.0f} GFLOP/s"
-    put(README, "speed", "\n".join([*lines, "", f"One run, {machine}; {rate}."]))
+    replace_part(EVALUATION, "speed", "\n".join([*lines, "", f"One run, {machine}; {rate}."]))
 
 
 def picture(shared: Path) -> None:
@@ -172,15 +166,15 @@ def picture(shared: Path) -> None:
 
 def retokenize(shared: Path) -> None:
     """DeiT-S at batch 64 with each reducer, as the benchmark prints it."""
-    text = run(shared, "tools/bench_retokenize.py", "--models", "DeiT-S", "--batches", "64")
+    text = run(shared, "-m", "tools.bench_retokenize", "--models", "DeiT-S", "--batches", "64")
     head, *rest = text.strip().splitlines()
     table = [line for line in rest if line.startswith("|")]
-    put(REDUCERS, "bench", "\n".join([*table, "", f"{head}."]))
+    replace_part(REDUCERS, "bench", "\n".join([*table, "", f"{head}."]))
 
 
 def failures(shared: Path) -> None:
     """The failure gallery, and its scores in the card."""
-    put(CARD, "failures", run(shared, "tools/failure_gallery.py"))
+    replace_part(CARD, "failures", run(shared, "-m", "tools.failure_gallery"))
 
 
 PARTS: dict[str, Callable[[Path], None]] = {

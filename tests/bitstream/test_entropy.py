@@ -120,6 +120,7 @@ def test_a_file_is_coded_where_that_is_smaller() -> None:
     assert coded(common) == coded(common, given=None)
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from([0, 1, 65, 64 * 7 + 5, 4000]), min_size=1, max_size=256))
 def test_files_round_trip_and_every_prefix_is_a_code(indices: list[int]) -> None:
     code = coded(indices, (481, 321))

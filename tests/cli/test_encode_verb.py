@@ -60,6 +60,7 @@ def test_a_folder_goes_to_a_folder(cli: Any, photos: Path, tmp_path: Path) -> No
     assert listing(tmp_path / "new" / "codes") == {"a.odp", "b.odp"}
 
 
+@pytest.mark.slow
 def test_more_files_than_go_together(cli: Any, photos: Path) -> None:
     for number in range(9):
         (photos / f"c{number}.png").write_bytes((photos / "a.png").read_bytes())

@@ -33,14 +33,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_photo_of_the_models_size_fits_104_bytes(folder: Path) -> None:
     assert (folder / "square.odp").stat().st_size <= 7 + 96  # less where entropy coding helps
 
 
+@pytest.mark.slow
 def test_a_photo_of_481_by_321_fits_108_bytes(folder: Path) -> None:
     assert (folder / "wide.odp").stat().st_size <= 7 + 4 + 96
 
 
+@pytest.mark.slow
 def test_the_records_are_true(folder: Path) -> None:
     def size_of(name: str) -> int:
         return (folder / f"{name}.odp").stat().st_size
@@ -52,6 +55,7 @@ def test_the_records_are_true(folder: Path) -> None:
     assert wide["psnr"] > 20  # and 21.9 on this one
 
 
+@pytest.mark.slow
 def test_the_start_of_a_file_is_a_whole_picture(folder: Path) -> None:
     start = (folder / "wide.odp").read_bytes()[:60]  # head -c 60
     done = onedpiece("decode", "-", "-o", folder / "b.png", stdin=start)
@@ -67,6 +71,7 @@ def test_the_start_of_a_file_is_a_whole_picture(folder: Path) -> None:
     assert 10 * np.log10(255**2 / np.square(picture - photo).mean()) > 18.5
 
 
+@pytest.mark.slow
 def test_truncating_is_encoding_to_fewer(folder: Path) -> None:
     assert onedpiece("truncate", folder / "wide.odp", "--tokens", 16, "-o", folder / "c.odp").returncode == 0
     code = Code.from_bytes((folder / "wide.odp").read_bytes())
@@ -74,6 +79,7 @@ def test_truncating_is_encoding_to_fewer(folder: Path) -> None:
     assert (folder / "c.odp").stat().st_size <= 7 + 4 + 24
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send")
 @pytest.mark.skipif(
     signal.getsignal(signal.SIGINT) == signal.SIG_IGN,

@@ -66,6 +66,7 @@ def test_an_unreadable_photo_is_one_line(cli: Any, photos: Path) -> None:
     assert (result.status, result.err) == (2, f"onedpiece: {photos}/a.png: Permission denied\n")
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_a_rerun_finishes(cli: Any, photos: Path, tmp_path: Path) -> None:
     for number in range(40):
         copy(photos / "a.png", photos / f"c{number:02}.png")

@@ -175,3 +175,14 @@ def test_psnr_agrees_with_its_definition(photo: Image.Image) -> None:
     other = resize(resize(photo, (40, 40)), photo.size)
     error = np.square(np.asarray(photo, float) - np.asarray(other, float)).mean()
     assert image_psnr(photo, other) == pytest.approx(10 * np.log10(255**2 / error), abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["image", "tensor"])
+def test_what_the_model_sees_is_antialiased(kind: str) -> None:
+    """White noise shrunk to a quarter: means of 16 values and more have a quarter of its deviation."""
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    image = Image.fromarray(noise)
+    shrunk = to_input(image if kind == "image" else to_tensor([image])[0], 64).pixels
+    assert shrunk.shape == (3, 64, 64)
+    assert float(shrunk.std()) < 0.3 * noise.std() / 255
+    assert float(shrunk.mean()) == pytest.approx(noise.mean() / 255, abs=0.01)

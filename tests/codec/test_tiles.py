@@ -1,14 +1,17 @@
 """Tiles through the codec: one budget, one target, prefixes, damage."""
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from onedpiece.bitstream import Code, TooManyTokensError
 from onedpiece.bitstream.tiles import order
 from onedpiece.codec import Codec
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.codec.tiles import compose, decode_tiled, tokenize_tiles
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.rate import TargetOutOfReachError
@@ -56,6 +59,7 @@ def test_every_prefix_is_a_whole_picture(codec: Codec, whole: tuple[Image.Image,
         assert codec.decode(data[:end]).size == photo.size
 
 
+@pytest.mark.slow
 def test_budgets_hold(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
     photo, _ = whole
     for budget in (80, 200, 777, 5000):
@@ -70,6 +74,7 @@ def test_budgets_hold(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
         codec.encode(photo, tokens=24, tiles=True)
 
 
+@pytest.mark.slow
 def test_one_target_for_the_whole_photo(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
     photo, code = whole
     best = image_psnr(photo, codec.decode(code))
@@ -169,3 +174,21 @@ def test_a_tile_with_more_tokens_than_the_model_makes(codec: Codec, whole: tuple
     tiles = type(code.tiles)(64, 16, (33, *code.tiles.counts[1:]))
     with pytest.raises(TooManyTokensError, match="33 tokens in a tile; tiny makes at most 32"):
         codec.decode(Code(code.indices, 4096, code.fingerprint, code.size, tiles))
+
+
+def test_expected_errors_are_those_measured_where_they_are_measured(codec: Codec, photo: Image.Image) -> None:
+    """What allocation rests on follows the decoder, also one that the forecast of the linear path misses."""
+    other = deepcopy(codec)
+    with torch.no_grad():
+        for parameter in other.tokenizer.decoder.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    tile = photo.resize((64, 64))  # one tile, without overlap: its window is 1 everywhere
+    tiled = tokenize_tiles(other.model, tile)
+    pixels = to_tensor([tile])
+    estimated = other.model.estimate_errors(pixels, tiled.indices)
+    assert estimated is not None
+    for count in (2, 6, 16, 32):  # 1/16, 1/5, 1/2 and all of 32 tokens
+        decoded = other.tokenizer.detokenize(torch.tensor(tiled.indices[:, :count]))
+        measured = float((decoded - pixels).square().mean())
+        assert tiled.errors[0, count - 1] == pytest.approx(measured, rel=1e-3)
+        assert estimated[0, count - 1] != pytest.approx(measured, rel=0.05), "the decoder is as forecast"

@@ -27,11 +27,13 @@ def psnr_of_100(shared: Path) -> list[list[float]]:
     return _scores(shared / "data/eval/imagenet100", 1, "psnr")
 
 
+@pytest.mark.slow
 def test_webp_psnr_on_all_100_photos(psnr_of_100: list[list[float]]) -> None:
     # TRAINING.md's row of WebP over these photos: 18.5, 20.2, 21.9 dB.
     assert [fmean(scores) for scores in psnr_of_100] == pytest.approx([18.5, 20.2, 21.9], abs=0.3)
 
 
+@pytest.mark.slow
 def test_webp_medians_are_those_of_50_photos(psnr_of_100: list[list[float]]) -> None:
     """BASELINES.md has medians of 50 ImageNet photos that it does not name.
 
@@ -44,6 +46,7 @@ def test_webp_medians_are_those_of_50_photos(psnr_of_100: list[list[float]]) -> 
         assert 0.1 < (medians < published).mean() < 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("torch_home")
 def test_webp_lpips(shared: Path) -> None:
     # BASELINES.md, LPIPS-Alex, scale chosen for LPIPS: 0.853, 0.753, 0.615 over 60 photos.

@@ -8,6 +8,7 @@ from onedpiece.evaluation.classifier import HeldOutClassifier, score_probabiliti
 from onedpiece.evaluation.photos import read_class_labels
 
 
+@pytest.mark.slow
 def test_classifier_knows_the_first_photos(shared: Path) -> None:
     pytest.importorskip("ai_edge_litert", reason="ai-edge-litert is not installed")
     classifier = HeldOutClassifier(shared / "judge/imagenet_mobilenet_edgetpu.tflite")

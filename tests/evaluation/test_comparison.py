@@ -55,6 +55,7 @@ def test_best_file_is_chosen_anew_for_each_metric_and_budget(photos: list[Photo]
                 assert psnr(to_tensor([photo]), again).item() <= by_key[384, "psnr"].score + 1e-4
 
 
+@pytest.mark.slow
 def test_whole_study_with_worker_processes(codec: Codec, photos: list[Photo]) -> None:
     found = PhotoSet(photos[:2], [Unreadable("broken.png", "not a picture")])
     ticks: list[int] = []

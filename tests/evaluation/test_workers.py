@@ -20,6 +20,7 @@ def test_one_worker_is_this_process() -> None:
         assert list(executor.map(divmod, [7], [2])) == [(3, 1)]
 
 
+@pytest.mark.slow
 def test_pool_of_single_threaded_processes(photos: list[Photo]) -> None:
     with start_executor(100, workers=2) as executor:
         assert executor.submit(os.getpid).result() != os.getpid()

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -231,3 +232,12 @@ def test_bad_configs_name_field_and_fix(fsq_tokenizer: Tokenizer, vq_tokenizer: 
         Head(HeadConfig())
     with pytest.raises(HeadError, match="task is 'clasify'"):
         HeadConfig(task="clasify")  # type: ignore[arg-type]
+
+
+def test_depth_stays_finite_however_bad_the_start(make_head: Make, indices: Tensor) -> None:
+    head = make_head("depth")
+    for bias, limit in ((1000.0, 8), (-1000.0, -8)):
+        with torch.no_grad():
+            head.answer.out.bias.fill_(bias)  # type: ignore[union-attr, operator]
+            (depth,) = head(indices)
+        assert depth == pytest.approx(math.exp(limit))

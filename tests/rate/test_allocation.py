@@ -48,3 +48,11 @@ def test_totals_out_of_range() -> None:
 
 def test_equal_shares_differ_by_at_most_one() -> None:
     assert allocate_equally(4, 10).tolist() == [3, 3, 2, 2]
+
+
+def test_equal_gains_go_to_the_tile_that_has_least() -> None:
+    # Tile t has 10 + t tokens worth 2, behind them such worth 1. After 20 first tokens and 390 worth 2, 30
+    # are left: they fill tiles 0 to 7 up to 18 tokens (7 + 6 + … + 0 = 28); tiles 0 and 1 get another.
+    gains = np.array([[2.0] * (10 + tile) + [1.0] * (50 - tile) for tile in range(20)])
+    errors = 200 - np.cumsum(np.pad(gains, ((0, 0), (1, 0))), axis=1)
+    assert allocate_tokens(errors, 20 + 390 + 30).tolist() == [19, 19] + [18] * 6 + [11 + tile for tile in range(8, 20)]

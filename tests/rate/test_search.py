@@ -42,6 +42,7 @@ def search(
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", list(METRICS))
 @pytest.mark.parametrize("ripple", [0.0, 0.02])
 @pytest.mark.parametrize("foretold", [False, True])

@@ -60,6 +60,7 @@ def test_a_true_forecast_needs_a_guess_the_answer_and_a_look_below() -> None:
     assert found.measured <= 5
 
 
+@pytest.mark.slow
 def test_a_photo_that_ripples_more_than_thought_is_searched_with_more_care(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -106,6 +106,7 @@ def test_gradients_reach_every_block_in_training(make_vit: Make, pictures: Tenso
     assert all(torch.isfinite(value.grad).all() for value in vit.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mctf", "tome", "evit", "imagepiece", "slimming"])
 def test_compiles_in_one_graph(make_vit: Make, pictures: Tensor, name: str) -> None:
     vit = apply(make_vit("layer_scale"), name, **SOMETHING[name][0])
@@ -219,6 +220,7 @@ def test_mistakes_are_named(make_vit: Make, name: str, options: dict[str, Any], 
         apply(make_vit(), name, **options)
 
 
+@pytest.mark.slow
 def test_the_library_needs_no_timm() -> None:
     code = "import sys; sys.modules['timm'] = None; import onedpiece.retokenize as r; print(r.apply.__name__)"
     root = Path(__file__).resolve().parents[2]

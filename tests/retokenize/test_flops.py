@@ -11,6 +11,7 @@ from onedpiece.retokenize import apply
 SMALL, TINY = "deit_small_patch16_224", "deit_tiny_patch16_224"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "name", "options", "published", "tolerance"),
     [

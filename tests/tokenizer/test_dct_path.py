@@ -83,6 +83,7 @@ def psnr(tokenizer: Tokenizer, picture: torch.Tensor, tokens: int) -> float:
     return float(-10 * torch.log10(F.mse_loss(decoded, picture)))
 
 
+@pytest.mark.slow
 def test_an_untrained_tokenizer_is_a_codec_that_improves_with_every_doubling(photo: Image.Image):
     from torchvision.transforms.functional import pil_to_tensor
 

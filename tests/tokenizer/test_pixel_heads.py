@@ -33,7 +33,7 @@ def test_starts_with_nothing_to_add_to_the_linear_picture(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_starts_around_mid_grey_without_one(kind: str) -> None:
-    picture = head(kind, linear_path=False)(0.1 * torch.randn(2, 32, 4, 4))
+    picture = head(kind, linear_path=False)(0.1 * torch.randn(2, 32, 4, 4)).detach()
     assert picture.shape == (2, 3, 64, 64)
     assert float(picture.mean()) == pytest.approx(0.5, abs=0.1)
 

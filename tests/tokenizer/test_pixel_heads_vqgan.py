@@ -100,6 +100,7 @@ def test_published_cnn_has_its_published_size() -> None:
     assert round(sum(p.numel() for p in head.pixel_decoder.parameters()) / 1e6, 1) == 30.5
 
 
+@pytest.mark.slow
 def test_published_head_draws_a_256_pixel_picture() -> None:
     config = preset("s-256")
     with torch.inference_mode():

@@ -165,6 +165,7 @@ def test_a_batch_is_its_pictures_one_by_one(tokenizer: Tokenizer, crops: Tensor)
     assert (eight_bit(tokenizer.detokenize(few)) - eight_bit(pictures)).abs().max() <= 1
 
 
+@pytest.mark.slow
 def test_the_default_model_at_full_size_agrees_too(data: Path) -> None:
     tokenizer = random_tokenizer(preset("ti-256"))
     names = ("astronaut", "chelsea", "coffee")

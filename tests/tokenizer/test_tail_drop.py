@@ -41,3 +41,10 @@ def test_unknown_law():
 
 def test_mask():
     assert key_mask(torch.tensor([1, 3]), 3).tolist() == [[True, False, False], [True, True, True]]
+
+
+def test_log_uniform_reaches_the_whole_code_as_often_as_its_law_says():
+    # floor(exp(u·ln 5)) is k with probability ln((k + 1)/k)/ln 5: .431, .252, .179 and, for all four, .139.
+    lengths = sample_lengths(40_000, 4, "log_uniform", torch.Generator().manual_seed(0))
+    shares = (torch.bincount(lengths, minlength=5)[1:] / 40_000).tolist()
+    assert shares == pytest.approx([0.431, 0.252, 0.179, 0.139], abs=0.01)

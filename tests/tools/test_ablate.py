@@ -1,6 +1,6 @@
 """The comparisons' tool: every row parses, rows are shared and kept, tables say what was measured."""
 
-from argparse import Namespace
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from onedpiece.codec import Codec
+from onedpiece.evaluation.photos import Photo
+from onedpiece.evaluation.token_table import Jury
+from onedpiece.metrics.registry import Scorer
 from onedpiece.training.cli import main as train_main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +32,7 @@ def measured(row: str) -> dict[str, Any]:
     return {"row": row, "device": "a core", "photos": 16, "minutes": 2.0, "decode_ms": 30.4} | scores | judged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["recipe", "trade"])
 def test_every_row_is_a_run_that_parses(
     ablate: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -61,26 +66,37 @@ def test_photos_and_minutes_are_read_off_the_log(ablate: ModuleType, tmp_path: P
     assert ablate.took(tmp_path) == ablate.Run(photos=40, minutes=1.5)  # steps 0 to 4 of 8 photos
 
 
-def test_rows_that_are_there_are_not_run_again(
+def test_rows_that_are_there_or_claimed_are_not_run_again(
     ablate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablate, "STUDIES", tmp_path)
-    trained: list[str] = []
-    monkeypatch.setattr(
-        ablate, "train", lambda study, row, folder, extra: trained.append(row.name) or ablate.Run(16, 2.0)
-    )
-    monkeypatch.setattr(ablate, "judged_photos", lambda folder, per_class: ([], {}))
-    for name in ("Judge", "Scorer", "Jury", "load", "decode_ms"):
-        monkeypatch.setattr(ablate, name, lambda *args, **options: 1.0)
-    monkeypatch.setattr(ablate, "score", lambda codec, photos, counts, jury: {"psnr_8": 16.0})
-    rows = [ablate.Row(name, "") for name in ("a", "b", "c")]
-    study = ablate.Study("base.yaml", 1, ["psnr"], [8], [], rows)
-    args = Namespace(runs=tmp_path / "runs", only=["a", "b"], set=[], shared=tmp_path, on="a core")
-    ablate.append_result(tmp_path / "x.csv", {"row": "a", "device": "d", "photos": 1, "minutes": 1.0})
-    ablate.run_rows("x", study, args)
-    ablate.run_rows("x", study, args)
-    assert trained == ["b"]
-    assert list(ablate.read_results(tmp_path / "x.csv")) == ["a", "b"]
+    measured: list[str] = []
+
+    def measure(row: Any, folder: Path) -> dict[str, Any]:
+        measured.append(f"{row.name} in {folder.name}")
+        assert folder.is_dir(), "a run writes into its folder"
+        return {"device": "d", "psnr_8": 16.0}
+
+    rows = [ablate.Row(name, "") for name in ("a", "b b", "c")]
+    ablate.append_result(tmp_path / "x.csv", {"row": "a", "device": "d", "psnr_8": 1.0})
+    with ablate.claimed(tmp_path / "runs" / "x" / "c"):  # another process is at it
+        ablate.run_rows("x", rows, tmp_path / "runs", measure)
+        ablate.run_rows("x", rows, tmp_path / "runs", measure)
+    assert measured == ["b b in b_b"]
+    ablate.run_rows("x", rows, tmp_path / "runs", measure)
+    assert measured == ["b b in b_b", "c in c"]
+    assert {name: row["psnr_8"] for name, row in ablate.read_results(tmp_path / "x.csv").items()} == {
+        "a": "1",
+        "b b": "16",
+        "c": "16",
+    }
+
+
+def test_a_codec_is_scored_by_token_count(ablate: ModuleType, codec: Codec, photos: list[Photo]) -> None:
+    found = ablate.score(codec, photos, [4, 16], Jury(Scorer(["psnr"])))
+    assert list(found) == ["psnr_4", "judge_4", "psnr_16", "judge_16"]
+    assert found["psnr_16"] > found["psnr_4"] > 5
+    assert math.isnan(found["judge_16"]), "there was no judge"
 
 
 def test_table_and_picture(ablate: ModuleType, tmp_path: Path) -> None:

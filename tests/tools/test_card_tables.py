@@ -60,3 +60,13 @@ def test_the_tail_is_not_idle(tool: Load, records: list[dict[str, Any]], last: f
     # 19.91 − 19.4 = 0.51 dB is too little; 0.247 − 0.215 = 0.032 LPIPS is enough, 0.027 is not
     assert lines[-1].endswith(verdict)
     assert lines[-1].startswith("The last doubling buys 0.51 dB")
+
+
+def test_the_headline_sets_three_beside_each_other(tool: Load, records: list[dict[str, Any]]) -> None:
+    assert tool("card_tables").headline(records, (64, 128, 256)).splitlines() == [
+        "|  | 64 tokens, 92 B | 128 tokens, 176 B | 256 tokens, 348 B |",
+        "| --- | ---: | ---: | ---: |",
+        "| ti-256, 23 M weights | 18.50 / .290 | 19.40 / .240 | 20.00 / .215 |",
+        "| WebP | 18.20 / .844 | – | 21.50 / .623 |",  # 82 and 331 bytes; none between 92 and 176
+        "| One-D-Piece-S-256, 84 M weights | 16.58 / .300 | 17.62 / .230 | 18.26 / .202 |",
+    ]

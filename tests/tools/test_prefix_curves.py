@@ -15,6 +15,7 @@ from onedpiece.metrics.registry import Scorer
 from tools.prefix_curves import prefix_curves, stored_curves
 
 
+@pytest.mark.slow
 def test_every_prefix_has_its_score(codec: Codec, photos: list[Photo]) -> None:
     photo = photos[0].image
     code = codec.encode(photo)

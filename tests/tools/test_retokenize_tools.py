@@ -25,6 +25,7 @@ def _run(tool: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_benchmark_counts_and_times() -> None:
     table = _run("bench_retokenize.py", "--models", "DeiT-T", "--batches", "1", "--rounds", "1")
     rows = {
@@ -38,12 +39,14 @@ def test_the_benchmark_counts_and_times() -> None:
     assert rows["base"][3].strip() == "1.00"
 
 
+@pytest.mark.slow
 def test_pieces_are_drawn(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "pieces.png"
     _run("draw_tokens.py", str(data / "coffee.png"), "-o", str(out), "--model", "deit_tiny_patch16_224")
     assert Image.open(out).size == (13 * 224 + 12 * 4, 224)  # the photo, twelve blocks, gaps between
 
 
+@pytest.mark.slow
 def test_the_profile_counts_calls() -> None:
     table = _run("profile_retokenize.py", "--models", "DeiT-T", "--rounds", "1")
     calls = {

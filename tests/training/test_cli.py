@@ -63,6 +63,7 @@ def test_fit_resumes(small: list[str], tmp_path: Path, caplog: pytest.LogCapture
     assert (tmp_path / "run" / "log" / "version_1" / "metrics.csv").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adversarial", [False, True])
 def test_two_processes_train_together(small: list[str], tmp_path: Path, adversarial: bool) -> None:
     strategy = "ddp_find_unused_parameters_true" if adversarial else "ddp"

@@ -19,6 +19,7 @@ def _scores(module: HeadModule, data: Any) -> list[float]:
     return [score.value for score in evaluate(module.averaged, data.val_dataloader(), (1, 16))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["classify", "segment", "depth", "detect"])
 def test_a_tiny_run_learns(task: str, side_data: Any, head_module: Any, fit: Any) -> None:
     if task == "detect":

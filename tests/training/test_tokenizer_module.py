@@ -23,6 +23,7 @@ def weights(module: TokenizerModule) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_overfits_a_few_pictures(tiny: Tiny, each_loss: Callable[[], Any]) -> None:
     losses = each_loss()
     module = tiny.module(steps=150, prefixes=PrefixConfig(prefix_weight=0.0))

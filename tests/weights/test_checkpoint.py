@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+import onedpiece.weights
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.weights import WeightsError, fingerprint, load_tokenizer, read_config, save
 
@@ -32,12 +35,27 @@ def test_a_saved_tokenizer_comes_back_with_its_fingerprint(folder: Path, small: 
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
-def test_shards_stay_under_the_limit_and_old_ones_go(folder: Path):
-    shards = sorted(folder.glob("*.safetensors"))
-    assert len(shards) > 2
+def test_shards_are_filled_up_to_the_limit_and_old_ones_go(folder: Path):
+    sizes = [[tensor.nbytes for _, tensor in sorted(load_file(path).items())] for path in shards_of(folder)]
+    assert len(sizes) > 2
+    assert all(sum(shard) <= 30_000 or len(shard) == 1 for shard in sizes)
+    assert all(sum(shard) + following[0] > 30_000 for shard, following in pairwise(sizes))
     save(load_tokenizer(folder), folder)
-    assert len(list(folder.glob("*.safetensors"))) == 1
+    assert len(shards_of(folder)) == 1
     assert not list(folder.glob(".*"))
+
+
+@pytest.mark.slow
+def test_the_bundled_model_is_cut_as_it_is_stored(tmp_path: Path):
+    """In files of at most 16 MiB and a header, which every host of repositories takes."""
+    bundled = Path(onedpiece.weights.__file__).parent / "ti-256"
+    again = save(load_tokenizer(bundled), tmp_path / "again")
+    assert [path.name for path in shards_of(again)] == [path.name for path in shards_of(bundled)]
+    assert max(path.stat().st_size for path in shards_of(again)) < 17 * 2**20
+
+
+def shards_of(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
 
 
 def test_any_change_changes_the_fingerprint(small: TokenizerConfig):

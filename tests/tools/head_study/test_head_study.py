@@ -29,7 +29,7 @@ from tools.head_study.reduced import reduce_in_front, with_share
 from tools.head_study.report import read_cells, to_csv, to_markdown, write_cells
 from tools.head_study.run import Cell, train_codes, train_pixels
 from tools.head_study.settings import Settings, read_settings
-from tools.head_study.speed import rates
+from tools.head_study.speed import Rate, rates
 
 CONFIG = HeadConfig(classes=("red", "blue"), width=32, layers=1, heads=1)
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -119,6 +119,7 @@ def test_pictures_are_made_once(material: Material, codec: Codec, monkeypatch: p
     assert torch.equal(material.training_pictures("ours").pixels, first.pixels)
 
 
+@pytest.mark.slow
 def test_a_head_and_a_network_on_pixels_train_and_are_scored(
     material: Material, settings: Settings, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_head_and_a_network_on_pixels_train_and_are_scored(
     assert (tmp_path / "run" / "head.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_count_that_nothing_fits_has_no_score(material: Material, settings: Settings) -> None:
     cells = train_pixels(material, "webp", settings, 0)
     assert (cells[0].photos, cells[0].top1, cells[0].bytes) == (0, None, 0)
@@ -177,7 +179,22 @@ def test_a_reducer_changes_the_time_not_the_weights(material: Material, codec: C
     whole, half = reduce_in_front(head, material.codes(TEST), (0.5,), 64, batch=4)
     assert (whole.share, whole.time) == (1, 1)
     assert (half.share, half.tokens) == (0.5, 64)
-    assert half.time > 0
+
+
+def test_the_time_of_a_reduced_head_is_a_share_of_the_whole_ones(
+    material: Material, codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = build_head(CONFIG, codec.tokenizer).eval()
+    asked: list[list[str]] = []
+
+    def rates(calls: dict[str, object], batch: int, *_: object) -> list[Rate]:
+        asked.append(list(calls))
+        return [Rate(name, 1.0, 0.25**at) for at, name in enumerate(calls)]
+
+    monkeypatch.setattr("tools.head_study.reduced.rates", rates)
+    rows = reduce_in_front(head, material.codes(TEST), (0.5, 0.25), 64, batch=4)
+    assert [len(calls) for calls in asked] == [3], "timed in turns, not one after the other"
+    assert [row.time for row in rows] == [1, 0.25, 0.0625]
 
 
 def test_rates_are_relative_to_the_first() -> None:

@@ -40,11 +40,9 @@ def caches(tools: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path / "codes"
 
 
-def test_codes_are_made_and_restamped(tools: Tool, caches: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_codes_are_made_once(tools: Tool, caches: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tools("make_codes").main(["scenes", "--out", str(caches), "--variants", "plain"])
     assert capsys.readouterr().out == f"{caches}/scenes.parquet: 0.0 MiB\n"
-    tools("make_codes").main(["scenes", "--out", str(caches), "--restamp"])
-    assert capsys.readouterr().out == f"{caches}/scenes.parquet: 4 photos have the same codes\n"
     assert read_facts(caches / "scenes.parquet").fingerprint == "01020304"
 
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from onedpiece.training.data.cache import cache_name, decoded
 from onedpiece.training.data.files import Member, decode, folder_members
@@ -17,6 +18,7 @@ def test_cache_holds_what_decoding_gives(data: Path, tmp_path: Path) -> None:
     assert all(np.array_equal(array[i], decode(member, 32)) for i, member in enumerate(members))
 
 
+@pytest.mark.slow
 def test_processes_fill_the_same_array(data: Path, tmp_path: Path) -> None:
     members = pictures(data)
     alone = decoded(members, 16, tmp_path / "a", processes=0)
