@@ -20,7 +20,6 @@ from onedpiece.rate import Target
 from onedpiece.rate.search import Found, fewest, fewest_foretold
 from onedpiece.rate.target import Aim
 from onedpiece.tokenizer import Tokenizer
-from onedpiece.tokenizer.dct_path import forecast
 
 CodeLike = Code | bytes | str | PathLike[str]
 """A code, the bytes of an .odp file, or the path of one."""
@@ -199,7 +198,7 @@ class Codec:
         codes = self.tokenizer.quantizer.codes_from_indices(torch.tensor(code.indices)[None].to(self.device))
         squeezed = 10 ** (-image_psnr(photo, resize(resize(photo, (self.side, self.side)), photo.size)) / 10)
         with torch.autocast(pixels.device.type, enabled=False):
-            lost = 10 ** (-forecast(path, pixels, codes)[0].double() / 10)
+            lost = 10 ** (-path.forecast(pixels, codes)[0].double() / 10)
         return [-10 * log10(error) for error in (squeezed + lost).tolist()]
 
     def decode(self, code: CodeLike, tokens: int | None = None) -> Image.Image:

@@ -22,7 +22,6 @@ from onedpiece.metrics.registry import image_scorer
 from onedpiece.rate.allocation import share
 from onedpiece.rate.search import Found, fewest
 from onedpiece.rate.target import Aim, Target
-from onedpiece.tokenizer.dct_path import forecast
 
 if TYPE_CHECKING:
     from onedpiece.codec.codec import Codec
@@ -89,7 +88,7 @@ def _forecast(codec: "Codec", pixels: Tensor, tokens: Tensor) -> NDArray[np.floa
     path = codec.tokenizer.linear_path
     if path is None:
         return None
-    decibels = forecast(path, pixels, codec.tokenizer.quantizer.codes_from_indices(tokens))
+    decibels = path.forecast(pixels, codec.tokenizer.quantizer.codes_from_indices(tokens))
     return np.asarray(10 ** (-decibels.double().cpu().numpy() / 10))
 
 
