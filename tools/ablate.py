@@ -208,14 +208,14 @@ def run_rows(name: str, rows: Sequence[Row], runs: Path, measure: Measure) -> No
 def measure_with(study: Study, args: argparse.Namespace) -> Measure:
     """Return what trains a row of the study by `onedpiece train fit` and scores it on Imagenette's photos."""
     photos, labels = judged_photos(args.shared / "data", study.per_class)
-    judge = Judge(args.shared / "judge" / "imagenet_mobilenet_edgetpu.tflite")
-    jury = Jury(Scorer(study.metrics), judge=judge, labels=labels)
+    judge = HeldOutClassifier(args.shared / "judge" / "imagenet_mobilenet_edgetpu.tflite")
+    evaluators = Evaluators(Scorer(study.metrics), classifier=judge, labels=labels)
 
     def measure(row: Row, folder: Path) -> dict[str, Any]:
         run = train(study, row, folder, args.set)
         codec = load(folder / "weights")
         took_ = {"device": args.on} | asdict(run) | {"decode_ms": decode_ms(codec)}
-        return took_ | score(codec, photos, study.counts, jury)
+        return took_ | score(codec, photos, study.counts, evaluators)
 
     return measure
 

@@ -14,7 +14,6 @@ from onedpiece.bitstream.entropy import Tables
 from onedpiece.errors import TooManyTokensError, WrongModelError
 from onedpiece.rate.search import SearchResult
 from onedpiece.tokenizer import Tokenizer
-from onedpiece.tokenizer.dct_path import forecast
 
 
 class EncodeResult(NamedTuple):
@@ -122,7 +121,7 @@ class LoadedModel:
         pixels = pixels.to(self.device)
         codes = self.tokenizer.quantizer.codes_from_indices(torch.tensor(rows).to(self.device))
         with torch.autocast(self.device.type, enabled=False):
-            decibels = forecast(path, pixels, codes).double().cpu().numpy()
+            decibels = path.forecast(pixels, codes).double().cpu().numpy()
         return np.asarray(10 ** (-decibels / 10))
 
     def code(self, indices: Any, size: tuple[int, int], tiles: Tiles | None = None) -> Code:

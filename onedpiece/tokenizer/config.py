@@ -8,12 +8,15 @@ Grade = tuple[int, tuple[int, ...]]
 """(number of consecutive tokens, FSQ levels of each of them)."""
 
 GRADED_FSQ: tuple[Grade, ...] = (
-    (8, (64, 64)),
-    (32, (16, 16, 16)),
-    (72, (8, 8, 8, 8)),
-    (144, (4, 4, 4, 4, 4, 4)),
+    (8, (63, 65)),
+    (32, (15, 15, 17)),
+    (72, (7, 7, 9, 9)),
+    (143, (5, 3, 3, 3, 3, 3, 3)),
+    (1, (15, 15, 17)),
 )
-"""Early tokens say little exactly, late ones much roughly (reverse water-filling); always 4096 codes."""
+"""Early tokens say little exactly, late ones much roughly (reverse water-filling): 3,645 to 4,095 codes each.
+
+All levels are odd: a coefficient that is 0 stays 0. The last token is that of `TokenizerConfig.refines_dc`."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class TokenizerConfig:
     num_tokens: int = 256  # N, the longest code
     width: int = 384  # transformer channels; heads of 64 channels
     heads: int = 6
-    encoder_layers: int = 4  # 12 layers in all keep the weights under 48 MB in float16
+    encoder_layers: int = 4  # 0, with a linear path: no encoder network, its tokens as they are
     decoder_layers: int = 8  # the harder half: TiTok and One-D-Piece find that the decoder pays more
     quantizer: Literal["fsq", "vq"] = "fsq"  # FSQ needs no commitment loss and cannot collapse
     fsq_grades: tuple[Grade, ...] = GRADED_FSQ  # used by "fsq"; counts add up to num_tokens
@@ -42,6 +45,7 @@ class TokenizerConfig:
     vqgan_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)  # used by "vqgan": one a resolution level
     vqgan_codebook_size: int = 1024  # used by "vqgan": rows of the pixel codebook
     vqgan_codebook_dim: int = 256  # used by "vqgan"
+    sharp_blocks: int = 0  # dense blocks of the sharp network behind the decoder; 0: faithful pictures only
     released_latent_layout: bool = False  # True only for released weights: see Encoder
 
     def __post_init__(self) -> None:
@@ -62,6 +66,8 @@ class TokenizerConfig:
             raise ValueError(f"num_tokens is {self.num_tokens}; use at least 1")
         if self.quantizer == "fsq":
             self._check_grades()
+        if not self.encoder_layers and not self.linear_path:
+            raise ValueError("encoder_layers is 0: without a linear_path something has to make the tokens")
         if self.linear_path and self.quantizer != "fsq":
             raise ValueError(
                 "linear_path needs quantizer 'fsq': its lattice is what carries the coefficients"
@@ -82,16 +88,32 @@ class TokenizerConfig:
             raise ValueError(
                 f"fsq_grades cover {total} tokens, num_tokens is {self.num_tokens}; make them equal"
             )
-        sizes = {prod(levels) for _, levels in self.fsq_grades}
-        if len(sizes) != 1:
+        bits = {(prod(levels) - 1).bit_length() for _, levels in self.fsq_grades}
+        if len(bits) != 1:
             raise ValueError(
-                f"fsq_grades have codebooks of sizes {sorted(sizes)}; every grade needs the same"
+                f"fsq_grades have codebooks of {sorted(bits)} bits; every grade needs the same number"
             )
 
     @property
     def codebook_size(self) -> int:
         """Number of values that one token can take."""
-        return prod(self.fsq_grades[0][1]) if self.quantizer == "fsq" else self.vq_codebook_size
+        if self.quantizer == "vq":
+            return self.vq_codebook_size
+        sizes = {prod(levels) for _, levels in self.fsq_grades}
+        return sizes.pop() if len(sizes) == 1 else 1 << (max(sizes) - 1).bit_length()
+
+    @property
+    def refines_dc(self) -> bool:
+        """Whether the last token says the mean colours once more, finely: one token of three channels does."""
+        count, levels = self.fsq_grades[-1]
+        return self.linear_path and len(self.fsq_grades) > 1 and count == 1 and len(levels) == 3
+
+    @property
+    def codes_by_position(self) -> tuple[int, ...]:
+        """Number of codes of each token: what `codebook_size` rounds up where the grades differ."""
+        if self.quantizer == "vq":
+            return (self.vq_codebook_size,) * self.num_tokens
+        return tuple(prod(levels) for count, levels in self.fsq_grades for _ in range(count))
 
     @property
     def code_dim(self) -> int:

@@ -1,25 +1,31 @@
-"""The linear path: an ordered DCT that turns a picture into token coefficients, and back.
+"""The DCT path: an ordered DCT that turns a picture into token coefficients, and back.
 
 The photo is downscaled, its colours rotated to luma and two opponents, and the orthonormal 2-D DCT taken;
 the coefficients of largest variance go to the first tokens. With it an untrained tokenizer is a codec, and
-the networks only learn what a linear map cannot do. It also foretells what each prefix will be worth, without
-running a decoder.
+the networks only learn what a linear map cannot do.
 """
 
 import math
 from bisect import bisect_left
 from collections.abc import Iterable
 from functools import cache
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onedpiece.tokenizer.config import TokenizerConfig
-from onedpiece.tokenizer.lattice import Lattice, fit_lattice, restore
+from onedpiece.tokenizer.lattice import Lattice, fit_lattice, latent_of, level_index, restore
 
 FIT_SAMPLES = 2048
 """Pictures whose coefficients `fit` keeps to fit the lattices; the variances use all."""
+
+UNIFORM_LEVELS = 32
+"""A mean colour with so many levels gets them evenly over all that a picture can have."""
+
+FLAT_RANGE = 1.5 / 255
+"""Standard deviation around a pixel at which `activity` is one half."""
 
 
 def dct_matrix(size: int) -> Tensor:
@@ -40,13 +46,16 @@ class LinearPath(nn.Module):
     """Picture ↔ the latents of all tokens, linearly.
 
     Statistics live in buffers and travel with the weights: `order` (which coefficient each slot carries),
-    `mean` and `scale` (what it is shifted and divided by) and `centroids` (what each level of each lattice
-    is restored to). A fresh instance has those of the usual 1/frequency spectrum of photographs with
-    normal coefficients; `fit` measures them.
+    `scale` (what it is divided by) and `centroids` (what each level of each lattice is restored to). A fresh
+    instance has those of the usual 1/frequency spectrum of photographs with normal coefficients; `fit`
+    measures them.
+
+    The three mean colours (DC coefficients) are bounded: with `UNIFORM_LEVELS` or more their levels lie evenly
+    over all that a picture can have, the extremes included, so that saturated colours can be said. With
+    `config.refines_dc` the last token divides each of their cells once more.
     """
 
     order: Tensor
-    mean: Tensor
     scale: Tensor
     centroids: Tensor
     slots: Tensor
@@ -61,19 +70,19 @@ class LinearPath(nn.Module):
         slots, levels = _slots(config)
         # How many coefficients k tokens carry, as plain integers: a lookup on the device would wait for it.
         self._ends = [bisect_left(slots, k * self.code_dim) for k in range(config.num_tokens + 1)]
+        self._refined = 3 if config.refines_dc else 0
         self._lattices = sorted(set(levels))
         self.register_buffer("slots", torch.tensor(slots), persistent=False)
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.register_buffer("dct", dct_matrix(self.size), persistent=False)
         self.register_buffer("colours", colour_rotation(), persistent=False)
-        variance = _spectrum(self.size).flatten()
-        order = variance.argsort(descending=True, stable=True)[: len(slots)]
-        self.register_buffer("order", order)
-        self.register_buffer("mean", torch.zeros(len(slots)))
-        self.register_buffer("scale", variance[order].sqrt())
-        self.register_buffer("centroids", torch.zeros(sum(self._lattices)))
-        for count in self._lattices:
-            self._take_lattice(count, _normal_lattice(count))
+        self.register_buffer("order", torch.zeros(len(slots), dtype=torch.int64))
+        self.register_buffer("scale", torch.ones(len(slots)))
+        self.register_buffer("centroids", torch.zeros(3 * sum(self._lattices)))
+        if not self.order.is_meta:
+            self._take_statistics(
+                _spectrum(self.size).flatten(), {count: _normal_lattice(count) for count in self._lattices}
+            )
 
     def downscale(self, x: Tensor) -> Tensor:
         """Return (B, 3, size, size), each pixel the mean of its area, of x (B, 3, H, W)."""
@@ -86,10 +95,24 @@ class LinearPath(nn.Module):
 
     def analyse(self, x: Tensor) -> Tensor:
         """Return the latents (B, N, code_dim) of x (B, 3, H, W) in [0, 1]; unused channels are 0."""
-        values = (self.coefficients(x)[:, self.order] - self.mean) / self.scale
+        values = self.coefficients(x)[:, self.order] / self.scale
+        uniform = self._uniform()
+        values = torch.where(uniform, latent_of(values), values)
+        if self._refined:
+            values[:, -self._refined :] = self._refinement(values)
         latents = values.new_zeros(x.shape[0], self.num_tokens * self.code_dim)
         latents[:, self.slots] = values
         return latents.view(x.shape[0], self.num_tokens, self.code_dim)
+
+    def _refinement(self, values: Tensor) -> Tensor:
+        """Latents of the last token: where in its cell each mean colour lies, from latents (B, slots)."""
+        refined = self._refined_slots()
+        top = self.levels[refined] - 1
+        position = torch.tanh(values[:, refined])
+        code = 2 * level_index(values[:, refined], top + 1) / top - 1
+        within = (position - code) * top  # −1 … 1 from one edge of the cell to the other
+        fine = self.levels[-self._refined :]
+        return latent_of(within * fine / (fine - 1))
 
     def synthesise(self, codes: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the linear picture; differentiable in the codes.
@@ -99,23 +122,49 @@ class LinearPath(nn.Module):
             mask: (B, k) bool, False for tokens that are not there; None: all are.
 
         Returns:
-            (B, 3, size, size), about [0, 1], not clamped. Coefficients of absent tokens take their mean.
+            (B, 3, size, size), about [0, 1], not clamped. Coefficients of absent tokens are 0.
         """
-        batch, count, _ = codes.shape
-        here = self._ends[count]
-        slots, levels = self.slots[:here], self.levels[:here]
-        values = restore(codes.reshape(batch, -1)[:, slots], levels, self._first(levels), self.centroids)
-        if mask is not None:
-            values = values * mask[:, slots // self.code_dim]
-        coefficients = values.new_zeros(batch, 3 * self.size**2)
-        coefficients[:, self.order] = self.mean
-        coefficients[:, self.order[:here]] += values * self.scale[:here]
-        rotated = self.dct.T @ coefficients.view(batch, 3, self.size, self.size) @ self.dct
+        values = self.contributions(codes, mask)
+        coefficients = values.new_zeros(len(values), 3 * self.size**2)
+        coefficients = coefficients.index_add(1, self.order[: values.shape[1]], values)
+        rotated = self.dct.T @ coefficients.view(-1, 3, self.size, self.size) @ self.dct
         return torch.einsum("oc,bohw->bchw", self.colours, rotated) + 0.5
+
+    def contributions(self, codes: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return what each slot of codes (B, k, code_dim) adds to its coefficient, (B, slots of k tokens)."""
+        here = self._ends[codes.shape[1]]
+        slots, levels = self.slots[:here], self.levels[:here]
+        flat = codes.float().reshape(len(codes), -1)[:, slots]
+        values = restore(flat, levels, self._first()[:here], self.centroids) * self.scale[:here]
+        return values if mask is None else values * mask[:, slots // self.code_dim]
+
+    @torch.no_grad()
+    def forecast(self, x: Tensor, codes: Tensor) -> Tensor:
+        """Return about the PSNR, in dB, of the pictures of 1, 2, …, N tokens, (B, N); no decoder runs.
+
+        The DCT is orthonormal, so that every coefficient adds its own error: that of its lattice where its
+        token is kept, its square where it is not. What `size` cannot hold is added to all.
+
+        Args:
+            x: (B, 3, H, W) in [0, 1], the pictures.
+            codes: (B, N, code_dim), their codes.
+        """
+        coefficients, added = self.coefficients(x), self.contributions(codes)
+        missing = coefficients[:, self.order]
+        if self._refined:
+            missing[:, -self._refined :] -= added[:, self._refined_slots()]
+        gains = missing.square() - (missing - added).square()
+        tokens = torch.div(self.slots, self.code_dim, rounding_mode="floor")
+        by_token = gains.new_zeros(len(x), codes.shape[1]).index_add(1, tokens, gains)
+        all_lost = coefficients.square().sum(1, keepdim=True)
+        per_pixel = (all_lost - by_token.cumsum(1)) / coefficients.shape[1]
+        back = F.interpolate(self.downscale(x), x.shape[-2:], mode="bicubic", align_corners=False)
+        detail = (x - back).square().mean(dim=(1, 2, 3))
+        return -10 * torch.log10((per_pixel + detail[:, None]).clamp_min(1e-9))
 
     @torch.no_grad()
     def fit(self, images: Iterable[Tensor]) -> None:
-        """Measure order, means and scales over training pictures.
+        """Measure order, scales and lattices over training pictures.
 
         Args:
             images: batches (B, 3, H, W) in [0, 1].
@@ -123,26 +172,82 @@ class LinearPath(nn.Module):
         Raises:
             ValueError: fewer than two pictures.
         """
-        mean, variance, sample = _moments(self.coefficients(batch) for batch in images)
-        self.order.copy_(variance.argsort(descending=True, stable=True)[: len(self.order)])
-        self.mean.copy_(mean[self.order])
-        deviation = variance[self.order].sqrt().clamp_min(1e-6)
-        standard = (sample[:, self.order] - self.mean) / deviation
-        self.scale.copy_(deviation)
+        energy, sample = _moments(self.coefficients(batch) for batch in images)
+        order = self._ordered(energy)
+        standard = sample[:, order] / energy[order].sqrt().clamp_min(1e-6)
+        lattices = {}
         for count in self._lattices:
-            self._take_lattice(count, fit_lattice(standard[:, self.levels == count].flatten(), count))
+            chosen = standard[:, (self.levels == count) & ~self._uniform(order)]
+            if chosen.numel():
+                lattices[count] = fit_lattice(chosen.flatten(), count)
+        self._take_statistics(energy, lattices)
 
-    def _first(self, levels: Tensor) -> Tensor:
-        """Return where in `centroids` the lattice with so many levels begins: smaller lattices come first."""
-        first = torch.zeros_like(levels)
+    def _take_statistics(self, energy: Tensor, lattices: dict[int, Lattice]) -> None:
+        """Set all buffers from mean squares (3·size²,) and the lattices by their number of levels."""
+        self.order.copy_(self._ordered(energy))
+        self.scale.copy_(energy[self.order].sqrt().clamp_min(1e-6))
+        uniform = self._uniform()
+        for count, first in zip(self._lattices, accumulate(self._lattices, initial=0), strict=False):
+            steps = torch.arange(count, device=self.scale.device)
+            if count in lattices:
+                self.scale *= torch.where((self.levels == count) & ~uniform, lattices[count].factor, 1.0)
+                self.centroids[3 * first : 3 * first + count] = lattices[count].centroids
+            self.centroids[3 * first + count : 3 * first + 2 * count] = 2 * steps / max(1, count - 1) - 1
+            self.centroids[3 * first + 2 * count : 3 * first + 3 * count] = (2 * steps + 1) / count - 1
+        bounds = self.colours.abs().sum(1) / 2 * self.size  # the DC of the most extreme picture
+        bounds = bounds[self.order // self.size**2]
+        self.scale.copy_(torch.where(uniform, bounds, self.scale))
+        if self._refined:
+            refined = self._refined_slots()
+            self.scale[-self._refined :] = self.scale[refined] / (self.levels[refined] - 1)
+
+    def _ordered(self, energy: Tensor) -> Tensor:
+        """Return which coefficient each slot carries: the strongest first, mean colours again at the end."""
+        dc = torch.arange(3, device=energy.device) * self.size**2
+        plain = energy.argsort(descending=True, stable=True)[: len(self.order) - self._refined]
+        if self._refined and not torch.isin(dc, plain).all():
+            raise ValueError("a last token that refines the mean colours needs all three among the coefficients before it")
+        return torch.cat([plain, dc[: self._refined]])
+
+    def _uniform(self, order: Tensor | None = None) -> Tensor:
+        """(slots,) bool: which slots carry a mean colour on an even lattice."""
+        order = self.order if order is None else order
+        uniform = (order % self.size**2 == 0) & (self.levels >= UNIFORM_LEVELS)
+        if self._refined:
+            uniform[-self._refined :] = False
+        return uniform
+
+    def _refined_slots(self) -> Tensor:
+        """(3,) the slots that the last token's channels refine."""
+        plain, refined = self.order[: -self._refined], self.order[-self._refined :]
+        return (plain == refined[:, None]).int().argmax(dim=1)
+
+    def _first(self) -> Tensor:
+        """Return where in `centroids` each slot's lattice begins: fitted, even and within-cell, by size."""
+        first = torch.zeros_like(self.levels)
         for count in self._lattices:
-            first += count * (levels > count)
+            first += 3 * count * (self.levels > count)
+        first = first + self.levels * self._uniform()
+        if self._refined:
+            first[-self._refined :] += 2 * self.levels[-self._refined :]
         return first
 
-    def _take_lattice(self, count: int, lattice: Lattice) -> None:
-        self.scale *= torch.where(self.levels == count, lattice.factor, 1.0)
-        first = sum(smaller for smaller in self._lattices if smaller < count)
-        self.centroids[first : first + count] = lattice.centroids
+
+def activity(linear: Tensor, size: int) -> Tensor:
+    """Return how far the tokens say that something is there, (B, 1, size, size) in [0, 1): 0 where flat.
+
+    Whatever a network adds is multiplied by it, so that a flat picture stays flat: s / (s + FLAT_RANGE), s the
+    standard deviation over 9×9 pixels around.
+
+    Args:
+        linear: (B, 3, S, S), the linear picture.
+        size: side of the map.
+    """
+    padded = F.pad(linear.detach().float(), (4, 4, 4, 4), mode="replicate")
+    mean = F.avg_pool2d(padded, 9, 1)
+    deviation = F.avg_pool2d((padded - F.pad(mean, (4, 4, 4, 4), mode="replicate")).square(), 9, 1)
+    spread = deviation.mean(dim=1, keepdim=True).sqrt()
+    return F.interpolate(spread / (spread + FLAT_RANGE), size, mode="bilinear", align_corners=False)
 
 
 def _slots(config: TokenizerConfig) -> tuple[list[int], list[int]]:
@@ -166,20 +271,18 @@ def _spectrum(size: int) -> Tensor:
     return torch.stack([luma, luma / 10, luma / 20])
 
 
-def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean, variance (both (C,)) and the first FIT_SAMPLES rows of a stream of (B, C) batches."""
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the mean squares (C,) and the first FIT_SAMPLES rows of a stream of (B, C) batches."""
+    count, squares = 0, torch.zeros(())
     kept: list[Tensor] = []
     for batch in batches:
         if count < FIT_SAMPLES:
             kept.append(batch)
         count += len(batch)
-        total = total + batch.double().sum(0)
         squares = squares + batch.double().square().sum(0)
     if count < 2:
         raise ValueError(f"fitting the linear path needs at least 2 pictures, {count} were given")
-    mean = total / count
-    return mean.float(), (squares / count - mean.square()).float(), torch.cat(kept)[:FIT_SAMPLES]
+    return (squares / count).float(), torch.cat(kept)[:FIT_SAMPLES]
 
 
 @cache
@@ -187,35 +290,3 @@ def _normal_lattice(levels: int, samples: int = 4096) -> Lattice:
     """Return the lattice for a standard normal, fitted to its quantiles: a sample without randomness."""
     with torch.device("cpu"):
         return fit_lattice(torch.special.ndtri((torch.arange(samples) + 0.5) / samples), levels)
-
-
-@torch.no_grad()
-def forecast(path: LinearPath, x: Tensor, codes: Tensor) -> Tensor:
-    """Return about the PSNR, in dB, of the pictures of 1, 2, …, N tokens, (B, N).
-
-    The DCT is orthonormal, so that every coefficient adds its own error: that of its lattice where its token
-    is kept, that of its mean where it is not. What the linear path's size cannot hold is added to all.
-
-    Args:
-        path: the tokenizer's linear path.
-        x: (B, 3, H, W) in [0, 1], the pictures.
-        codes: (B, N, code_dim), their codes.
-    """
-    wanted, kept = (
-        path.coefficients(x)[:, path.order],
-        path.coefficients(path.synthesise(codes))[:, path.order],
-    )
-    gains = (wanted - path.mean).square() - (wanted - kept).square()
-    tokens = torch.div(path.slots, path.code_dim, rounding_mode="floor")
-    by_token = gains.new_zeros(len(x), codes.shape[1]).index_add(1, tokens, gains)
-    blank = torch.zeros_like(path.coefficients(x))
-    blank[:, path.order] = path.mean
-    all_lost = (path.coefficients(x) - blank).square().sum(1, keepdim=True)
-    per_pixel = (all_lost - by_token.cumsum(1)) / blank.shape[1]
-    return -10 * torch.log10((per_pixel + _detail(path, x)[:, None]).clamp_min(1e-9))
-
-
-def _detail(path: LinearPath, x: Tensor) -> Tensor:
-    """The mean squared error, (B,), of pictures that went through the linear path's size and nothing else."""
-    back = F.interpolate(path.downscale(x), x.shape[-2:], mode="bicubic", align_corners=False)
-    return (x - back).square().mean(dim=(1, 2, 3))

@@ -9,10 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from vector_quantize_pytorch import FSQ
 
 SCALE_FACTORS = tuple(0.3 * 1.12**i for i in range(24))
 """Standard deviations per unit of latent that `fit_lattice` chooses from: 0.3 … 4.1."""
+
+SATURATED = 1.0 - 1e-4
+"""The largest |tanh| that `latent_of` asks for; any lattice rounds it to its outermost level."""
 
 
 class Lattice(NamedTuple):
@@ -29,22 +31,36 @@ class Lattice(NamedTuple):
     error: float
 
 
+def level_index(latents: Tensor, levels: int | Tensor) -> Tensor:
+    """Return the level, 0 to L − 1 as floats, that FSQ rounds latents (…,) to.
+
+    The symmetry-preserving form: L levels evenly on [−1, 1], both ends included, zero for odd L.
+
+    Source: FSQ, arXiv 2309.15505, and its symmetric variant in arXiv 2411.19842 §A.
+    """
+    return torch.floor((levels - 1) * (torch.tanh(latents) + 1) / 2 + 0.5)
+
+
+def latent_of(position: Tensor) -> Tensor:
+    """Return the latents whose tanh is `position`, held inside ±`SATURATED`."""
+    return torch.atanh(position.clamp(-SATURATED, SATURATED))
+
+
 def fit_lattice(values: Tensor, levels: int) -> Lattice:
     """Return the lattice that loses least on values (M,) of about unit variance."""
-    fsq = FSQ(levels=[levels], preserve_symmetry=True)
-    return min((_lattice(fsq, values, factor) for factor in SCALE_FACTORS), key=lambda found: found.error)
+    return min((_lattice(values, levels, factor) for factor in SCALE_FACTORS), key=lambda found: found.error)
 
 
-def _lattice(fsq: FSQ, values: Tensor, factor: float) -> Lattice:
+def _lattice(values: Tensor, levels: int, factor: float) -> Lattice:
     scaled = values / factor
     # A thin uniform sample beside the data gives every level a centroid, also one that no datum falls on.
     probes = torch.linspace(-6, 6, 1025, device=values.device)
     points = torch.cat([scaled, probes])
     weights = torch.cat([torch.ones_like(scaled), torch.full_like(probes, 1e-6)])
-    levels = int(fsq.codebook_size)
-    index = fsq(points.view(1, -1, 1))[1].flatten().long()
+    index = level_index(points, levels).long()
     mass = points.new_zeros(levels).index_add(0, index, weights)
     centroids = torch.zeros_like(mass).index_add(0, index, weights * points) / mass.clamp_min(1e-12)
+    centroids = (centroids - centroids.flip(0)) / 2  # symmetric, so that the middle of an odd lattice is 0
     error = F.mse_loss(centroids[index[: len(values)]] * factor, values)
     return Lattice(factor, centroids, float(error))
 

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onedpiece.tokenizer.config import TokenizerConfig
-from onedpiece.tokenizer.dct_path import LinearPath
+from onedpiece.tokenizer.dct_path import LinearPath, activity
 from onedpiece.tokenizer.decoder import Decoder
 from onedpiece.tokenizer.encoder import Encoder
 from onedpiece.tokenizer.layers import truncated_normal
 from onedpiece.tokenizer.meta_init import assign_weights, no_init_weights
 from onedpiece.tokenizer.official import check_keys, convert, released_shapes
 from onedpiece.tokenizer.quantizer import CosineVQ, Quantized, build_quantizer
+from onedpiece.tokenizer.sharp import SharpNetwork
 from onedpiece.tokenizer.tail_drop import Kept, cut_to_longest, key_mask
 
 __all__ = ["Quantized", "Reconstruction", "Tokenizer"]
@@ -46,11 +47,13 @@ class Tokenizer(nn.Module):
     def __init__(self, config: TokenizerConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or TokenizerConfig()
-        self.latent_tokens = nn.Parameter(truncated_normal(config.num_tokens, config.width))
         self.linear_path = LinearPath(config) if config.linear_path else None
-        self.encoder = Encoder(config)
+        if config.encoder_layers:
+            self.latent_tokens = nn.Parameter(truncated_normal(config.num_tokens, config.width))
+        self.encoder = Encoder(config) if config.encoder_layers else None
         self.quantizer = build_quantizer(config)
         self.decoder = Decoder(config)
+        self.sharp = SharpNetwork(config.sharp_blocks) if config.sharp_blocks else None
 
     def encode(self, x: Tensor) -> Quantized:
         """Encode x (B, 3, H, W) in [0, 1] to codes, indices and the quantizer's loss; differentiable.
@@ -59,11 +62,13 @@ class Tokenizer(nn.Module):
             ValueError: x has another shape.
         """
         self._check_pictures(x)
-        if self.linear_path is None:
-            latents = self.encoder(x, self.latent_tokens)
+        linear = None if self.linear_path is None else self.linear_path.analyse(x)
+        if self.encoder is None:
+            assert linear is not None  # the config sees to it
+            latents = linear
         else:
-            linear = self.linear_path.analyse(x)
-            latents = linear + self.encoder(x, self.latent_tokens, linear).float()
+            latents = self.encoder(x, self.latent_tokens, linear)
+            latents = latents if linear is None else linear + latents.float()
         quantized: Quantized = self.quantizer(latents)
         return quantized
 
@@ -83,9 +88,30 @@ class Tokenizer(nn.Module):
             return out
         with torch.autocast(codes.device.type, enabled=False):
             linear = self.linear_path.synthesise(codes, mask)
-        base = F.interpolate(linear, self.config.image_size, mode="bicubic", align_corners=False)
-        picture: Tensor = base + self.decoder(codes, mask, linear)
+        size = self.config.image_size
+        base = F.interpolate(linear, size, mode="bicubic", align_corners=False)
+        picture: Tensor = base + activity(linear, size) * self.decoder(codes, mask, linear)
         return picture
+
+    def sharpen(self, faithful: Tensor, tokens: Tensor, sharpness: float = 1.0) -> Tensor:
+        """Return the sharp picture, or a mixture of both; differentiable in the faithful one.
+
+        Args:
+            faithful: (B, 3, H, W) in [0, 1], as `detokenize` gives it.
+            tokens: (B,), how many tokens each was made of.
+            sharpness: 0 is the faithful picture, 1 the most natural.
+
+        Returns:
+            (B, 3, H, W), about [0, 1], not clamped; flat parts of the faithful picture stay as they are.
+
+        Raises:
+            ValueError: the tokenizer has no sharp network.
+        """
+        if self.sharp is None:
+            raise ValueError("this tokenizer has no sharp network (sharp_blocks is 0): sharpness must be 0")
+        small = F.interpolate(faithful, self.config.linear_size, mode="area")
+        added = self.sharp(faithful, tokens) - faithful
+        return faithful + sharpness * activity(small, faithful.shape[-1]) * added
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Reconstruction:
         """Encode and decode x (B, 3, H, W) in [0, 1], keeping `lengths` (B,) tokens of each (None: all)."""
@@ -109,23 +135,28 @@ class Tokenizer(nn.Module):
             indices = self.encode(x.float()).indices
         return indices.clone()  # an ordinary tensor again, which may take part in training
 
-    def detokenize(self, indices: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Tensor:
+    def detokenize(
+        self, indices: Tensor, lengths: Tensor | Sequence[int] | None = None, sharpness: float = 0.0
+    ) -> Tensor:
         """Return the pictures of the first k tokens.
 
         Args:
             indices: (B, k) integers, 1 ≤ k ≤ N.
             lengths: (B,) in 1…k for codes of mixed length in one batch (what stands behind a sample's
                 length is ignored); None: all k.
+            sharpness: from 0, the faithful picture, to 1, the most natural one (see `sharpen`).
 
         Returns:
             (B, 3, H, W) in [0, 1].
 
         Raises:
-            ValueError: k, a length or an index is out of range.
+            ValueError: k, a length, an index or the sharpness is out of range.
         """
         limit, size = self.config.num_tokens, self.config.image_size
         if indices.ndim != 2 or not 1 <= indices.shape[1] <= limit:
             raise ValueError(f"indices are {tuple(indices.shape)}; this tokenizer takes (B, 1…{limit})")
+        if not 0 <= sharpness <= 1:
+            raise ValueError(f"sharpness is {sharpness}; use 0 (faithful) to 1 (most natural)")
         kept = Kept(indices.long(), None) if lengths is None else cut_to_longest(indices.long(), lengths)
         if not len(indices):
             return torch.zeros(0, 3, size, size, device=indices.device)
@@ -133,6 +164,11 @@ class Tokenizer(nn.Module):
         with _evaluating(self), torch.inference_mode(), torch.autocast(indices.device.type, enabled=False):
             codes = self.quantizer.codes_from_indices(kept.indices)
             picture = self.decode(codes, kept.lengths).float().clamp_(0, 1)
+            if sharpness and self.sharp is not None:
+                counts = kept.lengths
+                if counts is None:
+                    counts = torch.full((len(codes),), codes.shape[1], device=codes.device)
+                picture = self.sharpen(picture, counts, sharpness).clamp_(0, 1)
         return picture.clone()
 
     @classmethod
@@ -162,10 +198,12 @@ class Tokenizer(nn.Module):
             raise ValueError(f"pictures are {tuple(x.shape)}; this tokenizer takes (B, 3, {size}, {size})")
 
     def _check_range(self, indices: Tensor) -> None:
-        codes = self.config.codebook_size
-        if not 0 <= int(indices.min()) <= int(indices.max()) < codes:
+        codes = torch.tensor(self.config.codes_by_position[: indices.shape[1]], device=indices.device)
+        outside = (indices < 0) | (indices >= codes)
+        if bool(outside.any()):
+            row, place = (int(i) for i in outside.nonzero()[0])
             raise ValueError(
-                f"indices run from {indices.min()} to {indices.max()}; the codebook has 0…{codes - 1}"
+                f"token {place} is {int(indices[row, place])}; the codebook has 0…{int(codes[place]) - 1} there"
             )
 
 

@@ -11,8 +11,12 @@ def test_the_default_is_ti_256():
     config = preset("ti-256")
     assert config == TokenizerConfig()
     assert (config.width, config.heads, config.num_tokens, config.grid) == (384, 6, 256, 16)
-    assert config.codebook_size == 4096  # 64·64 = 16³ = 8⁴ = 4⁶
-    assert config.code_dim == 6
+    assert config.codebook_size == 4096  # twelve bits hold them all
+    assert config.code_dim == 7
+    # 63·65, 15²·17, 7²·9², 5·3⁶ and 15²·17 again
+    assert sorted(set(config.codes_by_position)) == [3645, 3825, 3969, 4095]
+    assert [config.codes_by_position[i] for i in (0, 8, 40, 112, 255)] == [4095, 3825, 3969, 3645, 3825]
+    assert config.refines_dc
 
 
 @pytest.mark.parametrize(

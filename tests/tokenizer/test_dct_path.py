@@ -8,7 +8,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig, preset
-from onedpiece.tokenizer.dct_path import LinearPath, colour_rotation, dct_matrix
+from onedpiece.tokenizer.dct_path import LinearPath, activity, colour_rotation, dct_matrix
 from onedpiece.weights import untrained
 
 
@@ -57,14 +57,14 @@ def test_latents_fill_each_grade_and_leave_the_rest_zero(small: TokenizerConfig)
     assert (latents[:, 4:].abs().sum(-1) > 0).all()
 
 
-def test_fit_orders_by_variance_and_centres(small: TokenizerConfig):
+def test_fit_orders_by_energy(small: TokenizerConfig):
     generator = torch.Generator().manual_seed(0)
     pictures = torch.rand(64, 3, 1, 1, generator=generator).expand(-1, -1, 32, 32)  # flat colours only
     path = LinearPath(small)
     path.fit([pictures[:32], pictures[32:]])
     assert path.order[:3].remainder(16 * 16).tolist() == [0, 0, 0]  # the DCs of the three colour planes
-    values = path.coefficients(pictures)[:, path.order[:3]]
-    torch.testing.assert_close(path.mean[:3], values.mean(0), atol=1e-3, rtol=1e-3)
+    # Mean colours with 64 levels lie evenly over what a picture can have: ½·√3·16 for luma's DC.
+    assert path.scale[path.order[:3].tolist().index(0)].item() == pytest.approx(8 * 3**0.5)
     with pytest.raises(ValueError, match="at least 2"):
         path.fit([pictures[:1]])
 
@@ -76,6 +76,65 @@ def test_absent_tokens_are_as_if_masked(small: TokenizerConfig):
     cut = tokenizer.linear_path.synthesise(codes[:, :5])
     masked = tokenizer.linear_path.synthesise(codes, torch.arange(12).expand(2, -1) < 5)
     torch.testing.assert_close(cut, masked, atol=1e-6, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def bundled_statistics() -> Tokenizer:
+    return untrained("ti-256")
+
+
+def flat(*rgb: int, size: int = 256) -> torch.Tensor:
+    return (torch.tensor(rgb).float() / 255).view(1, 3, 1, 1).expand(1, 3, size, size)
+
+
+COLOURS = [(r, g, b) for r in (0, 128, 255) for g in (0, 128, 255) for b in (0, 128, 255)] + [(37, 201, 99)]
+
+
+@pytest.mark.parametrize("rgb", COLOURS)
+def test_a_flat_picture_comes_back_within_a_level_and_never_gets_worse(
+    bundled_statistics: Tokenizer, rgb: tuple[int, int, int]
+):
+    indices = bundled_statistics.tokenize(flat(*rgb))
+    errors = []
+    for tokens in (16, 64, 255, 256):
+        levels = (bundled_statistics.detokenize(indices[:, :tokens]) * 255).round()
+        assert levels.std(dim=(2, 3)).max() == 0
+        errors.append((levels[0, :, 0, 0] - torch.tensor(rgb)).abs().max().item())
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] <= 1
+    assert errors[0] <= 4
+
+
+def test_the_last_token_refines_the_mean_colours(bundled_statistics: Tokenizer):
+    path = bundled_statistics.linear_path
+    assert path is not None
+    x = flat(37, 201, 99)
+    codes = bundled_statistics.encode(x).codes
+    coarse = (path.synthesise(codes[:, :255])[0, :, 0, 0] - x[0, :, 0, 0]).norm()
+    fine = (path.synthesise(codes)[0, :, 0, 0] - x[0, :, 0, 0]).norm()
+    assert fine < coarse / 5  # cells of fifteen to seventeen parts
+
+
+def test_the_forecast_of_a_picture_that_the_path_holds_is_what_it_reaches(small: TokenizerConfig):
+    path = LinearPath(small)
+    tokenizer = Tokenizer(small)
+    assert tokenizer.linear_path is not None
+    x = F.interpolate(torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(3)), 32, mode="bicubic")
+    codes = tokenizer.encode(x).codes
+    expected = path.forecast(x, codes)[0]
+    for tokens in (1, 5, 12):
+        low = path.synthesise(codes[:, :tokens])
+        error = F.mse_loss(low, path.downscale(x))
+        detail = F.mse_loss(F.interpolate(path.downscale(x), 32, mode="bicubic"), x)
+        assert expected[tokens - 1].item() == pytest.approx(float(-10 * torch.log10(error + detail)), abs=1e-3)
+
+
+def test_nothing_is_active_where_the_picture_is_flat():
+    half = torch.full((1, 3, 64, 64), 0.4)
+    half[..., 32:] = torch.rand(3, 64, 32, generator=torch.Generator().manual_seed(0))
+    map_ = activity(half, 256)
+    assert map_[..., :64].max() == 0
+    assert map_[..., 192:].min() > 0.9
 
 
 def psnr(tokenizer: Tokenizer, picture: torch.Tensor, tokens: int) -> float:

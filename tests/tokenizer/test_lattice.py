@@ -27,6 +27,14 @@ def test_a_heavier_tail_gets_a_wider_lattice():
     assert fit_lattice(laplace, 8).centroids.max() > fit_lattice(normal, 8).centroids.max()
 
 
+@pytest.mark.parametrize("levels", [3, 5, 7, 63])
+def test_the_middle_of_an_odd_lattice_is_exactly_zero(levels: int):
+    skewed = normal_quantiles().abs() - 0.4
+    centroids = fit_lattice(skewed, levels).centroids
+    assert centroids[levels // 2] == 0
+    torch.testing.assert_close(centroids, -centroids.flip(0))
+
+
 def test_every_level_has_its_own_centroid():
     centroids = fit_lattice(torch.zeros(10), 16).centroids  # all data on one level
     assert (centroids.diff() > 0).all()

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from vector_quantize_pytorch import FSQ
 
-from onedpiece.tokenizer.config import GRADED_FSQ
+from onedpiece.tokenizer.config import GRADED_FSQ, TokenizerConfig
 from onedpiece.tokenizer.quantizer import CosineVQ, GradedFSQ
 
 
@@ -11,21 +12,34 @@ def latents(tokens: int, dim: int) -> torch.Tensor:
     return torch.randn(3, tokens, dim, generator=torch.Generator().manual_seed(1))
 
 
-def test_every_index_of_every_grade_comes_back():
-    fsq = GradedFSQ(GRADED_FSQ)
-    for position in (0, 8, 40, 112):  # the first token of each grade
-        indices = torch.zeros(4096, 256, dtype=torch.long)
-        indices[:, position] = torch.arange(4096)
-        codes = fsq.codes_from_indices(indices)
-        # Codes lie on the lattice, and rounding leaves a lattice point where it is when pulled inwards.
-        grade = next(i for i, end in enumerate((8, 40, 112, 256)) if position < end)
-        again = fsq.grades[grade].codes_to_indices(codes[:, position, : fsq.dims[grade]])
-        assert (again == indices[:, position]).all()
+@pytest.mark.parametrize("position", [0, 8, 40, 112, 255])  # the first token of each grade
+def test_every_index_of_every_grade_comes_back(position: int):
+    fsq, codebook = GradedFSQ(GRADED_FSQ), TokenizerConfig().codes_by_position[position]
+    indices = torch.zeros(codebook, 256, dtype=torch.long)
+    indices[:, position] = torch.arange(codebook)
+    # Latents whose tanh is a lattice point, pulled inwards by a little, round to it again.
+    again = fsq(torch.atanh(fsq.codes_from_indices(indices) * 0.999)).indices
+    assert (again[:, position] == indices[:, position]).all()
+
+
+@pytest.mark.parametrize("levels", [(63, 65), (15, 15, 17), (8, 8, 8, 8), (5, 3, 3, 3, 3, 3, 3)])
+def test_fsq_is_the_librarys_symmetric_one(levels: tuple[int, ...]):
+    z = 2 * latents(64, len(levels))
+    theirs = FSQ(levels=list(levels), preserve_symmetry=True)
+    codes, indices = theirs(z)
+    ours = GradedFSQ(((64, levels),))(z)
+    assert (ours.indices == indices).all()
+    torch.testing.assert_close(ours.codes, codes, atol=1e-6, rtol=0)
+
+
+def test_odd_levels_say_zero_exactly():
+    codes = GradedFSQ(GRADED_FSQ)(torch.zeros(1, 256, 7)).codes
+    assert (codes == 0).all()
 
 
 def test_codes_from_indices_are_the_codes_of_forward():
     fsq = GradedFSQ(GRADED_FSQ)
-    codes, indices, loss = fsq(latents(256, 6))
+    codes, indices, loss = fsq(latents(256, 7))
     torch.testing.assert_close(fsq.codes_from_indices(indices), codes)
     assert indices.dtype == torch.int64
     assert loss == 0
@@ -35,7 +49,7 @@ def test_codes_from_indices_are_the_codes_of_forward():
 @pytest.mark.parametrize("kept", [1, 8, 9, 100, 255])
 def test_a_prefix_has_the_same_codes(kept: int):
     fsq = GradedFSQ(GRADED_FSQ)
-    codes, indices, _ = fsq(latents(256, 6))
+    codes, indices, _ = fsq(latents(256, 7))
     torch.testing.assert_close(fsq.codes_from_indices(indices[:, :kept]), codes[:, :kept])
 
 
