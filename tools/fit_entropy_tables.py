@@ -34,7 +34,7 @@ def tokens(codec: Codec, data: Path, limit: int, stride: int) -> NDArray[np.int6
     rows = []
     chosen = islice(read_shards(data), 0, limit * stride, stride)
     while batch := list(islice(chosen, 8)):
-        rows += [each.code.indices for each in codec.encode_batch(batch)]
+        rows += [code.indices for code in codec.encode_batch(batch)]
         print(f"\r{len(rows)} pictures", end="", file=sys.stderr)
     print(file=sys.stderr)
     return np.stack(rows)
@@ -73,14 +73,25 @@ def fit(rows: NDArray[np.int64], levels: list[tuple[int, ...]]) -> Tables:
     """Return the tables of tokens, (M, N); each leans on the mean of the positions of its grade."""
     counts = counts_of(rows, levels)
     pooled = {
-        grade: np.mean(
-            [table for at, digits in enumerate(levels) if digits == grade for table in counts[at]], axis=0
+        (grade, base): np.mean(
+            [
+                table
+                for at, digits in enumerate(levels)
+                if digits == grade
+                for table in counts[at]
+                if len(table) == base
+            ],
+            axis=0,
         )
         for grade in set(levels)
+        for base in set(grade)
     }
     return Tables(
         tuple(
-            tuple(whole(table + pooled[grade] * (POOLED_WEIGHT / len(rows)) + 0.05) for table in tables)
+            tuple(
+                whole(table + pooled[grade, len(table)] * (POOLED_WEIGHT / len(rows)) + 0.05)
+                for table in tables
+            )
             for grade, tables in zip(levels, counts, strict=True)
         )
     )

@@ -35,10 +35,11 @@ class Code:
     Attributes:
         indices: (k,) int64, each in [0, codebook_size), read-only.
         codebook_size: entries of the model's codebook, 2 to 2^32.
-        fingerprint: 4 bytes that say which model's tokens these are.
+        fingerprint: 4 bytes that name the code space, all that it takes to read the tokens.
         size: (width, height) of the photo in pixels; None is the model's own size.
         tiles: where the photo was cut into tiles, how, and how many tokens each has in the whole file; the
             indices are then in the order of `tiles.order`, and a prefix holds fewer.
+        faithful: the look that the file asks for: the faithful picture instead of the sharp one.
 
     Raises:
         BitstreamError: a field that no .odp file can hold; the subclass and the message say which.
@@ -49,6 +50,7 @@ class Code:
     fingerprint: bytes
     size: tuple[int, int] | None = None
     tiles: Tiles | None = None
+    faithful: bool = False
 
     def __post_init__(self) -> None:
         check_codebook_size(self.codebook_size)
@@ -78,6 +80,7 @@ class Code:
             self.fingerprint,
             self.size,
             self.tiles,
+            self.faithful,
         )
 
     def __getitem__(self, which: slice) -> Self:
@@ -143,7 +146,7 @@ class Code:
                 by default those of bundled models and of models that were loaded in this process.
                 `entropy.no_tables` writes plain tokens.
         """
-        header = write_header(self.fingerprint, self.size, self.codebook_size, len(self), self.tiles)
+        header = self._header(self.tiles, None)
         plain = header + pack(self.indices, self.codebook_size)
         coded = self._to_entropy_coded_bytes(tables_of)
         return coded if coded is not None and len(coded) < len(plain) else plain
@@ -156,8 +159,12 @@ class Code:
         payload = pack_entropy(self.indices.tolist(), tables)
         if payload is None:
             return None
-        head = write_header(self.fingerprint, self.size, self.codebook_size, len(self), None, tables.id)
-        return head + payload
+        return self._header(None, tables.id) + payload
+
+    def _header(self, tiles: Tiles | None, tables_id: bytes | None) -> bytes:
+        return write_header(
+            self.fingerprint, self.size, self.codebook_size, len(self), tiles, tables_id, self.faithful
+        )
 
     def save(self, path: str | PathLike[str], tables_of: TablesOf = known_tables) -> None:
         """Write the .odp file that `to_bytes` gives; it appears whole or not at all.
@@ -201,7 +208,9 @@ class Code:
             raise NoTokensError(
                 f"the file ends after {len(data)} bytes, before its first token; expected 1 or more"
             )
-        return cls(indices, header.codebook_size, header.fingerprint, header.size, header.tiles)
+        return cls(
+            indices, header.codebook_size, header.fingerprint, header.size, header.tiles, header.faithful
+        )
 
     @classmethod
     def read(cls, file: BinaryIO, tables_of: TablesOf = known_tables) -> Self:
@@ -212,8 +221,9 @@ class Code:
         """
         return cls.from_bytes(file.read(MAX_FILE_BYTES + 1), tables_of)
 
-    def _key(self) -> tuple[bytes, int, bytes, tuple[int, int] | None, Tiles | None]:
-        return self.indices.tobytes(), self.codebook_size, self.fingerprint, self.size, self.tiles
+    def _key(self) -> tuple[object, ...]:
+        tokens = self.indices.tobytes()
+        return tokens, self.codebook_size, self.fingerprint, self.size, self.tiles, self.faithful
 
 
 def _unpacked(payload: bytes, tables: Tables) -> list[int]:

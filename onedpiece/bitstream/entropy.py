@@ -42,11 +42,8 @@ class Tables:
     positions: tuple[tuple[Table, ...], ...]
 
     def __post_init__(self) -> None:
-        if (
-            not self.positions
-            or len({prod(len(table) for table in digits) for digits in self.positions}) != 1
-        ):
-            raise ValueError("entropy tables need positions, all with a codebook of one size")
+        if len({(size - 1).bit_length() for size in self._sizes}) != 1:
+            raise ValueError("entropy tables need positions, all with a codebook of as many bits")
         for table in chain.from_iterable(self.positions):
             if sum(table) != TOTAL or min(table) < 1:
                 raise ValueError(
@@ -56,8 +53,12 @@ class Tables:
 
     @property
     def codebook_size(self) -> int:
-        """Number of values that a token can take."""
-        return prod(len(table) for table in self.positions[0])
+        """Number of values that a token can take, rounded up to a power of two where positions differ."""
+        return self._sizes.pop() if len(self._sizes) == 1 else 1 << (max(self._sizes) - 1).bit_length()
+
+    @property
+    def _sizes(self) -> set[int]:
+        return {prod(len(table) for table in digits) for digits in self.positions}
 
     @property
     def id(self) -> bytes:

@@ -3,8 +3,8 @@
 A file is::
 
     magic            2 bytes
-    version, flags   1 byte: the version in the high nibble, the flags in the low one
-    fingerprint      4 bytes: which model's tokens these are
+    version, flags   1 byte: the highest bit is Flag.FAITHFUL, three bits hold the version, four the other flags
+    fingerprint      4 bytes: the code space, all that it takes to read the tokens
     width, height    2 varints, only with Flag.SIZE
     codebook size    1 varint, only with Flag.CODEBOOK
     token count      1 varint, only with Flag.CODEBOOK and a codebook whose payload does not tell it
@@ -51,15 +51,16 @@ MAX_FILE_BYTES = FIXED_BYTES + 8 * MAX_VARINT_BYTES + 3 * MAX_TILES + 4 * MAX_TI
 
 
 class Flag(IntFlag):
-    """The low nibble of the third byte: what a file makes use of."""
+    """The third byte but for its version: what a file makes use of."""
 
     SIZE = 0b0001  # the photo's own width and height follow: they differ from the model's
     CODEBOOK = 0b0010  # the codebook has another size than 4096
     ENTROPY = 0b0100  # tokens are entropy coded with the model's tables, whose id follows
     TILES = 0b1000  # several codes, one a tile, their tokens in the order of `tiles.order`
+    FAITHFUL = 0b1000_0000  # show the faithful picture, not the sharp one, unless the user asks for another
 
 
-SUPPORTED_FLAGS = Flag.SIZE | Flag.CODEBOOK | Flag.ENTROPY | Flag.TILES
+SUPPORTED_FLAGS = Flag.SIZE | Flag.CODEBOOK | Flag.ENTROPY | Flag.TILES | Flag.FAITHFUL
 
 
 def tells_its_length(codebook_size: int) -> bool:

@@ -40,6 +40,7 @@ class Header(NamedTuple):
     end: int
     tiles: Tiles | None = None
     tables_id: bytes | None = None  # of the entropy coder's tables; None: plain tokens
+    faithful: bool = False  # the look that the file asks for
 
 
 def write_header(
@@ -49,6 +50,7 @@ def write_header(
     count: int,
     tiles: Tiles | None = None,
     tables_id: bytes | None = None,
+    faithful: bool = False,
 ) -> bytes:
     """Return the shortest header that says this; all values have been checked."""
     flags = Flag(0)
@@ -63,6 +65,8 @@ def write_header(
         flags |= Flag.TILES
     if tables_id is not None:
         flags |= Flag.ENTROPY
+    if faithful:
+        flags |= Flag.FAITHFUL
     start = MAGIC + bytes([VERSION << 4 | flags]) + fingerprint
     table = b"" if tiles is None else write_tiles(tiles)
     return start + b"".join(write_varint(field) for field in fields) + table + (tables_id or b"")
@@ -117,7 +121,7 @@ def read_header(data: bytes) -> Header:
     tables_id = None
     if flags & Flag.ENTROPY:
         tables_id, end = _read_tables_id(data, end, flags)
-    return Header(fingerprint, size, codebook_size, count, end, tiles, tables_id)
+    return Header(fingerprint, size, codebook_size, count, end, tiles, tables_id, bool(flags & Flag.FAITHFUL))
 
 
 def _read_flags(data: bytes) -> Flag:
@@ -130,7 +134,7 @@ def _read_flags(data: bytes) -> Flag:
         )
     if len(data) <= len(MAGIC):
         raise TruncatedHeaderError(f"the file ends after {len(data)} bytes, inside its header")
-    version, flags = data[2] >> 4, Flag(data[2] & 0x0F)
+    version, flags = data[2] >> 4 & 0b111, Flag(data[2] & 0b1000_1111)
     if version != VERSION:
         raise UnknownVersionError(
             f"the file is .odp version {version}; this onedpiece reads version {VERSION}"

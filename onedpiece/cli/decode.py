@@ -23,6 +23,12 @@ def decode(
     inputs: Annotated[list[str], typer.Argument(metavar="IN", help=".odp files, a folder of them, or -.")],
     out: OUT = None,
     tokens: Annotated[int | None, typer.Option(metavar="K", help="Decode the first K tokens only.")] = None,
+    sharpness: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S", help="0: faithful (most PSNR) … 1: most natural. Without it, what the file asks for."
+        ),
+    ] = None,
     skip_existing: SKIP_EXISTING = False,
     model: MODEL = None,
     device: DEVICE = "cpu",
@@ -37,6 +43,8 @@ def decode(
     if not jobs:
         return
     file_format = _format_of(jobs[0].target)
+    if sharpness is not None and not 0 <= sharpness <= 1:
+        raise ValueError(f"--sharpness is {sharpness}; use 0 (faithful) to 1 (most natural)")
     from onedpiece.weights import load
 
     codec = load(model, device)
@@ -44,14 +52,20 @@ def decode(
         [job.source for job in jobs], as_json=as_json, data_on_stdout=jobs[0].target == STREAM
     ) as report:
         for start in range(0, len(jobs), CHUNK):
-            _decode_together(codec, jobs[start : start + CHUNK], tokens, file_format, report)
+            _decode_together(codec, jobs[start : start + CHUNK], tokens, sharpness, file_format, report)
 
 
 def _decode_together(
-    codec: "Codec", jobs: list[Job], tokens: int | None, file_format: str, report: Report
+    codec: "Codec",
+    jobs: list[Job],
+    tokens: int | None,
+    sharpness: float | None,
+    file_format: str,
+    report: Report,
 ) -> None:
     codes = _read(codec, jobs, tokens, report)
-    for (job, code), image in zip(codes.items(), codec.decode_batch(list(codes.values())), strict=True):
+    images = codec.decode_batch(list(codes.values()), sharpness=sharpness)
+    for (job, code), image in zip(codes.items(), images, strict=True):
         with report.guarding(job.source):
             write(job.target, _file_of(image, file_format))
             line = f"{name_of(job.target)}: {image.width}x{image.height} from {counted(len(code))}"

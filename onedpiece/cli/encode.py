@@ -103,7 +103,7 @@ def _encode_together(codec: "Codec", jobs: list[Job], options: EncodeOptions, re
         report.steps("tiles") as progress,
         redirect_stdout(sys.stderr),
     ):  # torch.hub says there what it fetches
-        outcomes = codec.encode_batch(
+        outcomes = codec.encode_batch_to(
             [photo.image for photo in photos.values()],
             options.target,
             tiles=options.tiles,

@@ -108,7 +108,7 @@ def _read(codec: "Codec", jobs: list[Job], tokens: int | None, report: Report) -
                 found = found.first(tokens)
             read[job] = found
     photos = {job: found for job, found in read.items() if not isinstance(found, Code)}
-    results = codec.encode_batch(list(photos.values()), RateTarget(tokens))
+    results = codec.encode_batch_to(list(photos.values()), RateTarget(tokens))
     encoded = {job: result.code for job, result in zip(photos, results, strict=True)}
     codes = {job: found for job, found in read.items() if isinstance(found, Code)} | encoded
     return {job: _Asked(codes[job], photos.get(job)) for job in read}

@@ -31,7 +31,7 @@ class Codec:
 
     Args:
         tokenizer: the network; it is moved to `device` and put into evaluation mode.
-        fingerprint: the 4 bytes that tie a file to these weights.
+        fingerprint: the 4 bytes of the code space, which tie a file to the models that can read it.
         device: where the network runs, as torch names it.
         name: the model's, for messages.
         tables: of the model's entropy coder; this process then knows them, so that `Code.to_bytes` uses them.
@@ -73,7 +73,7 @@ class Codec:
 
     @property
     def fingerprint(self) -> bytes:
-        """The 4 bytes that tie a file to these weights."""
+        """The 4 bytes of the code space, which tie a file to the models that can read it."""
         return self.model.fingerprint
 
     @property
@@ -149,10 +149,41 @@ class Codec:
         progress: Progress | None = None,
     ) -> EncodeResult:
         """As `encode`, with what the search for a quality found; `progress` is told of tiles."""
-        return self.encode_batch([image], target, tiles=tiles, best_effort=best_effort, progress=progress)[0]
+        return self.encode_batch_to([image], target, tiles=tiles, best_effort=best_effort, progress=progress)[
+            0
+        ]
+
+    def encode_batch(
+        self,
+        images: Sequence[Picture] | Tensor | NDArray[Any],
+        target: RateTarget | None = None,
+        *,
+        tokens: int | None = None,
+        max_bytes: int | None = None,
+        tiles: bool | None = None,
+        best_effort: bool = False,
+    ) -> list[Code]:
+        """Encode several photos, of any sizes, each to the target; squares share passes through the network.
+
+        Args:
+            images: as `encode` takes them, or a (B, 3, H, W) tensor, or a (B, H, W, 3) array.
+            target: for each of them; None: all tokens, or what the next two say.
+            tokens: short for `RateTarget(tokens=…)`.
+            max_bytes: short for `RateTarget(max_bytes=…)`.
+            tiles: as in `encode`.
+            best_effort: as in `encode`.
+
+        Raises:
+            ValueError, TypeError, OSError, OnedpieceError: as `encode`.
+        """
+        if target is not None and (tokens is not None or max_bytes is not None):
+            raise ValueError("give a target, or tokens or max_bytes, not both")
+        target = target or RateTarget(tokens=tokens, max_bytes=max_bytes)
+        results = self.encode_batch_to(images, target, tiles=tiles, best_effort=best_effort)
+        return [result.code for result in results]
 
     @overload
-    def encode_batch(
+    def encode_batch_to(
         self,
         images: Sequence[Picture] | Tensor | NDArray[Any],
         target: RateTarget | None = None,
@@ -164,7 +195,7 @@ class Codec:
     ) -> list[EncodeResult]: ...
 
     @overload
-    def encode_batch(
+    def encode_batch_to(
         self,
         images: Sequence[Picture] | Tensor | NDArray[Any],
         target: RateTarget | None = None,
@@ -175,7 +206,7 @@ class Codec:
         return_exceptions: Literal[True],
     ) -> list[EncodeResult | Exception]: ...
 
-    def encode_batch(
+    def encode_batch_to(
         self,
         images: Sequence[Picture] | Tensor | NDArray[Any],
         target: RateTarget | None = None,
@@ -185,10 +216,10 @@ class Codec:
         progress: Progress | None = None,
         return_exceptions: bool = False,
     ) -> list[EncodeResult] | list[EncodeResult | Exception]:
-        """Encode several photos, of any sizes, each to the target; squares share passes through the network.
+        """As `encode_batch`, with what the search for a quality found.
 
         Args:
-            images: as `encode` takes them, or a (B, 3, H, W) tensor, or a (B, H, W, 3) array.
+            images: as `encode_batch` takes them.
             target: for each of them; None: all tokens.
             tiles: as in `encode`.
             best_effort: as in `encode`.
@@ -251,37 +282,52 @@ class Codec:
         if target.quality and square.search and tiled.search:
             margin = target.quality.margin
             return tiled if margin(tiled.search.score) > margin(square.search.score) else square
-        quality = [image_psnr(photo.image, self.decode(each.code)) for each in (square, tiled)]
+        looks = [self.decode(each.code, sharpness=0.0) for each in (square, tiled)]
+        quality = [image_psnr(photo.image, look) for look in looks]
         return tiled if quality[1] > quality[0] else square
 
     def estimate_psnr_curve(self, photo: Image.Image, code: Code) -> list[float] | None:
         """Estimate the PSNR of every prefix of a photo's code, in dB; None if the model cannot tell."""
         return estimate_psnr_curve(self.model, Photo(photo), code)
 
-    def decode(self, code: CodeLike, tokens: int | None = None) -> Image.Image:
+    def decode(
+        self, code: CodeLike, tokens: int | None = None, *, sharpness: float | None = None
+    ) -> Image.Image:
         """Decode a code, the bytes of an .odp file or its path to an RGB image of the photo's own size.
 
         Args:
             code: what to decode.
             tokens: decode only so many leading ones; None: all there are.
+            sharpness: from 0, the faithful picture (most PSNR), to 1, the most natural one, whose detail the
+                file does not hold; None: what the file asks for.
 
         Raises:
             WrongModelError: another model made it.
             BitstreamError: the bytes are not an .odp file.
-            ValueError: `tokens` is not in 1 to len(code).
+            ValueError: `tokens` is not in 1 to len(code), or `sharpness` not in 0 to 1.
             TypeError: it is no code, bytes or path.
             OSError: the file cannot be opened.
         """
-        return self.decode_batch([code], tokens)[0]
+        return self.decode_batch([code], tokens, sharpness=sharpness)[0]
 
     @overload
     def decode_batch(
-        self, codes: Sequence[CodeLike], tokens: int | None = None, *, output_type: Literal["pil"] = "pil"
+        self,
+        codes: Sequence[CodeLike],
+        tokens: int | None = None,
+        *,
+        sharpness: float | None = None,
+        output_type: Literal["pil"] = "pil",
     ) -> list[Image.Image]: ...
 
     @overload
     def decode_batch(
-        self, codes: Sequence[CodeLike], tokens: int | None = None, *, output_type: Literal["pt"]
+        self,
+        codes: Sequence[CodeLike],
+        tokens: int | None = None,
+        *,
+        sharpness: float | None = None,
+        output_type: Literal["pt"],
     ) -> Tensor: ...
 
     def decode_batch(
@@ -289,6 +335,7 @@ class Codec:
         codes: Sequence[CodeLike],
         tokens: int | None = None,
         *,
+        sharpness: float | None = None,
         output_type: Literal["pil", "pt"] = "pil",
     ) -> list[Image.Image] | Tensor:
         """Decode several codes, of any lengths; squares share passes through the network.
@@ -296,6 +343,7 @@ class Codec:
         Args:
             codes: as `decode` takes them.
             tokens: decode only so many leading ones of each; None: all there are.
+            sharpness: as in `decode`.
             output_type: "pil" for RGB images, each of its photo's size; "pt" for one (B, 3, H, W) tensor in
                 [0, 1] on the codec's device, of photos of one size.
 
@@ -304,8 +352,11 @@ class Codec:
         """
         prefixes = [self._prefix(self._to_code(code), tokens) for code in codes]
         squares = [code for code in prefixes if not code.tiles]
-        decoded = iter(decode_squares(self.model, squares))
-        pictures = [decode_tiled(self.model, code) if code.tiles else next(decoded) for code in prefixes]
+        decoded = iter(decode_squares(self.model, squares, sharpness))
+        pictures = [
+            decode_tiled(self.model, code, sharpness=sharpness) if code.tiles else next(decoded)
+            for code in prefixes
+        ]
         own = (self.image_size, self.image_size)
         sizes = [code.size or own for code in prefixes]
         if output_type == "pt":

@@ -16,6 +16,13 @@ from onedpiece.rate.search import SearchResult
 from onedpiece.tokenizer import Tokenizer
 
 
+RETIRED = dict.fromkeys(("0a9efe93", "129ade3c", "434c6612", "c2999fe5"), "0.1.0")
+"""Fingerprints of bundled models whose code space is gone, and the release that reads their files."""
+
+FAITHFUL_METRICS = ("psnr", "ssim")
+"""A file made for one of them asks to be decoded faithfully, so that what was reached is what is shown."""
+
+
 class EncodeResult(NamedTuple):
     """A code, and how the search for its quality target went; None without such a target."""
 
@@ -28,7 +35,7 @@ class LoadedModel:
 
     Args:
         tokenizer: the network; it is moved to `device` and put into evaluation mode.
-        fingerprint: the 4 bytes that tie a file to these weights.
+        fingerprint: the 4 bytes of the code space, which tie a file to the models that can read it.
         device: where the network runs, as torch names it.
         name: the model's, for messages.
         tables: of the model's entropy coder; None: files are plain.
@@ -92,18 +99,19 @@ class LoadedModel:
         """
         return np.asarray(self.tokenizer.tokenize(pixels.to(self.device)).cpu().numpy())
 
-    def detokenize(self, rows: Sequence[NDArray[np.int64]]) -> Tensor:
+    def detokenize(self, rows: Sequence[NDArray[np.int64]], sharpness: float = 0.0) -> Tensor:
         """Return the squares of codes of any lengths, (B, 3, S, S) in [0, 1], on the model's device.
 
         Args:
             rows: (k,) each, 1 ≤ k ≤ N.
+            sharpness: 0, the faithful picture, to 1, the most natural one.
         """
         lengths = torch.tensor([len(row) for row in rows])
         indices = torch.zeros(len(rows), int(lengths.max()), dtype=torch.int64)
         for padded, row in zip(indices, rows, strict=True):
             padded[: len(row)] = torch.tensor(row)
         same = bool((lengths == lengths[0]).all())
-        return self.tokenizer.detokenize(indices.to(self.device), None if same else lengths)
+        return self.tokenizer.detokenize(indices.to(self.device), None if same else lengths, sharpness)
 
     def estimate_errors(self, pixels: Tensor, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Estimate the mean squared error of every prefix without decoding; None if the model cannot tell.
@@ -130,6 +138,22 @@ class LoadedModel:
         codebook_size = self.tokenizer.config.codebook_size
         return Code(indices, codebook_size, self.fingerprint, None if own else size, tiles)
 
+    def sharpness_of(self, code: Code, asked: float | None = None) -> float:
+        """Return the sharpness that a code is decoded with: what is asked for, or what the file asks for.
+
+        Raises:
+            ValueError: `asked` is not in 0 to 1, or this model has no sharp network and it is above 0.
+        """
+        if asked is not None and not 0 <= asked <= 1:
+            raise ValueError(f"sharpness is {asked}; use 0 (faithful) to 1 (most natural)")
+        if self.tokenizer.sharp is None:
+            if asked:
+                raise ValueError(f"sharpness is {asked}, but {self.name} has no sharp network; use 0")
+            return 0.0
+        if asked is not None:
+            return asked
+        return 0.0 if code.faithful else self.tokenizer.config.default_sharpness
+
     def check_code(self, code: Code) -> None:
         """Raise WrongModelError unless this model made the code."""
         config = self.tokenizer.config
@@ -147,6 +171,11 @@ class LoadedModel:
 
     def check_fingerprint(self, fingerprint: bytes) -> None:
         """Raise WrongModelError unless it is this model's."""
+        if fingerprint != self.fingerprint and fingerprint.hex() in RETIRED:
+            raise WrongModelError(
+                f"the file was made by the model of onedpiece {RETIRED[fingerprint.hex()]}, whose tokens this "
+                f"version cannot read; decode it with pip install onedpiece=={RETIRED[fingerprint.hex()]}"
+            )
         if fingerprint != self.fingerprint:
             raise WrongModelError(
                 f"the file was made by model {fingerprint.hex()}, this is {self.fingerprint.hex()} "

@@ -1,6 +1,7 @@
 """A whole photo as one square: many at once through the network, and one cut to a size or a quality."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from onedpiece.bitstream import Code
 from onedpiece.codec.images import resize
-from onedpiece.codec.model import EncodeResult, LoadedModel
+from onedpiece.codec.model import FAITHFUL_METRICS, EncodeResult, LoadedModel
 from onedpiece.codec.tensors import Photo, to_image
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.metrics.registry import image_scorer
@@ -28,10 +29,23 @@ def encode_squares(model: LoadedModel, photos: Sequence[Photo]) -> list[Code]:
     return [model.code(row, photo.size) for row, photo in zip(rows, photos, strict=True)]
 
 
-def decode_squares(model: LoadedModel, codes: Sequence[Code]) -> list[Tensor]:
-    """Return the square of each code, (3, S, S) in [0, 1], on the model's device."""
-    parts = [codes[start : start + BATCH] for start in range(0, len(codes), BATCH)]
-    return [square for part in parts for square in model.detokenize([code.indices for code in part])]
+def decode_squares(model: LoadedModel, codes: Sequence[Code], sharpness: float | None = None) -> list[Tensor]:
+    """Return the square of each code, (3, S, S) in [0, 1], on the model's device.
+
+    Args:
+        model: reads them.
+        codes: of one square each.
+        sharpness: from 0 to 1; None: what each file asks for.
+    """
+    looks = [model.sharpness_of(code, sharpness) for code in codes]
+    squares: dict[int, Tensor] = {}
+    for look in sorted(set(looks)):
+        places = [place for place, each in enumerate(looks) if each == look]
+        for start in range(0, len(places), BATCH):
+            part = places[start : start + BATCH]
+            decoded = model.detokenize([codes[place].indices for place in part], look)
+            squares.update(zip(part, decoded, strict=True))
+    return [squares[place] for place in range(len(codes))]
 
 
 def fit_square(model: LoadedModel, photo: Photo, code: Code, target: RateTarget) -> EncodeResult:
@@ -41,6 +55,7 @@ def fit_square(model: LoadedModel, photo: Photo, code: Code, target: RateTarget)
         ValueError: not even one token fits the budget, or the photo's size is none for the metric.
     """
     if target.quality:
+        code = replace(code, faithful=target.quality.metric in FAITHFUL_METRICS)
         found = reach(model, photo, code, target.quality)
         return EncodeResult(code.first(found.tokens), found)
     budget = target.bytes_for(photo.size)

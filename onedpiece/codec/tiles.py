@@ -5,6 +5,7 @@ each tile is estimated to remove.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
@@ -18,7 +19,7 @@ from onedpiece.bitstream import Code, Tiles
 from onedpiece.bitstream.format import MAX_TILED_TOKENS
 from onedpiece.bitstream.tiles import order, tile_count
 from onedpiece.codec.images import resize
-from onedpiece.codec.model import EncodeResult, LoadedModel
+from onedpiece.codec.model import FAITHFUL_METRICS, EncodeResult, LoadedModel
 from onedpiece.codec.tensors import to_image, to_tensor
 from onedpiece.codec.tile_grid import blend, cut, grid_of, weights
 from onedpiece.metrics.registry import image_scorer
@@ -119,11 +120,13 @@ def _error(
     return np.asarray((difference * weight).mean((1, 2, 3)).double().numpy())
 
 
-def compose(model: LoadedModel, photo: TokenizedTiles, counts: NDArray[np.int64]) -> Code:
-    """Return the code in which each tile has so many tokens, `counts` (T,)."""
+def compose(
+    model: LoadedModel, photo: TokenizedTiles, counts: NDArray[np.int64], *, faithful: bool = False
+) -> Code:
+    """Return the code in which each tile has so many tokens, `counts` (T,), and the look it asks for."""
     tiles = Tiles(model.image_size, OVERLAP, tuple(counts.tolist()))
     origin = order(tiles)
-    return model.code(photo.indices[origin.tile, origin.place], photo.size, tiles)
+    return replace(model.code(photo.indices[origin.tile, origin.place], photo.size, tiles), faithful=faithful)
 
 
 def fit_budget(model: LoadedModel, photo: TokenizedTiles, target: RateTarget) -> Code:
@@ -188,21 +191,33 @@ def reach_tiled(
     totals = sorted({min(tiles * most, round(tiles * STEP**step)) for step in range(steps + 1)})
     codes = [allocate_tokens(photo.errors, total) for total in totals]
     errors = [photo.errors[np.arange(tiles), counts - 1].mean() for counts in codes]
-    score = image_scorer(target.metric, picture)
+    score, faithful = image_scorer(target.metric, picture), target.metric in FAITHFUL_METRICS
     found = find_min_tokens(
         target,
-        lambda step: score([decode_tiled(model, compose(model, photo, codes[step - 1]))])[0],
+        lambda step: score([decode_tiled(model, compose(model, photo, codes[step - 1], faithful=faithful))])[
+            0
+        ],
         len(totals),
         [float(-10 * np.log10(max(error, 1e-9))) for error in errors],
     )
-    code = compose(model, photo, codes[found.tokens - 1])
+    code = compose(model, photo, codes[found.tokens - 1], faithful=faithful)
     if not (found.reached or best_effort):
         raise target.out_of_reach(found.score, len(code))
     return EncodeResult(code, found._replace(tokens=len(code)))
 
 
-def decode_tiled(model: LoadedModel, code: Code, progress: Progress | None = None) -> Image.Image:
-    """Return the photo of a tiled code, or of a prefix: tiles it does not reach take the others' mean."""
+def decode_tiled(
+    model: LoadedModel, code: Code, progress: Progress | None = None, sharpness: float | None = None
+) -> Image.Image:
+    """Return the photo of a tiled code, or of a prefix: tiles it does not reach take the others' mean.
+
+    Args:
+        model: reads it.
+        code: of tiles.
+        progress: told of tiles done and tiles in all.
+        sharpness: from 0 to 1; None: what the file asks for.
+    """
+    look = model.sharpness_of(code, sharpness)
     assert code.tiles is not None
     assert code.size is not None
     origin = order(code.tiles)
@@ -225,7 +240,7 @@ def _decode_rows(
     # Tiles of like length go together, so that little is computed for padding.
     by_length = [int(tile) for tile in np.argsort(counts, kind="stable") if counts[tile]]
     for done, tiles in enumerate(batches(by_length)):
-        squares = model.detokenize([rows[tile, : counts[tile]] for tile in tiles]).cpu()
+        squares = model.detokenize([rows[tile, : counts[tile]] for tile in tiles], look).cpu()
         for tile, square in zip(tiles, squares, strict=True):
             pictures[tile] = np.asarray(resize(to_image(square), (side, side)))
         if progress:

@@ -46,6 +46,7 @@ class TokenizerConfig:
     vqgan_codebook_size: int = 1024  # used by "vqgan": rows of the pixel codebook
     vqgan_codebook_dim: int = 256  # used by "vqgan"
     sharp_blocks: int = 0  # dense blocks of the sharp network behind the decoder; 0: faithful pictures only
+    default_sharpness: float = 1.0  # what a file that asks for nothing is decoded with; chosen by measurement
     released_latent_layout: bool = False  # True only for released weights: see Encoder
 
     def __post_init__(self) -> None:
@@ -60,6 +61,8 @@ class TokenizerConfig:
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; change one"
             )
+        if not 0 <= self.default_sharpness <= 1:
+            raise ValueError(f"default_sharpness is {self.default_sharpness}; use 0 to 1")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}; change one")
         if self.num_tokens < 1:

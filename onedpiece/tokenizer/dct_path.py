@@ -79,7 +79,7 @@ class LinearPath(nn.Module):
         self.register_buffer("order", torch.zeros(len(slots), dtype=torch.int64))
         self.register_buffer("scale", torch.ones(len(slots)))
         self.register_buffer("centroids", torch.zeros(3 * sum(self._lattices)))
-        if not self.order.is_meta:
+        if not torch.empty(0).is_meta:  # else they are about to be loaded: see `meta_init`
             self._take_statistics(
                 _spectrum(self.size).flatten(), {count: _normal_lattice(count) for count in self._lattices}
             )
@@ -206,7 +206,9 @@ class LinearPath(nn.Module):
         dc = torch.arange(3, device=energy.device) * self.size**2
         plain = energy.argsort(descending=True, stable=True)[: len(self.order) - self._refined]
         if self._refined and not torch.isin(dc, plain).all():
-            raise ValueError("a last token that refines the mean colours needs all three among the coefficients before it")
+            raise ValueError(
+                "a last token that refines the mean colours needs all three among the coefficients before it"
+            )
         return torch.cat([plain, dc[: self._refined]])
 
     def _uniform(self, order: Tensor | None = None) -> Tensor:

@@ -43,7 +43,9 @@ class GradedFSQ(nn.Module):
         super().__init__()
         self.grades = grades
         self.code_dim = max(len(levels) for _, levels in grades)
-        rows = [levels + (1,) * (self.code_dim - len(levels)) for count, levels in grades for _ in range(count)]
+        rows = [
+            levels + (1,) * (self.code_dim - len(levels)) for count, levels in grades for _ in range(count)
+        ]
         self._levels = torch.tensor(rows, device="cpu")  # (N, code_dim), 1 where a token has no such channel
 
     def forward(self, latents: Tensor) -> Quantized:

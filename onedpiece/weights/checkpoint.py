@@ -14,21 +14,47 @@ if TYPE_CHECKING:
 
     from onedpiece.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 2
 SHARD_BYTES = 16 * 2**20
 
 
-def fingerprint(tokenizer: "Tokenizer") -> bytes:
-    """Return the 4 bytes that tie a file to the weights that can decode it.
+_SPACE_FIELDS = ("image_size", "num_tokens", "quantizer", "fsq_grades", "vq_codebook_size", "vq_dim")
+"""Of the configuration: what the tokens' meaning depends on."""
 
-    The first bytes of a SHA-256 over the configuration and every tensor, parameters rounded to float16, so
-    that saving and loading does not change it.
+
+def fingerprint(tokenizer: "Tokenizer") -> bytes:
+    """Return the 4 bytes that name a code space: what it takes to read the tokens, and no more.
+
+    The first bytes of a SHA-256 over lattices, order and statistics of the DCT path, or over the codebook. A
+    decoder that was trained on reads older files. Where neither gives tokens a meaning (FSQ without a DCT
+    path) the encoder does, and belongs to it.
     """
-    digest = sha256(json.dumps(tokenizer.config.to_dict(), sort_keys=True).encode())
-    for name, tensor in sorted(_stored(tokenizer).items()):
+    config = tokenizer.config
+    prefixes = ["quantizer."]
+    if config.linear_path:
+        prefixes = ["linear_path."]
+    elif config.quantizer == "fsq":
+        prefixes = ["encoder.", "latent_tokens"]
+    fields = {name: value for name, value in config.to_dict().items() if name in _SPACE_FIELDS}
+    fields |= {"linear_size": config.linear_size if config.linear_path else None}
+    stored = {name: tensor for name, tensor in _stored(tokenizer).items() if name.startswith(tuple(prefixes))}
+    return _sha256(fields, stored)[:4]
+
+
+def weights_digest(tokenizer: "Tokenizer") -> str:
+    """Return 16 hexadecimal digits over the configuration and every tensor: were the weights read as written?
+
+    Parameters are rounded to float16, so that saving and loading does not change it.
+    """
+    return _sha256(tokenizer.config.to_dict(), _stored(tokenizer))[:8].hex()
+
+
+def _sha256(fields: dict[str, Any], tensors: "dict[str, Tensor]") -> bytes:
+    digest = sha256(json.dumps(fields, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.numpy().data.cast("B"))
-    return digest.digest()[:4]
+    return digest.digest()
 
 
 def _stored(tokenizer: "Tokenizer", precision: "dtype | None" = None) -> "dict[str, Tensor]":
@@ -67,6 +93,7 @@ def save(tokenizer: "Tokenizer", folder: str | Path, shard_bytes: int = SHARD_BY
     card = {
         "format": FORMAT,
         "fingerprint": fingerprint(tokenizer).hex(),
+        "digest": weights_digest(tokenizer),
         "files": names,
         "tokenizer": tokenizer.config.to_dict(),
     }
@@ -112,7 +139,7 @@ def load_tokenizer(folder: str | Path) -> "Tokenizer":
 
     Raises:
         WeightsError: a file is missing or damaged, tensors are missing, unknown or of another shape, or the
-            weights do not have the fingerprint that `config.json` states.
+            weights do not have the fingerprint and the digest that `config.json` states.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -133,9 +160,9 @@ def load_tokenizer(folder: str | Path) -> "Tokenizer":
         tokenizer.load_state_dict(wide, strict=True, assign=True)
     except (KeyError, TypeError, ValueError, OSError, SafetensorError, RuntimeError, struct.error) as error:
         raise WeightsError(f"the weights in {folder} do not load: {one_line(error)}") from error
-    found = fingerprint(tokenizer).hex()
-    if found != card.get("fingerprint"):
-        raise WeightsError(
-            f"the weights in {folder} have fingerprint {found}, config.json says {card['fingerprint']}"
-        )
+    for name, found in (("fingerprint", fingerprint(tokenizer).hex()), ("digest", weights_digest(tokenizer))):
+        if found != card.get(name):
+            raise WeightsError(
+                f"the weights in {folder} have {name} {found}, config.json says {card.get(name)}"
+            )
     return tokenizer.eval()

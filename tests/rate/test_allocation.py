@@ -55,4 +55,6 @@ def test_equal_gains_go_to_the_tile_that_has_least() -> None:
     # are left: they fill tiles 0 to 7 up to 18 tokens (7 + 6 + … + 0 = 28); tiles 0 and 1 get another.
     gains = np.array([[2.0] * (10 + tile) + [1.0] * (50 - tile) for tile in range(20)])
     errors = 200 - np.cumsum(np.pad(gains, ((0, 0), (1, 0))), axis=1)
-    assert allocate_tokens(errors, 20 + 390 + 30).tolist() == [19, 19] + [18] * 6 + [11 + tile for tile in range(8, 20)]
+    assert allocate_tokens(errors, 20 + 390 + 30).tolist() == [19, 19] + [18] * 6 + [
+        11 + tile for tile in range(8, 20)
+    ]

@@ -126,7 +126,9 @@ def test_the_forecast_of_a_picture_that_the_path_holds_is_what_it_reaches(small:
         low = path.synthesise(codes[:, :tokens])
         error = F.mse_loss(low, path.downscale(x))
         detail = F.mse_loss(F.interpolate(path.downscale(x), 32, mode="bicubic"), x)
-        assert expected[tokens - 1].item() == pytest.approx(float(-10 * torch.log10(error + detail)), abs=1e-3)
+        assert expected[tokens - 1].item() == pytest.approx(
+            float(-10 * torch.log10(error + detail)), abs=1e-3
+        )
 
 
 def test_nothing_is_active_where_the_picture_is_flat():
