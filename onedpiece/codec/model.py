@@ -15,7 +15,6 @@ from onedpiece.errors import TooManyTokensError, WrongModelError
 from onedpiece.rate.search import SearchResult
 from onedpiece.tokenizer import Tokenizer
 
-
 RETIRED = dict.fromkeys(("0a9efe93", "129ade3c", "434c6612", "c2999fe5"), "0.1.0")
 """Fingerprints of bundled models whose code space is gone, and the release that reads their files."""
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from onedpiece.codec.images import read_picture, resize, to_rgb
+from onedpiece.codec.tensors import Photo, to_tensor
 from onedpiece.errors import PictureError
 from onedpiece.metrics.pixel import image_psnr
 
@@ -182,7 +183,7 @@ def test_what_the_model_sees_is_antialiased(kind: str) -> None:
     """White noise shrunk to a quarter: means of 16 values and more have a quarter of its deviation."""
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
     image = Image.fromarray(noise)
-    shrunk = to_input(image if kind == "image" else to_tensor([image])[0], 64).pixels
+    shrunk = Photo(image if kind == "image" else to_tensor([image])[0]).pixels(64)
     assert shrunk.shape == (3, 64, 64)
     assert float(shrunk.std()) < 0.3 * noise.std() / 255
     assert float(shrunk.mean()) == pytest.approx(noise.mean() / 255, abs=0.01)
