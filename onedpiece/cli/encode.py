@@ -8,7 +8,7 @@ from warnings import filterwarnings
 
 import typer
 
-from onedpiece.cli.io import PICTURES, STREAM, Job, plan, reading, write
+from onedpiece.cli.io import STREAM, Job, plan, reading, write
 from onedpiece.cli.options import (
     CHUNK,
     DEVICE,
@@ -22,6 +22,7 @@ from onedpiece.cli.options import (
     front_end,
 )
 from onedpiece.cli.report import Report, counted, name_of
+from onedpiece.codec.find import ENDINGS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,7 +69,7 @@ def encode(
     where it is out of reach, nothing is written and the exit status is 1.
     """
     reduced = front_end(retokenize, keep)
-    jobs = plan(inputs, out, ".odp", PICTURES, skip_existing=skip_existing)
+    jobs = plan(inputs, out, ".odp", ENDINGS, skip_existing=skip_existing)
     if not jobs:
         return
     from onedpiece.rate.target import RateTarget

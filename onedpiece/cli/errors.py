@@ -39,6 +39,11 @@ def message_of(error: Exception) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
+def printable(text: str) -> str:
+    """Return a name or message with its control characters escaped: it can neither colour nor fake a line."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def status_of(error: Exception) -> int:
     """Return 2 where what was given is at fault, else 1."""
     return BAD_INPUT if isinstance(error, _OPTION_ERROR | ValueError | OSError) else FAILED

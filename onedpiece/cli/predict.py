@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import typer
 
-from onedpiece.cli.io import CODES, PICTURES, STREAM, Job, expand, plan, reading, write
+from onedpiece.cli.io import CODES, STREAM, Job, expand, plan, reading, write
 from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL
 from onedpiece.cli.report import Report, counted
+from onedpiece.codec.find import ENDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,11 +42,13 @@ def predict(
 
     The bundled heads know Imagenette's ten classes (classify) and CamVid's eleven of road scenes (segment).
     """
-    extensions = PICTURES | CODES
+    extensions = ENDINGS | CODES
     if overlay is None:
         jobs = [Job(source, "") for source in expand(inputs, extensions)]
     else:
-        jobs = plan(inputs, overlay, ".png", extensions)
+        jobs = plan(inputs, overlay, ".png", extensions, option="--overlay")
+        if Path(jobs[0].target).suffix.lower() not in ("", ".png"):
+            raise ValueError(f"--overlay is {overlay}; overlays are PNG files: end it in .png")
     from onedpiece.rate.target import RateTarget
     from onedpiece.weights import load
 
@@ -68,6 +71,8 @@ class _Asked(NamedTuple):
 def _load_head(name: str, codec: "Codec") -> "LoadedHead":
     from onedpiece.heads import HeadError, Task, bundled_head, load_head
 
+    if not (Path(name).exists() or name in get_args(Task)):
+        raise HeadError(f"no head {name!r}: it is no file, and the names are: {', '.join(get_args(Task))}")
     bundled = name in get_args(Task) and not Path(name).exists()
     loaded = load_head(bundled_head(name) if bundled else name)
     if loaded.fingerprint != codec.fingerprint:

@@ -90,11 +90,13 @@ def _value_range(values: Floats, mode: str) -> tuple[float, float]:
         return 0.0, 1.0
     low = float(np.quantile(finite, _OUTLIERS, method="lower"))
     high = float(np.quantile(finite, 1 - _OUTLIERS, method="higher"))
-    for white in _RANGES[mode]:
-        if low >= -_SLACK * white and high <= (1 + _SLACK) * white:
-            return 0.0, float(white)
-    if mode == "F" and low >= -1 - _SLACK and high <= 1 + _SLACK:
+    if mode == "F" and -1 - _SLACK <= low < -_SLACK and high <= 1 + _SLACK:
         return -1.0, 1.0
+    for white in _RANGES[mode]:
+        # Floats far below a range's white are of a range of their own, not black.
+        dark = mode == "F" and white > 1 and high < white / 16
+        if not dark and low >= -_SLACK * white and high <= (1 + _SLACK) * white:
+            return 0.0, float(white)
     low = min(low, 0.0)
     return low, high if high > low else low + 1
 

@@ -3,11 +3,10 @@
 Codec, comparisons and training see the very same pixels. Tensors are in `codec.tensors`.
 """
 
-import mimetypes
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from io import BytesIO
@@ -21,12 +20,6 @@ from onedpiece._files import one_line
 from onedpiece.bitstream.format import checked_size
 from onedpiece.codec.colour import Converted, convert
 from onedpiece.errors import AbsurdSizeError, PictureError
-
-ENDINGS = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".heic", ".heif", ".jxl"}
-    | {".gif", ".bmp", ".tif", ".tiff", ".jp2", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".qoi"}
-)
-"""Of files that count as pictures in a folder; a file that is named may have any."""
 
 _PLUGINS = {"pillow_jxl": "pillow-jxl-plugin", "pillow_heif": "pillow-heif"}  # module, and what pip calls it
 _TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt"}
@@ -73,53 +66,6 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def read_square(path: Path, image_size: int) -> Image.Image:
     """Read a picture, resize its short side to `image_size` pixels, crop the centre: RGB, square."""
     return ImageOps.fit(read_picture(path), (image_size, image_size), Image.Resampling.LANCZOS)
-
-
-class FoundImages(NamedTuple):
-    """What a folder holds.
-
-    Attributes:
-        paths: pictures by their ending, sorted.
-        left_out: what looks like a picture and is not taken, each with the reason, sorted.
-    """
-
-    paths: list[Path]
-    left_out: list[tuple[Path, str]]
-
-
-def find_images(
-    folder: str | PathLike[str], *, recursive: bool = False, endings: Iterable[str] = ENDINGS
-) -> FoundImages:
-    """List the pictures of a folder without opening them; hidden files and folders do not count.
-
-    Args:
-        folder: where to look.
-        recursive: also in the folders below it.
-        endings: what a picture's name ends in, in lower case.
-
-    Raises:
-        OSError: the folder cannot be read.
-    """
-    known, paths, left_out = frozenset(endings), [], []
-    for path in _visible(Path(folder), recursive):
-        picture = path.suffix.lower() in known
-        if picture and path.is_file():
-            paths.append(path)
-        elif picture:
-            left_out.append((path, "a folder" if path.is_dir() else "a broken link or no file"))
-        elif path.is_file() and (mimetypes.guess_type(path.name)[0] or "").startswith("image/"):
-            left_out.append((path, "a kind of picture that is not read"))
-    return FoundImages(sorted(paths), sorted(left_out))
-
-
-def _visible(folder: Path, recursive: bool) -> Iterator[Path]:
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if recursive and path.is_dir() and not path.is_symlink():
-            yield from _visible(path, recursive)
-        else:
-            yield path
 
 
 def _read(file: BinaryIO) -> Converted:
