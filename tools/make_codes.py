@@ -1,10 +1,7 @@
 """Tokenize the photos that heads are trained on, once, or go on where that was cut short.
 
-    python tools/make_codes.py [imagenette,camvid,pennfudan,scenes] [--shared ../shared] [--out runs/codes]
-        [--variants plain,flip,crop1,crop2,crop3] [--model M] [--device cpu] [--restamp]
-
-With --restamp, caches of a model whose decoder has been trained on since get the new fingerprint, after the
-codes of 64 photos were seen to be the same.
+python tools/make_codes.py [imagenette,camvid,pennfudan,scenes] [--shared ../shared] [--out runs/codes]
+    [--variants plain,flip,crop1,crop2,crop3] [--model M] [--device cpu]
 """
 
 import argparse
@@ -12,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onedpiece
-from onedpiece.training.codes import CamVid, DepthScenes, Imagenette, PennFudan, Source, build, restamp
-from onedpiece.training.codes.build import bar
+from onedpiece.training.codes import CamVid, DepthScenes, Imagenette, PennFudan, Source, build_cache
+from onedpiece.training.codes.build import progress_bar
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("imagenette", "camvid", "pennfudan", "scenes")
@@ -41,7 +38,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--variants", default="plain,flip,crop1,crop2,crop3")
     parser.add_argument("--model", help="a name or a folder; the bundled one by default")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--restamp", action="store_true", help="the codes are the same, the model is not")
     return parser.parse_args(argv)
 
 
@@ -51,11 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     codec = onedpiece.load(args.model, args.device)
     for name in args.names.split(","):
         photos, path = source(name, args.shared), args.out / f"{name}.parquet"
-        if args.restamp:
-            print(f"{path}: {restamp(path, photos, codec)} photos have the same codes")
-            continue
-        with bar(name) as progress:
-            build(path, photos, codec, args.variants.split(","), progress)
+        with progress_bar(name) as progress:
+            build_cache(path, photos, codec, args.variants.split(","), progress)
         print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 

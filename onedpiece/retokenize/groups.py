@@ -32,7 +32,7 @@ class Mixture(NamedTuple):
         keep: (B·K,) int64, input rows.
         moved: (B·R,) int64, input rows.
         into: (B·R,) int64, output rows.
-        staying: (B·K, 1), the share of a kept token in its group's mean.
+        staying: (B·K, 1), the weight of a kept token in its group's mean.
         joining: (B·R, 1), that of a moved one.
         outputs: K.
     """
@@ -156,7 +156,7 @@ class Reduction(NamedTuple):
     Attributes:
         x: (B, K, C), the tokens that are left.
         size: (B, K, 1), how many original tokens each of them stands for; 0 marks padding.
-        source: (B, K, N), the share of input n in output k: 0 or 1 for merging, in [0, 1] for soft
+        source: (B, K, N), the part of input n in output k: 0 or 1 for merging, in [0, 1] for soft
             slimming. The column of a discarded input is zero.
     """
 

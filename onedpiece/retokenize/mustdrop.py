@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from onedpiece.retokenize.block import BlockView, Layout, Tokens, attend, num_free, size_bias
+from onedpiece.retokenize.block import BlockAdapter, Layout, Tokens, attend, num_free, size_bias
 from onedpiece.retokenize.groups import Reduction, compose
 
 
@@ -165,7 +165,7 @@ def _select(x: Tensor, size: Tensor, stays: Tensor) -> Reduction:
 
 def _places_map(leads: Tensor, places: Tensor, dtype: torch.dtype) -> Tensor:
     """The source map of tokens that go to `places` (B, N), as wide as the sample with the most leaders."""
-    widest = int(leads.sum(dim=1).amax())
+    widest = int(leads.sum(dim=1).amax()) if len(leads) else leads.shape[1]
     outputs = torch.arange(widest, device=places.device)[None, :, None]
     return (places[:, None, :] == outputs).to(dtype)
 
@@ -195,9 +195,9 @@ class MustdropReducer:
         """See `Reducer`."""
         return layer == self.layer
 
-    def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
+    def step(self, layer: int, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""
-        tokens = tokens._replace(x=self._run(view, tokens))
+        tokens = tokens._replace(x=self._run(block, tokens))
         if not self.active(layer, tokens, layout):
             return tokens
         body = tokens.x.shape[1] - layout.tail
@@ -205,14 +205,14 @@ class MustdropReducer:
         merged = merge_windows(tokens.x[:, :body], grid, None, self.window, self.threshold, layout.prefix)
         return _append_tail(tokens, merged, layout.tail)
 
-    def _run(self, view: BlockView, tokens: Tokens) -> Tensor:
+    def _run(self, block: BlockAdapter, tokens: Tokens) -> Tensor:
         if tokens.size is None:
-            out: Tensor = view.block(tokens.x)
+            out: Tensor = block.module(tokens.x)
             return out
-        q, k, v = view.project(view.normed(tokens.x))
+        q, k, v = block.project(block.normed(tokens.x))
         visible = tokens.size if self.proportional else tokens.size > 0
-        x = view.add_attention(tokens.x, attend(view, q, k, v, size_bias(visible, q.dtype)))
-        return view.add_mlp(x)
+        x = block.add_attention(tokens.x, attend(block, q, k, v, size_bias(visible, q.dtype)))
+        return block.add_mlp(x)
 
 
 def _square(num_patches: int) -> tuple[int, int]:

@@ -18,16 +18,16 @@ from onedpiece.retokenize.stack import SLICE
 NOTHING = {
     "mctf": {"r": 0},
     "tome": {"r": 0},
-    "evit": {"keep": 1.0, "layers": (1, 2)},
-    "imagepiece": {"keep": 1.0, "rounds": ((1, 2, 3),)},
+    "evit": {"keep_rate": 1.0, "layers": (1, 2)},
+    "imagepiece": {"keep_rate": 1.0, "schedule": ((1, 2, 3),)},
     "mustdrop": {"threshold": 1.1, "window": 4},
 }
 # Tokens left of 64 patches in a depth of 4, the prefix not counted.
 SOMETHING: dict[str, tuple[dict[str, Any], int]] = {
     "mctf": ({"r": 10}, 34),  # 64 - 3·10
     "tome": ({"r": 10}, 24),  # 64 - 4·10
-    "evit": ({"keep": 0.5, "layers": (1, 2)}, 18),  # ⌈64/2⌉ + 1 = 33, ⌈33/2⌉ + 1 = 18
-    "imagepiece": ({"keep": 0.5, "rounds": ((1, 2), (3,))}, 16),  # 64 → 32 → 16
+    "evit": ({"keep_rate": 0.5, "layers": (1, 2)}, 18),  # ⌈64/2⌉ + 1 = 33, ⌈33/2⌉ + 1 = 18
+    "imagepiece": ({"keep_rate": 0.5, "schedule": ((1, 2), (3,))}, 16),  # 64 → 32 → 16
     "mustdrop": ({"threshold": -1.0, "window": 4}, 4),  # 8×8 patches, every 4×4 window merges
     "slimming": ({"layers": (1, 2)}, 16),  # 64 → 32 → 16
 }
@@ -210,8 +210,8 @@ def test_masks_are_refused(make_vit: Make, pictures: Tensor) -> None:
         ("mctf", {"ratio": 0.5}, "mctf has no option ratio; it knows r, layers"),
         ("mctf", {"layers": (3, 4)}, r"layers \[4\] do not exist; the model's blocks are numbered 0…3"),
         ("mctf", {"pooling": "median"}, "pooling is 'median'; choose one of"),
-        ("imagepiece", {"rounds": ((2, 1),)}, "increasing layers"),
-        ("imagepiece", {"rounds": ((1, 2),), "keep": 1.5}, "keep is 1.5"),
+        ("imagepiece", {"schedule": ((2, 1),)}, "increasing layers"),
+        ("imagepiece", {"schedule": ((1, 2),), "keep_rate": 1.5}, "keep_rate is 1.5"),
     ],
 )
 def test_mistakes_are_named(make_vit: Make, name: str, options: dict[str, Any], message: str) -> None:

@@ -9,7 +9,7 @@ from onedpiece.training.codes.base import (
     collate,
     crop_prefix,
 )
-from onedpiece.training.codes.build import build, restamp
+from onedpiece.training.codes.build import build_cache
 from onedpiece.training.codes.cache_file import CacheError
 from onedpiece.training.codes.dataset import CodeData, CodeDataset
 from onedpiece.training.codes.depth_sources import DepthScenes, DistilledDepth
@@ -29,8 +29,7 @@ __all__ = [
     "PennFudan",
     "Source",
     "Target",
-    "build",
+    "build_cache",
     "collate",
     "crop_prefix",
-    "restamp",
 ]
