@@ -9,15 +9,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onedpiece.bitstream import Code
     from onedpiece.codec import Codec
+    from onedpiece.errors import OnedpieceError
     from onedpiece.tokenizer import Tokenizer, TokenizerConfig
     from onedpiece.weights import load
 
 __version__ = "0.1.0"
-__all__ = ["Code", "Codec", "Tokenizer", "TokenizerConfig", "__version__", "load", "register_pillow"]
+__all__ = [
+    "Code",
+    "Codec",
+    "OnedpieceError",
+    "Tokenizer",
+    "TokenizerConfig",
+    "__version__",
+    "load",
+    "register_pillow",
+]
 
 _HOME = {
     "Code": "onedpiece.bitstream",
     "Codec": "onedpiece.codec",
+    "OnedpieceError": "onedpiece.errors",
     "Tokenizer": "onedpiece.tokenizer",
     "TokenizerConfig": "onedpiece.tokenizer",
     "load": "onedpiece.weights",

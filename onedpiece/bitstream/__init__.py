@@ -1,7 +1,9 @@
 """Tokens ↔ bytes: the `Code` and the .odp file, version 1; no network, no torch."""
 
 from onedpiece.bitstream.code import Code
-from onedpiece.bitstream.errors import (
+from onedpiece.bitstream.format import MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, MAX_TOKENS
+from onedpiece.bitstream.tiles import Tiles
+from onedpiece.errors import (
     AbsurdSizeError,
     BadMagicError,
     BitstreamError,
@@ -18,8 +20,6 @@ from onedpiece.bitstream.errors import (
     UnknownVersionError,
     UnsupportedFlagError,
 )
-from onedpiece.bitstream.format import MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, MAX_TOKENS
-from onedpiece.bitstream.tiles import Tiles
 
 __all__ = [
     "MAX_FILE_BYTES",

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onedpiece.bitstream.entropy import Tables, bundled_tables, pack_entropy, unpack_entropy
-from onedpiece.bitstream.errors import EntropyTablesError, NoTokensError, TrailingDataError
 from onedpiece.bitstream.format import (
     MAX_FILE_BYTES,
     MAX_TOKENS,
@@ -23,6 +22,7 @@ from onedpiece.bitstream.format import (
 from onedpiece.bitstream.header import Header, read_header, write_header
 from onedpiece.bitstream.packing import pack, unpack
 from onedpiece.bitstream.tiles import Tiles, check_tiles
+from onedpiece.errors import EntropyTablesError, NoTokensError, TrailingDataError
 
 TablesOf = Callable[[bytes], Tables | None]
 """A model's fingerprint -> the tables of its entropy coder, None where it has none."""

@@ -19,7 +19,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from onedpiece.bitstream.errors import EntropyTablesError
+from onedpiece.errors import EntropyTablesError
 
 TOTAL_BITS = 16
 TOTAL = 1 << TOTAL_BITS

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onedpiece.bitstream.errors import (
+from onedpiece.errors import (
     AbsurdSizeError,
     BitstreamError,
     CodebookSizeError,

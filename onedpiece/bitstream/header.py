@@ -3,17 +3,6 @@
 from typing import NamedTuple
 
 from onedpiece.bitstream.entropy import ID_BYTES
-from onedpiece.bitstream.errors import (
-    BadMagicError,
-    EmptyFileError,
-    EntropyTablesError,
-    NoTokensError,
-    TilesError,
-    TooManyTokensError,
-    TruncatedHeaderError,
-    UnknownVersionError,
-    UnsupportedFlagError,
-)
 from onedpiece.bitstream.format import (
     DEFAULT_CODEBOOK_SIZE,
     FIXED_BYTES,
@@ -28,6 +17,17 @@ from onedpiece.bitstream.format import (
 )
 from onedpiece.bitstream.packing import Varint, read_varint, write_varint
 from onedpiece.bitstream.tiles import Tiles, read_tiles, write_tiles
+from onedpiece.errors import (
+    BadMagicError,
+    EmptyFileError,
+    EntropyTablesError,
+    NoTokensError,
+    TilesError,
+    TooManyTokensError,
+    TruncatedHeaderError,
+    UnknownVersionError,
+    UnsupportedFlagError,
+)
 
 
 class Header(NamedTuple):

@@ -14,13 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onedpiece.bitstream.errors import (
-    MalformedVarintError,
-    TooManyTokensError,
-    TrailingDataError,
-    TruncatedHeaderError,
-)
 from onedpiece.bitstream.format import MAX_TOKENS, MAX_VARINT_BYTES
+from onedpiece.errors import MalformedVarintError, TooManyTokensError, TrailingDataError, TruncatedHeaderError
 
 _LEAF = 32  # tokens below which a plain loop beats halving
 

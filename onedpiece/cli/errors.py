@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from onedpiece.rate.target import TargetOutOfReachError
+from onedpiece.errors import OnedpieceError
 
 BAD_INPUT = 2
 FAILED = 1
@@ -16,7 +16,7 @@ _OPTION_ERROR: type[Any] = next(
 )
 
 
-class OutputError(Exception):
+class OutputError(OnedpieceError):
     """An output could not be written; the input is not to blame."""
 
 
@@ -30,7 +30,7 @@ def message_of(error: Exception) -> str:
         text = error.format_message()
     elif isinstance(error, OSError):
         text = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
-    elif isinstance(error, ValueError | OutputError | TargetOutOfReachError | RuntimeError | ImportError):
+    elif isinstance(error, OnedpieceError | ValueError | RuntimeError | ImportError):
         text = str(error)
     else:
         text = f"unexpected {type(error).__name__}: {error} (set ONEDPIECE_DEBUG=1 for the traceback)"

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from secrets import token_hex
 from typing import BinaryIO, NamedTuple
 
+from onedpiece._files import atomic_write_bytes
 from onedpiece.cli.errors import LostStdoutError, OutputError
 
 STREAM = "-"  # standard input, or standard output
@@ -43,7 +43,7 @@ def write(target: str, data: bytes) -> None:
         _write_stdout(data)
         return
     try:
-        _write_file(Path(target), data)
+        atomic_write_bytes(target, data)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror}") from error
 
@@ -71,20 +71,6 @@ def _write_stdout(data: bytes) -> None:
         sys.stdout.buffer.flush()
     except OSError as error:
         raise LostStdoutError from error
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    if path.exists() and not path.is_file():  # a device or a named pipe: not ours to replace
-        path.write_bytes(data)
-        return
-    path = path.resolve()  # the file behind a link is replaced, not the link
-    partial = path.with_name(f".{token_hex(8)}.part")
-    try:
-        with partial.open("xb") as file:
-            file.write(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class Job(NamedTuple):

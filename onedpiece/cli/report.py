@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
-from onedpiece.cli.errors import FAILED, OutputError, message_of, status_of
+from onedpiece.cli.errors import FAILED, message_of, status_of
 from onedpiece.cli.io import STREAM, say
-from onedpiece.rate.target import TargetOutOfReachError
+from onedpiece.errors import OnedpieceError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -51,7 +51,7 @@ class Report:
         """Note what goes wrong with one file inside the block, and go on after it."""
         try:
             yield
-        except (ValueError, OSError, OutputError, TargetOutOfReachError) as error:
+        except (OnedpieceError, ValueError, OSError) as error:
             self._fail(source, error)
 
     def done(self, line: str, record: dict[str, Any]) -> None:

@@ -6,7 +6,8 @@ The codec loads lazily, so that who only reads pictures does not load the networ
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onedpiece.codec.codec import Codec, CodeLike, WrongModelError
+    from onedpiece.codec.codec import Codec, CodeLike
+    from onedpiece.errors import WrongModelError
 
 __all__ = ["CodeLike", "Codec", "WrongModelError"]
 

@@ -14,6 +14,7 @@ from onedpiece.bitstream import Code, TooManyTokensError
 from onedpiece.bitstream.entropy import Tables
 from onedpiece.codec.images import Picture, checked_tensor, resize, size_of, to_image, to_input, to_photo
 from onedpiece.codec.tiles import Progress, Reached, decode_tiled, encode_tiled, wants_tiles
+from onedpiece.errors import WrongModelError
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.metrics.registry import image_scorer
 from onedpiece.rate import Target
@@ -24,10 +25,6 @@ from onedpiece.tokenizer.dct_path import forecast
 
 CodeLike = Code | bytes | str | PathLike[str]
 """A code, the bytes of an .odp file, or the path of one."""
-
-
-class WrongModelError(ValueError):
-    """A code that another model made."""
 
 
 class Codec:

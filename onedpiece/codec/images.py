@@ -15,8 +15,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from onedpiece.bitstream.errors import AbsurdSizeError
 from onedpiece.bitstream.format import checked_size
+from onedpiece.errors import AbsurdSizeError, PictureError
 
 Picture = Image.Image | str | PathLike[str] | Tensor
 """A PIL image, the path of one, or a (3, H, W) float tensor in [0, 1]."""
@@ -102,10 +102,6 @@ def size_of(picture: Tensor) -> tuple[int, int]:
 def to_image(picture: Tensor) -> Image.Image:
     """Return (3, H, W) in [0, 1] as an 8-bit RGB image, every value to the nearest level."""
     return Image.fromarray((picture * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
-
-
-class PictureError(ValueError):
-    """A picture that cannot be read, or is too large to be."""
 
 
 def read_picture(source: str | PathLike[str] | BinaryIO) -> Image.Image:

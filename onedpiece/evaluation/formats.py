@@ -14,16 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
+from onedpiece.errors import MissingFormatError
+
 _PERCENT = range(101)
 _PILLOW_FEATURE = {"webp": "webp", "avif": "avif", "jpeg2000": "jpg_2000"}
 _PACKAGE = {"jxl": "pillow_jxl", "blurhash": "blurhash", "thumbhash": "thumbhash"}
 
 
 _SIDE = 64  # pixels a side of what is analysed and drawn: a few low frequencies need no more
-
-
-class MissingFormatError(RuntimeError):
-    """A format was asked for whose library is not on this machine."""
 
 
 class Format(Protocol):

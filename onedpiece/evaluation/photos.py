@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
-from onedpiece.codec.images import PictureError, read_picture, read_square
+from onedpiece.codec.images import read_picture, read_square
+from onedpiece.errors import PictureError
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".jxl", ".jp2"}
 

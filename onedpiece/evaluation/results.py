@@ -9,8 +9,9 @@ from functools import cached_property
 from statistics import fmean
 from typing import NamedTuple
 
+from onedpiece.errors import NoOverlapError, NotMonotoneError
 from onedpiece.evaluation.photos import Photo, Unreadable
-from onedpiece.metrics.bd_rate import NoOverlapError, NotMonotoneError, bd_quality, bd_rate
+from onedpiece.metrics.bd_rate import bd_quality, bd_rate
 from onedpiece.metrics.registry import Metric
 
 OURS = "onedpiece"

@@ -1,7 +1,8 @@
 """Networks that read the codes themselves, at any length: no decoding, and less work for fewer tokens."""
 
+from onedpiece.errors import HeadError
 from onedpiece.heads.checkpoint import LoadedHead, bundled_head, code_space_of, load_head, save_head
-from onedpiece.heads.config import HeadConfig, HeadError, ReducerConfig, Task
+from onedpiece.heads.config import HeadConfig, ReducerConfig, Task
 from onedpiece.heads.head import CodeBatch, Codes, Head, build_head, check_codes, pad_codes
 from onedpiece.heads.outputs import (
     Boxes,

@@ -9,8 +9,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from onedpiece._files import atomic_write_bytes, one_line
 from onedpiece.codec import Codec
-from onedpiece.heads.config import HeadConfig, HeadError
+from onedpiece.errors import HeadError
+from onedpiece.heads.config import HeadConfig
 from onedpiece.heads.head import Codes, Head, check_codes
 from onedpiece.heads.outputs import Prediction
 from onedpiece.tokenizer.layers import undrawn
@@ -72,7 +74,10 @@ def save_head(head: Head, path: str | Path, code_space: bytes, note: str = "") -
         "code_space": code_space.hex(),
         "note": note,
     }
-    return _write(Path(path), save(_stored(head), metadata))
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_bytes(path, save(_stored(head), metadata))
+    return path
 
 
 def _stored(head: Head) -> dict[str, Tensor]:
@@ -81,13 +86,6 @@ def _stored(head: Head) -> dict[str, Tensor]:
         name: (tensor.half() if name in parameters else tensor).detach().cpu().contiguous()
         for name, tensor in head.state_dict().items()
     }
-
-
-def _write(path: Path, data: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    return partial.replace(path)
 
 
 def load_head(path: str | Path) -> LoadedHead:
@@ -104,7 +102,7 @@ def load_head(path: str | Path) -> LoadedHead:
         head.load_state_dict(tensors, strict=True)
         code_space = bytes.fromhex(metadata["code_space"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise HeadError(f"the head in {path} does not load: {_one_line(error)}") from error
+        raise HeadError(f"the head in {path} does not load: {one_line(error)}") from error
     return LoadedHead(head.eval(), code_space, metadata.get("note", ""))
 
 
@@ -117,16 +115,12 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             metadata: dict[str, Any] = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, torch.OutOfMemoryError) as error:
-        raise HeadError(f"{path} is damaged or no head: {_one_line(error)}") from error
+        raise HeadError(f"{path} is damaged or no head: {one_line(error)}") from error
     if metadata.get("format") != FORMAT:
         raise HeadError(
             f"{path} has format {metadata.get('format')!r}; this onedpiece reads heads of format {FORMAT}"
         )
     return metadata, tensors
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def bundled_head(task: str = "classify") -> Path:

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self, get_args
 
+from onedpiece.errors import HeadError
 from onedpiece.tokenizer import TokenizerConfig
 
 Task = Literal["classify", "segment", "depth", "detect"]
@@ -119,7 +120,3 @@ class HeadConfig:
             "reducer": ReducerConfig(**values.get("reducer", {})),
         }
         return cls(**(values | nested))
-
-
-class HeadError(ValueError):
-    """A head file that is damaged or is none, or codes that a head cannot read; one line."""

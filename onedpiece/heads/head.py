@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from onedpiece.bitstream import Code
+from onedpiece.errors import HeadError
 from onedpiece.heads.backbone import Augment, CodeBackbone
-from onedpiece.heads.config import HeadConfig, HeadError
+from onedpiece.heads.config import HeadConfig
 from onedpiece.heads.outputs import Output, Prediction, to_predictions
 from onedpiece.heads.reduce import by_length
 from onedpiece.heads.task_heads import build_task_head

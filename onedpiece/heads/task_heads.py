@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from onedpiece.errors import HeadError
 from onedpiece.heads.backbone import Features
-from onedpiece.heads.config import HeadConfig, HeadError
+from onedpiece.heads.config import HeadConfig
 from onedpiece.heads.outputs import Boxes, ClassLogits, DepthMap, MaskLogits
 from onedpiece.tokenizer.layers import truncated_normal_
 

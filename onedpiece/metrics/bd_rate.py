@@ -6,15 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import Akima1DInterpolator
 
+from onedpiece.errors import NoOverlapError, NotMonotoneError
+
 Array = NDArray[np.float64]
-
-
-class NoOverlapError(ValueError):
-    """The two curves share no range, so there is nothing to compare."""
-
-
-class NotMonotoneError(ValueError):
-    """A curve's quality does not rise with its rate, so that it has no inverse."""
 
 
 def bd_rate(

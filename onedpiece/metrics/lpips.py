@@ -8,6 +8,8 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
+from onedpiece.errors import MissingWeightsError
+
 NETS = ("alex", "squeeze", "vgg")
 
 
@@ -18,10 +20,6 @@ _CHECKPOINTS: dict[Net, str] = {
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
     "vgg": "vgg16-397923af.pth",
 }
-
-
-class MissingWeightsError(RuntimeError):
-    """Pretrained weights are neither on this machine nor to be downloaded."""
 
 
 def missing_weights(what: str, reason: object) -> MissingWeightsError:

@@ -1,5 +1,6 @@
 """How many tokens: quality targets, the search that meets them, sharing tokens out over tiles."""
 
-from onedpiece.rate.target import METRICS, Target, TargetOutOfReachError
+from onedpiece.errors import TargetOutOfReachError
+from onedpiece.rate.target import METRICS, Target
 
 __all__ = ["METRICS", "Target", "TargetOutOfReachError"]

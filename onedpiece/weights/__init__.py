@@ -1,6 +1,7 @@
 """Models by name: the bundled one, a folder, or a released one from the hub."""
 
-from onedpiece.weights.checkpoint import WeightsError, fingerprint, load_tokenizer, read_config, save
+from onedpiece.errors import WeightsError
+from onedpiece.weights.checkpoint import fingerprint, load_tokenizer, read_config, save
 from onedpiece.weights.load import ModelName, initial, load, names
 
 __all__ = [

@@ -6,6 +6,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onedpiece._files import atomic_write_bytes, atomic_write_text, one_line
+from onedpiece.errors import WeightsError
+
 if TYPE_CHECKING:
     from torch import Tensor, dtype
 
@@ -60,18 +63,14 @@ def save(tokenizer: "Tokenizer", folder: str | Path, shard_bytes: int = SHARD_BY
     shards = _shards(_stored(tokenizer), shard_bytes)
     names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
     for name, tensors in zip(names, shards, strict=True):
-        partial = folder / f".{name}.partial"
-        partial.write_bytes(to_bytes(tensors))
-        partial.replace(folder / name)
+        atomic_write_bytes(folder / name, to_bytes(tensors))
     card = {
         "format": FORMAT,
         "fingerprint": fingerprint(tokenizer).hex(),
         "files": names,
         "tokenizer": tokenizer.config.to_dict(),
     }
-    partial = folder / ".config.json.partial"
-    partial.write_text(json.dumps(card, indent=1) + "\n")
-    partial.replace(folder / "config.json")
+    atomic_write_text(folder / "config.json", json.dumps(card, indent=1) + "\n")
     for old in set(folder.glob("model-*.safetensors")) - {folder / name for name in names}:
         old.unlink()
     return folder
@@ -130,18 +129,10 @@ def load_tokenizer(folder: str | Path) -> "Tokenizer":
             state.update(load_file(folder / Path(name).name))
         tokenizer.load_state_dict(state, strict=True)
     except (KeyError, TypeError, ValueError, OSError, SafetensorError, RuntimeError, struct.error) as error:
-        raise WeightsError(f"the weights in {folder} do not load: {_one_line(error)}") from error
+        raise WeightsError(f"the weights in {folder} do not load: {one_line(error)}") from error
     found = fingerprint(tokenizer).hex()
     if found != card.get("fingerprint"):
         raise WeightsError(
             f"the weights in {folder} have fingerprint {found}, config.json says {card['fingerprint']}"
         )
     return tokenizer.eval()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-class WeightsError(ValueError):
-    """A model that is not there, is damaged, or is not one of ours; the message is one line."""

@@ -9,20 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from onedpiece._files import one_line
+from onedpiece.errors import HubError
 from onedpiece.tokenizer import Tokenizer
-from onedpiece.weights.checkpoint import WeightsError
 
 RELEASED = tuple(f"turing-motors/One-D-Piece-{size}-256" for size in "SBL")
 RELEASED_FILE = "pytorch_model.bin"
 FOLDER_FILES = ("config.json", "entropy.json", "*.safetensors")
-
-
-class HubError(WeightsError):
-    """A file could not be had from the hub; the message is one line and says what to do."""
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
 
 
 def download(repo_id: str, filename: str) -> Path:
@@ -74,7 +67,7 @@ def _asking(repo_id: str, what: str) -> Iterator[None]:
     except (OSError, ValueError, errors.EntryNotFoundError) as error:
         raise HubError(
             f"could not fetch {what} of {repo_id} from the Hugging Face hub; check the name and the "
-            f"network ({_one_line(error)})"
+            f"network ({one_line(error, named=True)})"
         ) from error
     finally:
         client.setLevel(level)
@@ -89,7 +82,7 @@ def read_pickled_state(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = _one_line(error).split(". ")[0]
+        reason = one_line(error, named=True).split(". ")[0]
         raise HubError(
             f"{path} is not a plain PyTorch state dict; delete it and fetch again ({reason})"
         ) from error

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from onedpiece.bitstream.entropy import load_tables
-from onedpiece.weights.checkpoint import WeightsError, fingerprint, load_tokenizer
+from onedpiece.errors import WeightsError
+from onedpiece.weights.checkpoint import fingerprint, load_tokenizer
 
 if TYPE_CHECKING:
     from onedpiece.codec import Codec

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from onedpiece.bitstream import BitstreamError, Code, errors
+from onedpiece import errors
+from onedpiece.bitstream import BitstreamError, Code
 
 PRINT = bytes.fromhex("0badcafe")
 SIZES = (2, 3, 16, 255, 256, 257, 1000, 1024, 3000, 4095, 4096, 4097, 64000, 2**18, 2**32 - 5, 2**32)

@@ -1,6 +1,6 @@
 import pytest
 
-from onedpiece.bitstream import errors
+from onedpiece import errors
 from onedpiece.bitstream.format import MAGIC, MAX_PIXELS, Flag
 from onedpiece.bitstream.header import Header, read_header, write_header
 

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onedpiece.bitstream.errors import MalformedVarintError, TruncatedHeaderError
 from onedpiece.bitstream.packing import read_varint, write_varint
+from onedpiece.errors import MalformedVarintError, TruncatedHeaderError
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onedpiece.bitstream import Code, Tiles, TilesError, TooManyTokensError, TruncatedHeaderError
-from onedpiece.bitstream.errors import BitstreamError
 from onedpiece.bitstream.tiles import order, overlaps, starts, tile_count
+from onedpiece.errors import BitstreamError
 
 PRINT = bytes.fromhex("01020304")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from onedpiece.errors import MissingWeightsError
 from onedpiece.metrics import registry
-from onedpiece.metrics.lpips import MissingWeightsError
 
 ONE_CORE = ("--workers", 1)
 

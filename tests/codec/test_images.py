@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onedpiece.codec.images import PictureError, read_picture, resize, to_rgb
+from onedpiece.codec.images import read_picture, resize, to_rgb
+from onedpiece.errors import PictureError
 from onedpiece.metrics.pixel import image_psnr
 
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from onedpiece.errors import MissingFormatError
 from onedpiece.evaluation import formats
-from onedpiece.evaluation.formats import FORMATS, MissingFormatError, image_format
+from onedpiece.evaluation.formats import FORMATS, image_format
 
 PILLOW_ONLY = ("jpeg", "webp", "avif", "jpeg2000")
 

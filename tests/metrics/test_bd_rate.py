@@ -1,6 +1,7 @@
 import pytest
 
-from onedpiece.metrics.bd_rate import NoOverlapError, NotMonotoneError, bd_quality, bd_rate
+from onedpiece.errors import NoOverlapError, NotMonotoneError
+from onedpiece.metrics.bd_rate import bd_quality, bd_rate
 
 RATES = [96.0, 192.0, 384.0, 768.0]
 QUALITIES = [18.0, 19.5, 21.5, 23.8]

@@ -4,7 +4,8 @@ import lpips
 import pytest
 import torch
 
-from onedpiece.metrics.lpips import Lpips, MissingWeightsError
+from onedpiece.errors import MissingWeightsError
+from onedpiece.metrics.lpips import Lpips
 from onedpiece.metrics.registry import Scorer
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from onedpiece.errors import HubError
 from onedpiece.weights import WeightsError, load
-from onedpiece.weights.hub import HubError, download, fetch_released, load_official, read_pickled_state
+from onedpiece.weights.hub import download, fetch_released, load_official, read_pickled_state
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 errors = pytest.importorskip("huggingface_hub.errors")

@@ -1,5 +1,6 @@
 """Photos as codes on disk: tokenized once, with the targets that heads are trained on."""
 
+from onedpiece.errors import CacheError
 from onedpiece.training.codes.base import (
     BoxTarget,
     CodeSample,
@@ -10,7 +11,6 @@ from onedpiece.training.codes.base import (
     crop_prefix,
 )
 from onedpiece.training.codes.build import build_cache
-from onedpiece.training.codes.cache_file import CacheError
 from onedpiece.training.codes.dataset import CodeData, CodeDataset
 from onedpiece.training.codes.depth_sources import DepthScenes, DistilledDepth
 from onedpiece.training.codes.sources import CamVid, Imagenette, PennFudan

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import Progress as RichProgress
 
 from onedpiece.codec import Codec
+from onedpiece.errors import CacheError
 from onedpiece.heads import code_space_of
 from onedpiece.training.codes.base import TRAIN, Example, Source
 from onedpiece.training.codes.cache_file import (
     MAX_CODEBOOK_SIZE,
-    CacheError,
     CacheMetadata,
     Row,
     pack_target,

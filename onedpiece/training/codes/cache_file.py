@@ -1,7 +1,6 @@
 """A cache of codes on disk: one Parquet file, whose metadata names its source and code space."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from onedpiece._files import atomic_path, one_line
+from onedpiece.errors import CacheError
 from onedpiece.heads import Task
 from onedpiece.training.codes.base import BoxTarget, Target
 
@@ -25,10 +26,6 @@ MAX_CODEBOOK_SIZE = 1 << 16  # of a codebook: codes are kept in 16 bits
 
 
 _ROW = "<4fi"  # a box and its label
-
-
-class CacheError(ValueError):
-    """A file that is no cache of codes, or not the one that is needed."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +93,8 @@ def write_arrow(path: Path, table: Any, metadata: CacheMetadata) -> None:
     """Write a pyarrow table as `write_rows` does, with these metadata."""
     _, parquet = _pyarrow()
     text = json.dumps({"format": FORMAT, **asdict(metadata)})
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with atomic_path(path) as partial:
         parquet.write_table(table.replace_schema_metadata({_KEY: text.encode()}), partial, compression="zstd")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_metadata(path: Path) -> CacheMetadata:
@@ -116,7 +109,7 @@ def read_metadata(path: Path) -> CacheMetadata:
     try:
         stored = parquet.read_schema(path).metadata or {}
     except pa.ArrowInvalid as error:
-        raise CacheError(f"{path} is no cache of codes: {str(error).splitlines()[0]}") from None
+        raise CacheError(f"{path} is no cache of codes: {one_line(error)}") from None
     if _KEY not in stored:
         raise CacheError(f"{path} is no cache of codes: it has no {_KEY.decode()} in its metadata")
     metadata = json.loads(stored[_KEY])

@@ -216,7 +216,7 @@ def test_weights_that_cannot_be_had_are_one_line(monkeypatch: pytest.MonkeyPatch
 
     from torchvision import models
 
-    from onedpiece.metrics.lpips import MissingWeightsError
+    from onedpiece.errors import MissingWeightsError
 
     def refuse(*_: object, **__: object) -> None:
         raise URLError("Name or service not known")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from onedpiece.metrics.lpips import MissingWeightsError
+from onedpiece.errors import MissingWeightsError
 from onedpiece.training.codes import BoxTarget, CamVid, DepthScenes, DistilledDepth, Imagenette, PennFudan
 from onedpiece.training.codes.depth_sources import load_teacher
 
