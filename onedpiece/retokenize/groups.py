@@ -69,8 +69,9 @@ def join(num_tokens: int, moved: Tensor, targets: Tensor) -> Groups:
     No target may itself be moved.
     """
     batch, count = moved.shape
-    leaves = torch.zeros(batch, num_tokens, dtype=torch.int8, device=moved.device).scatter_(1, moved, 1)
-    keep = leaves.argsort(dim=1, stable=True)[:, : num_tokens - count]
+    positions = torch.arange(num_tokens, device=moved.device).expand(batch, num_tokens)
+    # Those that leave go behind all others; no two values are equal, and ONNX has no stable sort.
+    keep = positions.scatter(1, moved, moved + num_tokens).sort(dim=1).values[:, : num_tokens - count]
     return Groups(keep, moved, _places(keep, num_tokens).gather(1, targets))
 
 

@@ -211,8 +211,8 @@ def _build_objective(
     if reducer.name != "slimming" or teacher_weights is None:
         raise ValueError("objective recalibration needs the reducer slimming and teacher_weights")
     twin = build_classifier(ClassifierConfig(**{**vars(classifier), "weights": teacher_weights}))
-    stages = vit.blocks.reducer.stages
-    starts = sorted(int(layer) for layer in stages)
-    ends = (*(start - 1 for start in starts[1:]), len(vit.blocks) - 1)
-    kept = tuple(stages[str(start)].keep for start in starts)
-    return RecalibrationObjective(twin, kept, ends, int(vit.patch_embed.num_patches))
+    patches, kept = int(vit.patch_embed.num_patches), []
+    for layer in range(len(vit.blocks)):
+        stage = vit.blocks.reducer.stages
+        kept.append(stage[str(layer)].keep if str(layer) in stage else [patches, *kept][-1])
+    return RecalibrationObjective(twin, tuple(kept), tuple(range(len(kept))), patches)
