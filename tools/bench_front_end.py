@@ -28,7 +28,7 @@ from onedpiece.evaluation.photos import Photo, read_photos
 from onedpiece.evaluation.token_table import Evaluators, token_rows
 from onedpiece.metrics.registry import Scorer
 from onedpiece.retokenize import trace
-from onedpiece.retokenize.adapters import find_target
+from onedpiece.retokenize.adapters import find_site
 from tools.markdown import replace_part, table
 
 COUNTS = (64, 256)
@@ -95,7 +95,7 @@ def patches_left(codec: onedpiece.Codec, x: Tensor) -> int:
     """Patches behind the encoder's last layer."""
     if isinstance(codec.tokenizer.encoder, _Silent):
         return 0
-    target = find_target(codec.tokenizer)
+    target = find_site(codec.tokenizer)
     if not hasattr(codec.tokenizer, "remove"):
         return target.num_free
     last = trace(codec.tokenizer, x[:1]).states[-1]

@@ -26,7 +26,7 @@ from onedpiece.retokenize import apply, remove, trace
 from onedpiece.retokenize.stack import SLICE
 
 MODELS = {"DeiT-T": "deit_tiny_patch16_224", "DeiT-S": "deit_small_patch16_224"}
-HYPER_SPEED = {"keep": 0.35, "rounds": ((0, 1, 2), (3, 4, 5), (6, 7, 8))}
+HYPER_SPEED = {"keep_rate": 0.35, "schedule": ((0, 1, 2), (3, 4, 5), (6, 7, 8))}
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ SETTINGS = (
     Setting("base, slices", slices=True),
     Setting("MCTF r = 16", "mctf", {"r": 16}),
     Setting("MCTF-Fast 0.35", "mctf", {"r": 0.35, "layers": (3, 6, 9)}),
-    Setting("ImagePiece, 69 left", "imagepiece", {"keep": 0.7}),
-    Setting("ImagePiece, 26 left", "imagepiece", {"keep": 0.5}),
+    Setting("ImagePiece, 69 left", "imagepiece", {"keep_rate": 0.7}),
+    Setting("ImagePiece, 26 left", "imagepiece", {"keep_rate": 0.5}),
     Setting("ImagePiece, hyper-speed", "imagepiece", HYPER_SPEED),
     Setting("ToMe r = 13", "tome", {"r": 13}),
-    Setting("EViT 0.7", "evit", {"keep": 0.7}),
+    Setting("EViT 0.7", "evit", {"keep_rate": 0.7}),
 )
 
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import center_crop, normalize, resize, to_pil_image, to_tensor
 
 import onedpiece
-from onedpiece.retokenize import apply_share, trace
-from onedpiece.retokenize.adapters import find_target
+from onedpiece.retokenize import apply, trace
+from onedpiece.retokenize.adapters import find_site
 from tools.pieces import paint, piece_map
 
 REDUCERS = ("mctf", "tome", "imagepiece", "evit", "slimming")
@@ -49,7 +49,7 @@ def prepare(photo: Path, side: int) -> Tensor:
 
 def draw(model: nn.Module, picture: Tensor) -> Tensor:
     """Run the reduced model and lay the panels side by side: (3, H, W)."""
-    target = find_target(model)
+    target = find_site(model)
     side = round(target.num_free**0.5)
     wants_unit_range = hasattr(model, "encoder")
     inputs = picture if wants_unit_range else normalize(picture, [0.5] * 3, [0.5] * 3)
@@ -81,7 +81,7 @@ def main() -> None:
     """Draw one photo."""
     options = parse_arguments()
     model, side = load_model(options)
-    apply_share(model, options.reducer, options.share)
+    apply(model, options.reducer, keep_ratio=options.share)
     to_pil_image(draw(model, prepare(options.photo, side))).save(options.out)
     print(f"wrote {options.out}")
 

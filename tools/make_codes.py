@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onedpiece
-from onedpiece.training.codes import CamVid, DepthScenes, Imagenette, PennFudan, Source, build
-from onedpiece.training.codes.build import bar
+from onedpiece.training.codes import CamVid, DepthScenes, Imagenette, PennFudan, Source, build_cache
+from onedpiece.training.codes.build import progress_bar
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("imagenette", "camvid", "pennfudan", "scenes")
@@ -47,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     codec = onedpiece.load(args.model, args.device)
     for name in args.names.split(","):
         photos, path = source(name, args.shared), args.out / f"{name}.parquet"
-        with bar(name) as progress:
-            build(path, photos, codec, args.variants.split(","), progress)
+        with progress_bar(name) as progress:
+            build_cache(path, photos, codec, args.variants.split(","), progress)
         print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 

@@ -51,9 +51,9 @@ SEEDS = (0, 1, 2)
 NONE = ReducerConfig()
 MCTF = ReducerConfig("mctf", {"r": 4})
 TOME = ReducerConfig("tome", {"r": 4, "layers": tuple(range(1, 12))})
-EVIT = ReducerConfig("evit", {"keep": 0.7})
-IMAGEPIECE = ReducerConfig("imagepiece", {"keep": 0.77})
-SIT = ReducerConfig("slimming", {"keep": 0.72, "layers": (3, 6, 9)})
+EVIT = ReducerConfig("evit", {"keep_rate": 0.7})
+IMAGEPIECE = ReducerConfig("imagepiece", {"keep_rate": 0.77})
+SIT = ReducerConfig("slimming", {"keep_rate": 0.72, "layers": (3, 6, 9)})
 # The paper's windows of 3×3 at 0.8 leave 0.92 of so coarse a grid.
 MUSTDROP = ReducerConfig("mustdrop", {"window": 2, "threshold": 0.62})
 

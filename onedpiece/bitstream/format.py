@@ -3,7 +3,7 @@
 A file is::
 
     magic            2 bytes
-    version, flags   1 byte: the highest bit is Flag.FAITHFUL, three bits hold the version, four the other flags
+    version, flags   1 byte: Flag.FAITHFUL in the highest bit, the version in three, the other flags
     fingerprint      4 bytes: the code space, all that it takes to read the tokens
     width, height    2 varints, only with Flag.SIZE
     codebook size    1 varint, only with Flag.CODEBOOK

@@ -47,7 +47,7 @@ class FrontEnd(NamedTuple):
     """A re-tokenizer and about the share of patches, in (0, 1], that it leaves behind the last layer."""
 
     name: str
-    keep: float
+    keep_ratio: float
 
     def put_into(self, codec: "Codec") -> None:
         """Let the codec's encoder merge patches; its tokens, and so its files, stay what they are.
@@ -55,13 +55,13 @@ class FrontEnd(NamedTuple):
         Raises:
             ValueError: the model has an encoder of another make.
         """
-        from onedpiece.retokenize import apply_share
+        from onedpiece.retokenize import apply
 
-        apply_share(codec.tokenizer, self.name, self.keep)
+        apply(codec.tokenizer, self.name, keep_ratio=self.keep_ratio)
 
     def record(self) -> dict[str, Any]:
         """What to report of it."""
-        return {"retokenize": self.name, "keep": self.keep}
+        return {"retokenize": self.name, "keep": self.keep_ratio}
 
 
 def front_end(name: str | None, keep: float | None) -> FrontEnd | None:

@@ -69,16 +69,16 @@ class _Asked(NamedTuple):
 
 
 def _load_head(name: str, codec: "Codec") -> "LoadedHead":
-    from onedpiece.heads import HeadError, Task, bundled_head, load_head
+    from onedpiece.heads import HeadError, Task, bundled_head, code_space_of, load_head
 
     if not (Path(name).exists() or name in get_args(Task)):
         raise HeadError(f"no head {name!r}: it is no file, and the names are: {', '.join(get_args(Task))}")
     bundled = name in get_args(Task) and not Path(name).exists()
     loaded = load_head(bundled_head(name) if bundled else name)
-    if loaded.fingerprint != codec.fingerprint:
+    if loaded.code_space != code_space_of(codec):
         raise HeadError(
-            f"the head {name} reads codes of model {loaded.fingerprint.hex()}, and {codec.name} is "
-            f"{codec.fingerprint.hex()}; name the head's model with --model, or another head"
+            f"the head {name} reads codes of code space {loaded.code_space.hex()}, and {codec.name} makes "
+            f"{code_space_of(codec).hex()}; name the head's model with --model, or another head"
         )
     return loaded._replace(head=loaded.head.to(codec.device))
 

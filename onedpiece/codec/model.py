@@ -172,8 +172,8 @@ class LoadedModel:
         """Raise WrongModelError unless it is this model's."""
         if fingerprint != self.fingerprint and fingerprint.hex() in RETIRED:
             raise WrongModelError(
-                f"the file was made by the model of onedpiece {RETIRED[fingerprint.hex()]}, whose tokens this "
-                f"version cannot read; decode it with pip install onedpiece=={RETIRED[fingerprint.hex()]}"
+                f"the file was made by the model of onedpiece {RETIRED[fingerprint.hex()]}, whose tokens "
+                f"this version cannot read; decode it with pip install onedpiece=={RETIRED[fingerprint.hex()]}"
             )
         if fingerprint != self.fingerprint:
             raise WrongModelError(

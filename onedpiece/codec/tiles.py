@@ -217,7 +217,6 @@ def decode_tiled(
         progress: told of tiles done and tiles in all.
         sharpness: from 0 to 1; None: what the file asks for.
     """
-    look = model.sharpness_of(code, sharpness)
     assert code.tiles is not None
     assert code.size is not None
     origin = order(code.tiles)
@@ -225,7 +224,8 @@ def decode_tiled(
     counts = np.bincount(held, minlength=len(code.tiles.counts))
     rows = np.zeros((len(counts), int(counts.max())), np.int64)
     rows[held, origin.place[: len(code)]] = code.indices
-    pictures = _decode_rows(model, rows, counts, code.tiles.side, progress)
+    look = model.sharpness_of(code, sharpness)
+    pictures = _decode_rows(model, rows, counts, code.tiles.side, look, progress)
     return blend(pictures, grid_of(code.size, code.tiles.side, code.tiles.overlap))
 
 
@@ -234,13 +234,14 @@ def _decode_rows(
     rows: NDArray[np.int64],
     counts: NDArray[np.int64],
     side: int,
+    sharpness: float,
     progress: Progress | None,
 ) -> list[NDArray[np.uint8]]:
     pictures: list[NDArray[np.uint8]] = [np.zeros((side, side, 3), np.uint8)] * len(rows)
     # Tiles of like length go together, so that little is computed for padding.
     by_length = [int(tile) for tile in np.argsort(counts, kind="stable") if counts[tile]]
     for done, tiles in enumerate(batches(by_length)):
-        squares = model.detokenize([rows[tile, : counts[tile]] for tile in tiles], look).cpu()
+        squares = model.detokenize([rows[tile, : counts[tile]] for tile in tiles], sharpness).cpu()
         for tile, square in zip(tiles, squares, strict=True):
             pictures[tile] = np.asarray(resize(to_image(square), (side, side)))
         if progress:

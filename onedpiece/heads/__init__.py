@@ -1,7 +1,7 @@
 """Networks that read the codes themselves, at any length: no decoding, and less work for fewer tokens."""
 
 from onedpiece.errors import HeadError
-from onedpiece.heads.checkpoint import LoadedHead, bundled_head, load_head, restamp, save_head
+from onedpiece.heads.checkpoint import LoadedHead, bundled_head, code_space_of, load_head, save_head
 from onedpiece.heads.config import HeadConfig, ReducerConfig, Task
 from onedpiece.heads.head import CodeBatch, Codes, Head, build_head, check_codes, pad_codes
 from onedpiece.heads.outputs import (
@@ -39,8 +39,8 @@ __all__ = [
     "build_head",
     "bundled_head",
     "check_codes",
+    "code_space_of",
     "load_head",
     "pad_codes",
-    "restamp",
     "save_head",
 ]

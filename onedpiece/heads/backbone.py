@@ -13,11 +13,11 @@ from onedpiece.tokenizer import Tokenizer, key_mask
 from onedpiece.tokenizer.dct_path import LinearPath
 from onedpiece.tokenizer.layers import build_blocks, truncated_normal
 
-# Of photographs' pixels in [0, 1], so that the linear view starts near unit variance.
+# Of photographs' pixels in [0, 1], so that the linear picture starts near unit variance.
 PICTURE_MEAN, PICTURE_STD = 0.45, 0.25
 
 
-Alteration = Callable[[Tensor], Tensor]
+Augment = Callable[[Tensor], Tensor]
 """(B, 3, S, S) to the same shape."""
 
 
@@ -26,12 +26,12 @@ class Features(NamedTuple):
 
     Attributes:
         summary: (B, W), the class token.
-        places: (B, W, grid, grid), the queries; None where the task asks for no places.
-        linear: (B, 3, S, S), the linear picture, standardised; None without a linear view.
+        feature_map: (B, W, grid, grid), the queries; None for a task that needs only the summary.
+        linear: (B, 3, S, S), the linear picture, standardised; None where the head does not see it.
     """
 
     summary: Tensor
-    places: Tensor | None
+    feature_map: Tensor | None
     linear: Tensor | None
 
 
@@ -49,7 +49,7 @@ class CodeBackbone(nn.Module):
         super().__init__()
         self.grid, self.reducer, self.dense = config.grid, config.reducer, config.task in DENSE
         self.codebook = Codebook(config.tokenizer)
-        self.linear_path = LinearPath(config.tokenizer) if config.linear_view else None
+        self.linear_path = LinearPath(config.tokenizer) if config.linear_picture else None
         self.embed = CodeEmbedding(config) if config.codes else None
         self.queries = Queries(config) if config.grid else None
         self.class_embedding = nn.Parameter(truncated_normal(1, config.width))
@@ -69,27 +69,29 @@ class CodeBackbone(nn.Module):
         return 1 + self.grid**2 + (count if self.embed is not None else 0)
 
     def forward(
-        self, codes: Tensor, lengths: Tensor | None = None, alter: Alteration | None = None
+        self, codes: Tensor, lengths: Tensor | None = None, augment: Augment | None = None
     ) -> Features:
         """Read code vectors.
 
         Args:
             codes: (B, k, code_dim), 1 ≤ k ≤ N, as `codebook` gives them.
             lengths: (B,) in 1…k, how many each sample has; None: all k. Not with a reducer.
-            alter: what training does to the standardised linear picture.
+            augment: what training does to the standardised linear picture.
         """
         mask = None if lengths is None else key_mask(lengths, codes.shape[1])
         linear = self._linear_picture(codes, mask)
-        if linear is not None and alter is not None:
-            linear = alter(linear)
-        asking, telling = self._tokens(codes, linear)
-        hidden, asked = torch.cat([asking, telling], dim=1), asking.shape[1]
-        hidden = self.ln_post(self._run(self.ln_pre(hidden), self._key_mask(mask, hidden), asked))
-        places = hidden[:, 1:].transpose(1, 2).unflatten(2, (self.grid, self.grid)) if asked > 1 else None
-        return Features(hidden[:, 0], places, linear)
+        if linear is not None and augment is not None:
+            linear = augment(linear)
+        queries, context = self._tokens(codes, linear)
+        hidden, num_queries = torch.cat([queries, context], dim=1), queries.shape[1]
+        hidden = self.ln_post(self._run(self.ln_pre(hidden), self._key_mask(mask, hidden), num_queries))
+        feature_map = None
+        if num_queries > 1:
+            feature_map = hidden[:, 1:].transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        return Features(hidden[:, 0], feature_map, linear)
 
     def _merges(self, place: str) -> bool:
-        return self.reducer.share < 1 and self.reducer.place == place
+        return self.reducer.keep_ratio < 1 and self.reducer.place == place
 
     def _linear_picture(self, codes: Tensor, mask: Tensor | None) -> Tensor | None:
         if self.linear_path is None:
@@ -99,41 +101,40 @@ class CodeBackbone(nn.Module):
         return (picture - PICTURE_MEAN) / PICTURE_STD
 
     def _tokens(self, codes: Tensor, linear: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What is read out in the end, and what only tells: the codes, and a classifier's queries."""
-        asking = self.class_embedding.expand(len(codes), 1, -1)
-        telling = asking[:, :0]
+        """Return the queries, which are read out, and the context: codes, and the grid of a classifier."""
+        queries = self.class_embedding.expand(len(codes), 1, -1)
+        context = queries[:, :0]
         if self.queries is not None:
-            queries = self.queries(len(codes), linear)
+            grid = self.queries(len(codes), linear)
             if self.dense:
-                asking = torch.cat([asking, queries], dim=1)
+                queries = torch.cat([queries, grid], dim=1)
             else:
-                telling = queries
+                context = grid
         if self.embed is not None:
-            telling = torch.cat([telling, self.embed(codes)], dim=1)
-        if self._merges("front") and telling.shape[1]:
-            telling = merge_in_front(telling, self.reducer.share)
-        return asking, telling
+            context = torch.cat([context, self.embed(codes)], dim=1)
+        if self._merges("front") and context.shape[1]:
+            context = merge_in_front(context, self.reducer.keep_ratio)
+        return queries, context
 
     def _key_mask(self, mask: Tensor | None, hidden: Tensor) -> Tensor | None:
-        """Which of all tokens are there: codes come last, and everything in front of them is."""
+        """Return which of all tokens are there: codes come last, and everything in front of them is."""
         if mask is None or self.embed is None:
             return None
         front = mask.new_ones(len(mask), hidden.shape[1] - mask.shape[1])
         return torch.cat([front, mask], dim=1)
 
-    def _run(self, hidden: Tensor, mask: Tensor | None, asking: int) -> Tensor:
-        """Run the blocks; only the `asking` first tokens come back."""
+    def _run(self, hidden: Tensor, mask: Tensor | None, num_queries: int) -> Tensor:
+        """Run the blocks; only the queries, which come first, are returned."""
         if self._merges("inside"):
             reduced: Tensor = self.transformer(hidden)
-            return reduced[:, :asking]
+            return reduced[:, :num_queries]
         last = len(self.transformer) - 1
         for i, block in enumerate(self.transformer):
-            hidden = block(hidden, mask, asking if i == last else None)
+            hidden = block(hidden, mask, num_queries if i == last else None)
         return hidden
 
     @staticmethod
     def _reduced(blocks: nn.ModuleList, config: HeadConfig) -> nn.Module:
-        queries = config.grid**2
-        asking = 1 + queries if config.task in DENSE else 1
-        telling = 1 + queries - asking + (config.num_tokens if config.codes else 0)
-        return reduced_blocks(blocks, config.reducer, asking, telling)
+        num_queries = 1 + config.grid**2 if config.task in DENSE else 1
+        num_context = 1 + config.grid**2 - num_queries + (config.num_tokens if config.codes else 0)
+        return reduced_blocks(blocks, config.reducer, num_queries, num_context)

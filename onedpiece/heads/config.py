@@ -7,10 +7,10 @@ from onedpiece.errors import HeadError
 from onedpiece.tokenizer import TokenizerConfig
 
 Task = Literal["classify", "segment", "depth", "detect"]
-"""What is asked of a photo: its class, a class a pixel, a distance a pixel, or boxes with classes."""
+"""What a head predicts: the class of a photo, a class a pixel, a distance a pixel, or boxes with classes."""
 
 DENSE: tuple[Task, ...] = ("segment", "depth", "detect")
-"""The tasks that are answered place by place, and so need queries on a grid."""
+"""The tasks whose result is a map, and which so need queries on a grid."""
 
 
 @dataclass(frozen=True)
@@ -18,16 +18,18 @@ class ReducerConfig:
     """Which tokens are merged, so that the transformer has fewer to work on.
 
     Raises:
-        HeadError: on construction, a share out of range or an unknown place.
+        HeadError: on construction, a ratio out of range or an unknown place.
     """
 
     name: str = "tome"  # of `onedpiece.retokenize`; in front of the blocks, where no attention is known, tome
-    share: float = 1.0  # of the tokens, what is left; 1 merges none
+    keep_ratio: float = 1.0  # part of the tokens that is left; 1 merges none
     place: Literal["front", "inside"] = "front"  # in front of the blocks saves most
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise HeadError(f"reducer.share is {self.share}; give the part in (0, 1] that is to be left")
+        if not 0 < self.keep_ratio <= 1:
+            raise HeadError(
+                f"reducer.keep_ratio is {self.keep_ratio}; give the part in (0, 1] that is to be left"
+            )
         if self.place not in ("front", "inside"):
             raise HeadError(f"reducer.place is {self.place!r}; use front or inside")
         if self.place == "front" and self.name != "tome":
@@ -51,9 +53,9 @@ class HeadConfig:
     layers: int = 4
     heads: int = 4  # of attention; 32 channels each
     embedding: Literal["position", "shared"] = "position"  # one projection for each position, or for all
-    grid: int = 0  # queries along one side; 0: none, only the class token asks
-    linear_view: bool = False  # each query also sees its part of the linear picture, through two convolutions
-    codes: bool = True  # code tokens join; False: the linear view alone, whose cost is that of the grid
+    grid: int = 0  # queries along one side; 0: none but the class token
+    linear_picture: bool = False  # grid queries also see the linear picture, through two convolutions
+    codes: bool = True  # code tokens join; False: the linear picture alone, whose cost is that of the grid
     upsample: int = 4  # of the grid, by convolutions, for masks and depth
     channels: int = 32  # of those convolutions
     reducer: ReducerConfig = field(default_factory=ReducerConfig)
@@ -63,22 +65,26 @@ class HeadConfig:
         self._check_task()
         if self.width % self.heads:
             raise HeadError(f"width {self.width} is not a multiple of heads {self.heads}; change one")
-        if self.linear_view:
-            self._check_view()
+        if self.linear_picture:
+            self._check_linear_picture()
         elif not self.codes:
-            raise HeadError("a head reads code tokens, the linear view or both; set codes or linear_view")
+            raise HeadError(
+                "a head reads code tokens, the linear picture or both; set codes or linear_picture"
+            )
 
     def _check_task(self) -> None:
         if self.task not in get_args(Task):
             raise HeadError(f"task is {self.task!r}; use one of {', '.join(get_args(Task))}")
         if self.task in DENSE and self.grid < 1:
-            raise HeadError(f"task {self.task} is answered on a grid; set grid to 1 or more, as 16")
+            raise HeadError(f"task {self.task} needs queries on a grid; set grid to 1 or more, as 16")
 
-    def _check_view(self) -> None:
+    def _check_linear_picture(self) -> None:
         if not self.tokenizer.linear_path:
-            raise HeadError("linear_view needs a tokenizer with a linear path; set linear_view to false")
+            raise HeadError(
+                "linear_picture needs a tokenizer with a linear path; set linear_picture to false"
+            )
         if not self.grid:
-            raise HeadError("linear_view is seen by queries on a grid; set grid to 1 or more, as 8")
+            raise HeadError("linear_picture needs queries on a grid; set grid to 1 or more, as 8")
 
     @property
     def num_tokens(self) -> int:

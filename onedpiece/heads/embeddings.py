@@ -1,5 +1,7 @@
 """Indices to the code vectors that they stand for, by one table, and those to tokens of the transformer."""
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,7 +18,7 @@ class CodeEmbedding(nn.Module):
     """A linear map of each code vector, plus a learned vector of its position.
 
     With `embedding="position"` every position has a projection of its own: the tokens of a tokenizer with a
-    linear path carry fixed DCT coefficients, so that the same vector means something else at another place.
+    linear path carry fixed DCT coefficients, so that a vector's meaning depends on its position.
 
     Args:
         config: of the head.
@@ -24,22 +26,22 @@ class CodeEmbedding(nn.Module):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        places = config.num_tokens if config.embedding == "position" else 1
+        projections = config.num_tokens if config.embedding == "position" else 1
         # Code vectors have channels in [-1, 1]: tokens then start with a deviation of about 0.3.
-        self.projection = nn.Parameter(15 * truncated_normal(places, config.code_dim, config.width))
+        self.projection = nn.Parameter(15 * truncated_normal(projections, config.code_dim, config.width))
         self.position_embedding = nn.Parameter(truncated_normal(config.num_tokens, config.width))
 
     def forward(self, codes: Tensor) -> Tensor:
         """Map (B, k, code_dim) to (B, k, width)."""
         count = codes.shape[1]
-        # One matrix product a position; a shared projection has a single place and is broadcast.
+        # One matrix product a position; a shared projection is broadcast.
         projected = torch.matmul(codes.transpose(0, 1), self.projection[:count]).transpose(0, 1)
         out: Tensor = projected + self.position_embedding[:count]
         return out
 
 
 class Queries(nn.Module):
-    """Mask tokens on a grid, which ask the codes what is where; on request each sees its part of the picture.
+    """Learned queries on a grid, which attend to the codes; on request with features of the linear picture.
 
     Args:
         config: of the head, with a grid.
@@ -48,10 +50,10 @@ class Queries(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.query_embedding = nn.Parameter(truncated_normal(config.grid**2, config.width))
-        self.stem = ViewStem(config) if config.linear_view else None
+        self.stem = PictureStem(config) if config.linear_picture else None
 
     def forward(self, batch: int, linear: Tensor | None) -> Tensor:
-        """Return (batch, grid², width); linear: (batch, 3, S, S), standardised, with a linear view."""
+        """Return (batch, grid², width); linear: (batch, 3, S, S), standardised, or None."""
         queries = self.query_embedding.expand(batch, -1, -1)
         if self.stem is None or linear is None:
             return queries
@@ -59,7 +61,7 @@ class Queries(nn.Module):
         return queries + seen
 
 
-class ViewStem(nn.Module):
+class PictureStem(nn.Module):
     """The linear picture to features on the grid: brought to four pixels a cell, then two convolutions.
 
     Overlapping convolutions learn from few photos what a bare projection of patches does not.
@@ -88,21 +90,31 @@ class Codebook(nn.Module):
 
     Args:
         config: of the tokenizer whose codes these are; a learned codebook is zero until `take` or a load.
+
+    Attributes:
+        table: (rows, code_dim), the vectors of all codes, grade after grade.
+        first: (N,), the row at which the codes of each position begin.
+        sizes: (N,), how many codes each position has.
     """
 
     table: Tensor
     first: Tensor
+    sizes: Tensor
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
-        self.size = config.codebook_size
         graded = config.quantizer == "fsq"
+        grades = [(count, prod(levels)) for count, levels in config.fsq_grades] if graded else []
+        grades = grades or [(config.num_tokens, config.vq_codebook_size)]
+        counts, sizes = (torch.tensor(numbers) for numbers in zip(*grades, strict=True))
         table = _graded_table(config) if graded else torch.zeros(config.vq_codebook_size, config.vq_dim)
         self.register_buffer("table", table, persistent=not graded)
-        self.register_buffer("first", _first_rows(config), persistent=False)
+        first = (sizes.cumsum(0) - sizes).repeat_interleave(counts)
+        self.register_buffer("first", first, persistent=False)
+        self.register_buffer("sizes", sizes.repeat_interleave(counts), persistent=False)
 
     def forward(self, indices: Tensor) -> Tensor:
-        """Return the (B, k, code_dim) vectors of (B, k) indices."""
+        """Return the (B, k, code_dim) vectors of (B, k) indices, each below the size of its position."""
         return F.embedding(indices + self.first[: indices.shape[1]], self.table)
 
     def take(self, tokenizer: Tokenizer) -> None:
@@ -111,17 +123,12 @@ class Codebook(nn.Module):
             self.table.copy_(tokenizer.quantizer.vq.codebook)
 
 
-def _first_rows(config: TokenizerConfig) -> Tensor:
-    """Return for each position where its codes begin in the table, (N,)."""
-    if config.quantizer == "vq":
-        return torch.zeros(config.num_tokens, dtype=torch.long)
-    grades = [grade for grade, (count, _) in enumerate(config.fsq_grades) for _ in range(count)]
-    return torch.tensor(grades) * config.codebook_size
-
-
 @torch.no_grad()
 def _graded_table(config: TokenizerConfig) -> Tensor:
-    """Return the vectors of all codes, grade after grade, (grades · codebook_size, code_dim)."""
-    every = torch.arange(config.codebook_size)[:, None]
-    single = [GradedFSQ(((1, levels),)).codes_from_indices(every)[:, 0] for _, levels in config.fsq_grades]
-    return torch.cat([F.pad(codes, (0, config.code_dim - codes.shape[1])) for codes in single])
+    """Return the vectors of all codes, grade after grade, (sum of the sizes, code_dim)."""
+    parts = []
+    for _, levels in config.fsq_grades:
+        every = torch.arange(prod(levels))[:, None]
+        codes = GradedFSQ(((1, levels),)).codes_from_indices(every)[:, 0]
+        parts.append(F.pad(codes, (0, config.code_dim - codes.shape[1])))
+    return torch.cat(parts)

@@ -1,4 +1,4 @@
-"""`Head`: codes of any length - one, several of different lengths, a batch - to an answer."""
+"""`Head`: codes of any length - one, several of different lengths, a batch - to a prediction."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from onedpiece.bitstream import Code
 from onedpiece.errors import HeadError
-from onedpiece.heads.backbone import Alteration, CodeBackbone
+from onedpiece.heads.backbone import Augment, CodeBackbone
 from onedpiece.heads.config import HeadConfig
-from onedpiece.heads.outputs import Output, Prediction, results
+from onedpiece.heads.outputs import Output, Prediction, to_predictions
 from onedpiece.heads.reduce import by_length
-from onedpiece.heads.task_heads import build_answer
+from onedpiece.heads.task_heads import build_task_head
 from onedpiece.tokenizer import Kept, Tokenizer, cut_to_longest
 
 Codes = Code | Tensor | Sequence[Code | Tensor]
@@ -62,18 +62,18 @@ def _row(code: Code | Tensor) -> Tensor:
     return code.long()
 
 
-def check_codes(codes: Codes, fingerprint: bytes) -> None:
-    """Refuse a Code that another model has made; bare tensors say nothing of where they are from.
+def check_codes(codes: Codes, code_space: bytes) -> None:
+    """Refuse a Code of another code space; bare tensors say nothing of where they are from.
 
     Raises:
-        HeadError: the fingerprints differ.
+        HeadError: the code spaces differ.
     """
     several = [codes] if isinstance(codes, Code | Tensor) else codes
     for code in several:
-        if isinstance(code, Code) and code.fingerprint != fingerprint:
+        if isinstance(code, Code) and code.fingerprint != code_space:
             raise HeadError(
-                f"the code is of model {code.fingerprint.hex()}, the head reads codes of model "
-                f"{fingerprint.hex()}; encode the photo with that model, or take a head for this one"
+                f"the code is of code space {code.fingerprint.hex()}, the head reads code space "
+                f"{code_space.hex()}; encode the photo with that model, or take a head for this one"
             )
 
 
@@ -88,10 +88,10 @@ class Head(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = CodeBackbone(config)
-        self.answer = build_answer(config)
+        self.task_head = build_task_head(config)
 
     def forward(self, indices: Codes, lengths: Tensor | Sequence[int] | None = None) -> Output:
-        """Answer for a batch; differentiable in the parameters.
+        """Predict for a batch; differentiable in the parameters.
 
         Args:
             indices: (B, k) integers, 1 ≤ k ≤ N; or a Code, or a list of Codes and (k,) tensors of any
@@ -109,22 +109,22 @@ class Head(nn.Module):
         device = self.backbone.class_embedding.device
         tokens, kept = self._checked(batch.indices, batch.lengths if lengths is None else lengths)
         tokens, kept = tokens.to(device), None if kept is None else kept.to(device)
-        if kept is not None and self.config.reducer.share < 1:
-            return by_length(self._answer, tokens, kept)
-        return self._answer(tokens, kept)
+        if kept is not None and self.config.reducer.keep_ratio < 1:
+            return by_length(self._predict, tokens, kept)
+        return self._predict(tokens, kept)
 
-    def _answer(self, indices: Tensor, lengths: Tensor | None = None) -> Output:
+    def _predict(self, indices: Tensor, lengths: Tensor | None = None) -> Output:
         return self.read(self.backbone.codebook(indices), lengths)
 
-    def read(self, codes: Tensor, lengths: Tensor | None = None, alter: Alteration | None = None) -> Output:
-        """Answer for code vectors (B, k, code_dim), which training may have mixed; else as `forward`.
+    def read(self, codes: Tensor, lengths: Tensor | None = None, augment: Augment | None = None) -> Output:
+        """Predict from code vectors (B, k, code_dim), which training may have mixed; else as `forward`.
 
         Args:
             codes: the vectors.
             lengths: as for `forward`.
-            alter: what training does to the standardised linear picture.
+            augment: what training does to the standardised linear picture.
         """
-        output: Output = self.answer(self.backbone(codes, lengths, alter))
+        output: Output = self.task_head(self.backbone(codes, lengths, augment))
         return output
 
     def predict(self, codes: Codes) -> list[Prediction]:
@@ -137,13 +137,13 @@ class Head(nn.Module):
         self.eval()
         try:
             with torch.inference_mode():
-                return results(self(codes), self.config)
+                return to_predictions(self(codes), self.config)
         finally:
             self.train(training)
 
     def _checked(self, indices: Tensor, lengths: Tensor | Sequence[int] | None) -> Kept:
         """Cut to the longest length; a batch of equal lengths then needs no mask."""
-        limit, codes = self.config.num_tokens, self.config.tokenizer.codebook_size
+        limit = self.config.num_tokens
         if not 1 <= indices.shape[1] <= limit:
             raise HeadError(f"codes of {indices.shape[1]} tokens; this head reads 1 to {limit}")
         kept = None
@@ -152,9 +152,13 @@ class Head(nn.Module):
                 indices, kept = cut_to_longest(indices, lengths)
             except ValueError as error:
                 raise HeadError(str(error)) from error
-        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < codes:
+        sizes = self.backbone.codebook.sizes[: indices.shape[1]].to(indices.device)
+        outside = ((indices < 0) | (indices >= sizes)).nonzero()
+        if len(outside):
+            sample, position = outside[0].tolist()
             raise HeadError(
-                f"indices run from {indices.min()} to {indices.max()}; the codebook has 0…{codes - 1}"
+                f"token {position} has index {indices[sample, position]}; its codebook has "
+                f"0…{int(sizes[position]) - 1}"
             )
         return Kept(indices, kept)
 
@@ -164,7 +168,7 @@ def build_head(config: HeadConfig, tokenizer: Tokenizer) -> Head:
 
     Args:
         config: task and geometry; its `tokenizer` is replaced by that of the one given.
-        tokenizer: whose codebook, and with a linear view whose linear path, the head takes.
+        tokenizer: whose codebook, and where it sees the linear picture whose linear path, the head takes.
 
     Raises:
         HeadError: they do not fit together.

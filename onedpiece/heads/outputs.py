@@ -1,4 +1,4 @@
-"""What heads say: tensors for a batch while they learn, plain results for each photo when they are asked."""
+"""What heads return: tensors for a batch in training, plain results a photo in prediction."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ class ClassLogits(NamedTuple):
 
 
 class MaskLogits(NamedTuple):
-    """Scores of classes at places: `logits` (B, C, H, W), before the softmax; H = W = grid · upsample."""
+    """Scores of classes on a map: `logits` (B, C, H, W), before the softmax; H = W = grid · upsample."""
 
     logits: Tensor
 
@@ -93,7 +93,7 @@ class Detections(NamedTuple):
 Prediction = ClassScores | Mask | Depth | Detections
 
 
-def results(output: Output, config: HeadConfig) -> list[Prediction]:
+def to_predictions(output: Output, config: HeadConfig) -> list[Prediction]:
     """Return one result a photo; masks and depths at the size of the tokenizer's picture."""
     match output:
         case ClassLogits(logits):

@@ -1,4 +1,4 @@
-"""The last layers, one module a task: from features to what the task asks for."""
+"""The task heads: the last layers, one module a task."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from onedpiece.heads.outputs import Boxes, ClassLogits, DepthMap, MaskLogits
 from onedpiece.tokenizer.layers import truncated_normal_
 
 
-class ClassAnswer(nn.Module):
+class ClassHead(nn.Module):
     """A linear classifier on the class token."""
 
     def __init__(self, config: HeadConfig) -> None:
@@ -23,8 +23,8 @@ class ClassAnswer(nn.Module):
         return ClassLogits(self.logits(features.summary))
 
 
-class MapAnswer(nn.Module):
-    """Features on the grid, upsampled by convolutions; with a linear view its pixels join on the way.
+class MapHead(nn.Module):
+    """Features on the grid, upsampled by convolutions; the pixels of the linear picture join on the way.
 
     Args:
         config: of the head.
@@ -35,15 +35,15 @@ class MapAnswer(nn.Module):
         super().__init__()
         self.factor, channels = config.upsample, config.channels
         self.expand = nn.Conv2d(config.width, channels * self.factor**2, 1)
-        self.pixels = nn.Conv2d(3, channels, 3, padding=1) if config.linear_view else None
+        self.pixels = nn.Conv2d(3, channels, 3, padding=1) if config.linear_picture else None
         self.mix_1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.mix_2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.out = nn.Conv2d(channels, outputs, 1)
 
     def forward(self, features: Features) -> Tensor:
         """Return (B, outputs, H, W), H = W = grid · upsample."""
-        assert features.places is not None
-        x = F.pixel_shuffle(self.expand(features.places), self.factor)
+        assert features.feature_map is not None
+        x = F.pixel_shuffle(self.expand(features.feature_map), self.factor)
         if self.pixels is not None and features.linear is not None:
             x = x + self.pixels(F.interpolate(features.linear, x.shape[-2:], mode="area"))
         x = x + self.mix_2(F.gelu(self.mix_1(F.gelu(x))))
@@ -51,19 +51,19 @@ class MapAnswer(nn.Module):
         return out
 
 
-class MaskAnswer(MapAnswer):
-    """A class for each place."""
+class MaskHead(MapHead):
+    """A class for each cell of the map."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config, _classes(config))
 
     def forward(self, features: Features) -> MaskLogits:  # type: ignore[override]
-        """Score the classes at each place."""
+        """Score the classes in each cell."""
         return MaskLogits(super().forward(features))
 
 
-class DepthAnswer(MapAnswer):
-    """A distance for each place, learned as its logarithm: errors count by their share."""
+class DepthHead(MapHead):
+    """A distance for each cell, learned as its logarithm: relative errors count."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__(config, 1)
@@ -73,7 +73,7 @@ class DepthAnswer(MapAnswer):
         return DepthMap(super().forward(features).float().clamp(-8, 8).exp())
 
 
-class BoxAnswer(nn.Module):
+class BoxHead(nn.Module):
     """One object or none for each query, its centre counted from the query's cell.
 
     A set prediction as in DETR (arXiv 2005.12872); that queries stand on a grid is ours, because free ones
@@ -91,15 +91,15 @@ class BoxAnswer(nn.Module):
 
     def forward(self, features: Features) -> Boxes:
         """Score and place the objects."""
-        assert features.places is not None
-        queries = features.places.flatten(2).transpose(1, 2)
+        assert features.feature_map is not None
+        queries = features.feature_map.flatten(2).transpose(1, 2)
         offsets = self.boxes(F.gelu(self.hidden(queries))).float()
         return Boxes(self.logits(queries), torch.sigmoid(self.anchors + offsets))
 
 
-def build_answer(config: HeadConfig) -> nn.Module:
-    """Return the last layers for the task of `config`."""
-    modules = {"classify": ClassAnswer, "segment": MaskAnswer, "depth": DepthAnswer, "detect": BoxAnswer}
+def build_task_head(config: HeadConfig) -> nn.Module:
+    """Return the task head that `config` names."""
+    modules = {"classify": ClassHead, "segment": MaskHead, "depth": DepthHead, "detect": BoxHead}
     return modules[config.task](config)
 
 

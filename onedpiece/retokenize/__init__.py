@@ -5,7 +5,7 @@ which puts any of them into a vision transformer.
 """
 
 from onedpiece.retokenize import evit, imagepiece, losses, mctf, mustdrop, slimming, stem, tome
-from onedpiece.retokenize.api import apply, apply_share, reconfigured, remove, trace
+from onedpiece.retokenize.api import apply, reconfigured, remove, trace
 from onedpiece.retokenize.groups import Fusion, Reduction, compose, unmerge
 from onedpiece.retokenize.stack import Trace
 
@@ -14,7 +14,6 @@ __all__ = [
     "Reduction",
     "Trace",
     "apply",
-    "apply_share",
     "compose",
     "evit",
     "imagepiece",

@@ -1,151 +1,148 @@
-"""Which models can be reduced, where in them the blocks are, and their blocks as `BlockView`s.
+"""Which models can be reduced, where in them the blocks are, and adapters that take their blocks apart.
 
-timm's `Block` (DeiT, ViT, with LayerScale, QK norm, registers, drop path) and the pre-norm block with CLIP's
-names (ln_1, attn.in_proj_weight, ln_2, mlp) of our encoder.
+A timm `VisionTransformer` whose blocks are timm's `Block` around its plain `Attention` (DeiT, DINOv2, CLIP,
+SigLIP: LayerScale, QK norm, registers, drop path), and the tokenizer's encoder. Classes are compared, not
+attributes: a block that only looks alike - relative positions, a difference of two maps, gates, rotations -
+would be computed wrongly without an error.
 """
 
+import sys
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from onedpiece.retokenize.block import BlockView, Layout, Projected
+from onedpiece.retokenize.block import BlockAdapter, Layout, Projected
+from onedpiece.retokenize.stack import ReducedBlocks
 
-_NEEDED = ("norm1", "attn", "ls1", "drop_path1", "norm2", "mlp", "ls2", "drop_path2")
+_TIMM = "timm.models.vision_transformer"
 
 
-class TimmView:
-    """A view of one `timm.models.vision_transformer.Block`.
+class TimmAdapter:
+    """Take one `timm.models.vision_transformer.Block` apart.
 
     Raises:
-        ValueError: the block is of another make (parallel branches, post-norm, gated attention).
+        ValueError: the block or its attention is of another class, or gated.
     """
 
-    def __init__(self, block: nn.Module) -> None:
-        self.block: Any = block
-        missing = [name for name in _NEEDED if not hasattr(block, name)]
-        if missing or getattr(getattr(block, "attn", None), "gate", None) is not None:
-            reason = f"it has no {', '.join(missing)}" if missing else "its attention is gated"
-            raise ValueError(f"{type(block).__name__} cannot be reduced: {reason}; timm's plain Block can")
-        if not hasattr(block.attn, "qkv"):
+    def __init__(self, module: nn.Module) -> None:
+        self.module: Any = module
+        timm, attn = sys.modules[_TIMM], getattr(module, "attn", None)
+        if type(module) is not timm.Block:
+            raise ValueError(f"{type(module).__name__} cannot be reduced; timm's plain Block can")
+        if type(attn) is not timm.Attention:
             raise ValueError(
-                f"{type(block.attn).__name__} has no packed qkv projection; use timm's Attention"
+                f"a block with {type(attn).__name__} cannot be reduced; with timm's Attention it can"
+            )
+        if getattr(attn, "gate", None) is not None:
+            raise ValueError(
+                "a block with gated attention cannot be reduced; with timm's plain Attention it can"
             )
 
     def normed(self, x: Tensor) -> Tensor:
-        """See `BlockView`."""
-        out: Tensor = self.block.norm1(x)
+        """See `BlockAdapter`."""
+        out: Tensor = self.module.norm1(x)
         return out
 
     def project(self, normed: Tensor) -> Projected:
-        """See `BlockView`."""
-        attn = self.block.attn
-        packed = attn.qkv(normed).view(*normed.shape[:2], 3, attn.num_heads, -1)
-        q, k, v = packed.permute(2, 0, 3, 1, 4).unbind(0)
+        """See `BlockAdapter`."""
+        attn = self.module.attn
+        q, k, v = _split(attn.qkv(normed), 3, attn.num_heads)
         return Projected(attn.q_norm(q), attn.k_norm(k), v)
 
     def project_queries_keys(self, normed: Tensor) -> tuple[Tensor, Tensor]:
-        """See `BlockView`."""
-        attn = self.block.attn
+        """See `BlockAdapter`."""
+        attn = self.module.attn
         packed = self._linear(normed, slice(0, 2 * attn.qkv.out_features // 3))
-        q, k = packed.view(*normed.shape[:2], 2, attn.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k = _split(packed, 2, attn.num_heads)
         return attn.q_norm(q), attn.k_norm(k)
 
     def project_values(self, normed: Tensor) -> Tensor:
-        """See `BlockView`."""
-        return self._linear(normed, slice(2 * self.block.attn.qkv.out_features // 3, None))
+        """See `BlockAdapter`."""
+        return self._linear(normed, slice(2 * self.module.attn.qkv.out_features // 3, None))
 
     def add_attention(self, x: Tensor, attended: Tensor) -> Tensor:
-        """See `BlockView`."""
-        attn = self.block.attn
+        """See `BlockAdapter`."""
+        attn = self.module.attn
         if hasattr(attn, "norm"):  # timm ≥ 1.0.16
             attended = attn.norm(attended)
         attended = attn.proj_drop(attn.proj(attended))
-        out: Tensor = x + self.block.drop_path1(self.block.ls1(attended))
+        out: Tensor = x + self.module.drop_path1(self.module.ls1(attended))
         return out
 
     def add_mlp(self, x: Tensor) -> Tensor:
-        """See `BlockView`."""
-        out: Tensor = x + self.block.drop_path2(self.block.ls2(self.block.mlp(self.block.norm2(x))))
+        """See `BlockAdapter`."""
+        out: Tensor = x + self.module.drop_path2(self.module.ls2(self.module.mlp(self.module.norm2(x))))
         return out
 
     def attention_dropout(self) -> float:
-        """See `BlockView`."""
-        return float(self.block.attn.attn_drop.p) if self.block.training else 0.0
+        """See `BlockAdapter`."""
+        return float(self.module.attn.attn_drop.p) if self.module.training else 0.0
 
     def _linear(self, x: Tensor, rows: slice) -> Tensor:
-        qkv = self.block.attn.qkv
+        qkv = self.module.attn.qkv
         return F.linear(x, qkv.weight[rows], None if qkv.bias is None else qkv.bias[rows])
 
 
-def timm_layout(vit: Any) -> Layout:
-    """Read the layout off a timm `VisionTransformer`."""
-    has_class = vit.cls_token is not None
-    return Layout(int(vit.num_prefix_tokens), 0, slice(0, 1) if has_class else slice(None))
+class EncoderAdapter:
+    """Take one block of the tokenizer's encoder apart."""
 
-
-class EncoderView:
-    """A view of one block of the tokenizer's encoder."""
-
-    def __init__(self, block: nn.Module) -> None:
-        self.block: Any = block
+    def __init__(self, module: nn.Module) -> None:
+        self.module: Any = module
 
     def normed(self, x: Tensor) -> Tensor:
-        """See `BlockView`."""
-        out: Tensor = self.block.ln_1(x)
+        """See `BlockAdapter`."""
+        out: Tensor = self.module.ln_1(x)
         return out
 
     def project(self, normed: Tensor) -> Projected:
-        """See `BlockView`."""
-        q, k, v = self._split(self._linear(normed, slice(None)), 3)
+        """See `BlockAdapter`."""
+        q, k, v = _split(self._linear(normed, slice(None)), 3, self.module.attn.heads)
         return Projected(q, k, v)
 
     def project_queries_keys(self, normed: Tensor) -> tuple[Tensor, Tensor]:
-        """See `BlockView`."""
-        q, k = self._split(self._linear(normed, slice(0, 2 * normed.shape[-1])), 2)
+        """See `BlockAdapter`."""
+        packed = self._linear(normed, slice(0, 2 * normed.shape[-1]))
+        q, k = _split(packed, 2, self.module.attn.heads)
         return q, k
 
     def project_values(self, normed: Tensor) -> Tensor:
-        """See `BlockView`."""
+        """See `BlockAdapter`."""
         return self._linear(normed, slice(2 * normed.shape[-1], None))
 
     def add_attention(self, x: Tensor, attended: Tensor) -> Tensor:
-        """See `BlockView`."""
-        out: Tensor = x + self.block.attn.out_proj(attended)
+        """See `BlockAdapter`."""
+        out: Tensor = x + self.module.attn.out_proj(attended)
         return out
 
     def add_mlp(self, x: Tensor) -> Tensor:
-        """See `BlockView`."""
-        out: Tensor = x + self.block.mlp(self.block.ln_2(x))
+        """See `BlockAdapter`."""
+        out: Tensor = x + self.module.mlp(self.module.ln_2(x))
         return out
 
     def attention_dropout(self) -> float:
-        """See `BlockView`."""
+        """See `BlockAdapter`."""
         return 0.0
 
     def _linear(self, x: Tensor, rows: slice) -> Tensor:
-        attn = self.block.attn
+        attn = self.module.attn
         return F.linear(x, attn.in_proj_weight[rows], attn.in_proj_bias[rows])
 
-    def _split(self, packed: Tensor, parts: int) -> tuple[Tensor, ...]:
-        batch, tokens, _ = packed.shape
-        heads = packed.view(batch, tokens, parts, self.block.attn.heads, -1)
-        return heads.permute(2, 0, 3, 1, 4).unbind(0)
+
+def _split(packed: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """Split a packed projection (B, N, parts·H·D) into `parts` tensors (B, H, N, D)."""
+    batch, tokens, channels = packed.shape  # named, as a batch of 0 leaves no size to infer
+    split = packed.view(batch, tokens, parts, heads, channels // (parts * heads))
+    return split.permute(2, 0, 3, 1, 4).unbind(0)
 
 
-def encoder_layout(encoder: Any) -> Layout:
-    """Read the layout off an encoder of [class, patches, latents]; latents are never merged."""
-    latents = int(encoder.latent_token_positional_embedding.shape[0])
-    return Layout(prefix=1, tail=latents, judges=slice(-latents, None), pad=True)
-
-
-class Target(NamedTuple):
+class ModelSite(NamedTuple):
     """Where a reducer goes in.
 
     Attributes:
         owner: the module that holds the stack of blocks.
         attribute: its name there.
-        view: how to look at one block.
+        adapter: takes one block apart.
         layout: which tokens are whose.
         dim: channels of a token.
         num_free: how many tokens may be reduced, at the model's own picture size.
@@ -153,7 +150,7 @@ class Target(NamedTuple):
 
     owner: nn.Module
     attribute: str
-    view: type[TimmView] | type[EncoderView]
+    adapter: type[TimmAdapter] | type[EncoderAdapter]
     layout: Layout
     dim: int
     num_free: int
@@ -163,35 +160,55 @@ class Target(NamedTuple):
         """What stands there now: the model's own stack, or a reduced one."""
         return getattr(self.owner, self.attribute)
 
-    def views(self, stack: nn.Module) -> list[BlockView]:
-        """One view for each block of a stack."""
-        return [self.view(block) for block in stack.children()]
+    @property
+    def original(self) -> Any:
+        """The model's own stack."""
+        return self.stack.original if isinstance(self.stack, ReducedBlocks) else self.stack
+
+    def adapt(self, stack: nn.Module) -> list[BlockAdapter]:
+        """Return one adapter for each block of a stack.
+
+        Raises:
+            ValueError: a block is of a class that would be computed wrongly.
+        """
+        return [self.adapter(block) for block in stack.children()]
 
 
-def find_target(model: nn.Module) -> Target:
+def find_site(model: nn.Module) -> ModelSite:
     """Find the blocks of a timm `VisionTransformer`, of our encoder, or of a tokenizer's encoder.
 
     Raises:
         ValueError: the model is none of these.
     """
-    if hasattr(model, "blocks") and hasattr(model, "num_prefix_tokens"):
-        return _timm_target(model)
+    timm = sys.modules.get(_TIMM)  # not imported: its models are not there either
+    if timm is not None and isinstance(model, timm.VisionTransformer):
+        return _timm_site(model, timm.VisionTransformer)
     if hasattr(model, "latent_token_positional_embedding") and hasattr(model, "class_embedding"):
-        return _encoder_target(model)
+        return _encoder_site(model)
     encoder = getattr(model, "encoder", None)
     if isinstance(encoder, nn.Module):
-        return find_target(encoder)
+        return find_site(encoder)
     raise ValueError(
         f"{type(model).__name__} cannot be reduced: give a timm VisionTransformer, a Tokenizer or its encoder"
     )
 
 
-def _timm_target(vit: Any) -> Target:
-    return Target(
-        vit, "blocks", TimmView, timm_layout(vit), int(vit.embed_dim), int(vit.patch_embed.num_patches)
+def _timm_site(vit: Any, base: type) -> ModelSite:
+    if type(vit).forward_features is not base.forward_features:  # type: ignore[attr-defined]
+        raise ValueError(f"{type(vit).__name__} cannot be reduced: it walks its blocks in a way of its own")
+    if getattr(vit.attn_pool, "pos_embed", None) is not None:
+        raise ValueError(f"{type(vit).__name__} cannot be reduced: its pooling counts on every position")
+    layout = Layout(
+        prefix=int(vit.num_prefix_tokens),
+        tail=0,
+        score_tokens=slice(None) if vit.cls_token is None else slice(0, 1),
     )
+    return ModelSite(vit, "blocks", TimmAdapter, layout, int(vit.embed_dim), int(vit.patch_embed.num_patches))
 
 
-def _encoder_target(encoder: Any) -> Target:
+def _encoder_site(encoder: Any) -> ModelSite:
     patches, dim = encoder.positional_embedding.shape
-    return Target(encoder, "transformer", EncoderView, encoder_layout(encoder), int(dim), int(patches) - 1)
+    latents = int(encoder.latent_token_positional_embedding.shape[0])
+    # Latents score the patches, and are never merged.
+    layout = Layout(prefix=1, tail=latents, score_tokens=slice(-latents, None), pad=True)
+    return ModelSite(encoder, "transformer", EncoderAdapter, layout, int(dim), int(patches) - 1)

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from onedpiece.retokenize.adapters import Target, find_target
+from onedpiece.retokenize.adapters import ModelSite, find_site
 from onedpiece.retokenize.block import Reducer
 from onedpiece.retokenize.evit import EvitReducer
 from onedpiece.retokenize.imagepiece import ImagePieceReducer
+from onedpiece.retokenize.matching import spread_r
 from onedpiece.retokenize.mctf import MctfReducer
 from onedpiece.retokenize.mustdrop import MustdropReducer
 from onedpiece.retokenize.slimming import SlimmingReducer
@@ -20,7 +21,6 @@ from onedpiece.retokenize.stack import Recorder, ReducedBlocks, Trace
 from onedpiece.retokenize.tome import TomeReducer
 
 Model = TypeVar("Model", bound=nn.Module)
-
 
 # Those without weights; slimming is built from the model's sizes.
 REDUCERS: dict[str, type[Any]] = {
@@ -30,57 +30,76 @@ REDUCERS: dict[str, type[Any]] = {
     "mustdrop": MustdropReducer,
     "tome": TomeReducer,
 }
-SLIMMING_OPTIONS = ("keep", "layers")
+SLIMMING_OPTIONS = ("keep_rate", "layers")
 
 
-def apply(vit: Model, name: str, *, restore: bool = False, **options: Any) -> Model:
+def apply(
+    vit: Model, name: str, *, keep_ratio: float | None = None, restore: bool = False, **options: Any
+) -> Model:
     """Put the reducer `name` into a model and return the same model; `vit.remove()` takes it out.
 
-    vit: a timm `VisionTransformer` (with or without LayerScale, class, distillation and register tokens,
-    fused attention), or our `Tokenizer` or its encoder, whose latents are never touched. The stack of
-    blocks is replaced by one that shares the blocks; parameters and the state dict stay as they are
-    (except that `slimming` adds weights of its own, which need training). A second `apply` replaces the
-    first. Options are the fields of the method's reducer: r, layers (counted from 0), keep, ...
-    With `restore` the last block hands back a token for every original position, for dense heads and
-    for models that pool by averaging.
+    vit: a timm `VisionTransformer` of plain blocks (with or without LayerScale, class, distillation and
+    register tokens, QK norm), or our `Tokenizer` or its encoder, whose latents are never touched. The stack
+    of blocks is replaced by one that shares the blocks; parameters and state dict stay as they are, except
+    that `slimming` adds weights of its own, which need training. A second `apply` replaces the first.
+    Options are the fields of the method's reducer: r, layers (counted from 0), keep_rate, ... `keep_ratio`,
+    in (0, 1], chooses them so that about this part of the patch tokens is left behind the last block. `r` is
+    a number a layer, a list with one for each, or a pair as in ToMe (see `matching.spread_r`).
+    With `restore` the last block hands back a token for every original position, for dense heads and for
+    models that pool by averaging; the maps of `forward_intermediates` have every position in any case.
 
     Raises:
-        ValueError: the model, the name, an option or a layer is unknown.
+        ValueError: the model, the name, an option or a layer is unknown; the model's blocks are of a class
+            that would be computed wrongly; or `keep_ratio` is out of range or comes with other options.
     """
-    target = find_target(vit)
-    stack = _own(target.stack)
-    if isinstance(options.get("layers"), Iterable):
-        options["layers"] = tuple(options["layers"])  # it is read more than once
-    reducer = build_reducer(name, target, options)
+    site = find_site(vit)
+    stack = site.original
+    adapters = site.adapt(stack)
+    if keep_ratio is not None:
+        if options:
+            raise ValueError(f"keep_ratio chooses the options itself; leave {', '.join(sorted(options))} out")
+        options = ratio_to_options(name, keep_ratio, len(stack), site.num_free)
+    reducer = build_reducer(name, site, _spread(options, len(stack)))
     _check_layers(getattr(reducer, "layers", None), len(stack))
     if isinstance(reducer, nn.Module):
         reducer.to(next(stack.parameters()).device).train(vit.training)
-    views = target.views(stack)
-    setattr(target.owner, target.attribute, ReducedBlocks(stack, views, reducer, target.layout, restore))
-    target.stack.training = stack.training
+    reduced = ReducedBlocks(stack, adapters, reducer, site.layout, restore)
+    reduced.training = site.stack.training
+    setattr(site.owner, site.attribute, reduced)
     vit.remove = partial(remove, vit)  # type: ignore[assignment]
+    if hasattr(type(site.owner), "forward_intermediates"):
+        site.owner.forward_intermediates = partial(_forward_intermediates, site.owner)  # type: ignore[assignment]
     return vit
-
-
-def apply_share(vit: Model, name: str, share: float, *, restore: bool = False) -> Model:
-    """Put the reducer `name` into a model so that about `share` of its patch tokens are left at the end.
-
-    Raises:
-        ValueError: as for `apply`; or the share is not in (0, 1], or the reducer has no fixed share.
-    """
-    target = find_target(vit)
-    options = options_for_share(name, share, len(_own(target.stack)), target.num_free)
-    return apply(vit, name, restore=restore, **options)
 
 
 def remove(vit: Model) -> Model:
     """Take the reducer out again; does nothing where there is none."""
-    target = find_target(vit)
-    own = _own(target.stack)
-    own.training = target.stack.training
-    setattr(target.owner, target.attribute, own)
+    site = find_site(vit)
+    own = site.original
+    own.training = site.stack.training
+    setattr(site.owner, site.attribute, own)
     vars(vit).pop("remove", None)
+    vars(site.owner).pop("forward_intermediates", None)
     return vit
+
+
+def _forward_intermediates(vit: Any, *args: Any, **options: Any) -> Any:
+    """Run timm's `forward_intermediates`, with every position restored behind every block."""
+    # A twin of the module object, so that other threads see no change; parameters are shared.
+    twin = object.__new__(type(vit))
+    twin.__dict__ = {**vars(vit), "_modules": {**vit._modules, "blocks": vit.blocks.restoring()}}
+    twin.grad_checkpointing = False  # a repeated step would begin with a restored map
+    return type(vit).forward_intermediates(twin, *args, **options)
+
+
+def _spread(options: dict[str, Any], depth: int) -> dict[str, Any]:
+    """Bring options that may be any iterable, or that need the model's depth, into their plain form."""
+    plain = dict(options)
+    if isinstance(plain.get("layers"), Iterable):
+        plain["layers"] = tuple(plain["layers"])  # it is read more than once
+    if "r" in plain:
+        plain["r"] = spread_r(plain["r"], depth)
+    return plain
 
 
 def trace(vit: nn.Module, *inputs: Any) -> Trace:
@@ -109,7 +128,7 @@ def reconfigured(vit: nn.Module, **changes: Any) -> Iterator[None]:
     before: Any = blocks.reducer
     if isinstance(before, nn.Module):
         raise ValueError(f"{type(before).__name__} has weights; apply it anew with other options")
-    with _swapped(blocks, dataclasses.replace(before, **changes)):
+    with _swapped(blocks, dataclasses.replace(before, **_spread(changes, len(blocks)))):
         yield
 
 
@@ -124,14 +143,10 @@ def _swapped(blocks: ReducedBlocks, reducer: Reducer) -> Iterator[None]:
 
 
 def _reduced(model: nn.Module) -> ReducedBlocks:
-    stack = find_target(model).stack
+    stack = find_site(model).stack
     if not isinstance(stack, ReducedBlocks):
         raise ValueError(f"no reducer is applied to this {type(model).__name__}; call apply() first")
     return stack
-
-
-def _own(stack: Any) -> Any:
-    return stack.original if isinstance(stack, ReducedBlocks) else stack
 
 
 def _check_layers(layers: Iterable[int] | None, depth: int) -> None:
@@ -140,7 +155,7 @@ def _check_layers(layers: Iterable[int] | None, depth: int) -> None:
         raise ValueError(f"layers {outside} do not exist; the model's blocks are numbered 0…{depth - 1}")
 
 
-def build_reducer(name: str, target: Target, options: dict[str, Any]) -> Reducer:
+def build_reducer(name: str, site: ModelSite, options: dict[str, Any]) -> Reducer:
     """Build the reducer `name` for a model.
 
     Raises:
@@ -155,42 +170,44 @@ def build_reducer(name: str, target: Target, options: dict[str, Any]) -> Reducer
     if unknown:
         raise ValueError(f"{name} has no option {', '.join(unknown)}; it knows {', '.join(known)}")
     if name == "slimming":
-        return SlimmingReducer(target.dim, target.num_free, **options)
+        return SlimmingReducer(site.dim, site.num_free, **options)
     reducer: Reducer = REDUCERS[name](**options)
     return reducer
 
 
-def options_for_share(name: str, share: float, depth: int, num_tokens: int) -> dict[str, Any]:
-    """Options of reducer `name` that leave about `share` of the unprotected tokens behind the last block.
+def ratio_to_options(name: str, keep_ratio: float, depth: int, num_tokens: int) -> dict[str, Any]:
+    """Return options of reducer `name` that leave about `keep_ratio` of the unprotected tokens at the end.
 
-    share: in (0, 1]; depth: blocks of the model; num_tokens: unprotected tokens in front of them. MCTF and
-    ToMe remove equally many tokens in each of their layers, the others multiply their ratio thrice (or
-    once, in a model too shallow for three rounds).
+    keep_ratio: in (0, 1]; depth: blocks of the model; num_tokens: unprotected tokens in front of them. MCTF
+    and ToMe remove equally many tokens in each of their layers, the others multiply their rate thrice (or
+    once, in a model too shallow for three stages).
 
     Raises:
-        ValueError: the share is out of range, or the reducer's share depends on the picture.
+        ValueError: `keep_ratio` is out of range, or what the reducer leaves depends on the picture.
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"share is {share}; give the part in (0, 1] of the tokens that is to be left")
-    excess = num_tokens * (1 - share)
+    if not 0 < keep_ratio <= 1:
+        raise ValueError(
+            f"keep_ratio is {keep_ratio}; give the part in (0, 1] of the tokens that is to be left"
+        )
+    excess = num_tokens * (1 - keep_ratio)
     stride = depth // 4
-    ends = tuple(stride * turn for turn in (1, 2, 3)) if stride >= 2 else (depth // 2,)
-    ratio = share ** (1 / len(ends))
+    ends = tuple(stride * stage for stage in (1, 2, 3)) if stride >= 2 else (depth // 2,)
+    rate = keep_ratio ** (1 / len(ends))
     match name:
         case "mctf":
             return {"r": round(excess / max(depth - 1, 1))}
         case "tome":
             return {"r": round(excess / depth)}
         case "evit" | "slimming":
-            return {"keep": ratio, "layers": ends}
+            return {"keep_rate": rate, "layers": ends}
         case "imagepiece":
-            return {"keep": ratio, "rounds": _rounds(ends, depth)}
+            return {"keep_rate": rate, "schedule": _schedule(ends, depth)}
     raise ValueError(
-        f"{name} leaves no fixed share of tokens; choose evit, imagepiece, mctf, slimming or tome"
+        f"{name} leaves no fixed part of the tokens; choose evit, imagepiece, mctf, slimming or tome"
     )
 
 
-def _rounds(ends: tuple[int, ...], depth: int) -> tuple[tuple[int, ...], ...]:
+def _schedule(ends: tuple[int, ...], depth: int) -> tuple[tuple[int, ...], ...]:
     """Up to three layers a round, the last of them an end; a single round takes what the depth gives."""
     if len(ends) == 1:
         return (tuple(range(min(1, depth - 1), min(4, depth))),)

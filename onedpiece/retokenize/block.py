@@ -18,14 +18,14 @@ class Layout(NamedTuple):
     Attributes:
         prefix: tokens at the front that pass untouched (class, distillation, register tokens).
         tail: tokens at the end that pass untouched (the latents of our encoder).
-        judges: the tokens whose attention ranks the others: the class token where there is one, our
+        score_tokens: the tokens whose attention ranks the others: the class token where there is one, our
             latents, else all.
         pad: whether the model counts its tail from the front, and so needs zeros for the missing tokens.
     """
 
     prefix: int
     tail: int
-    judges: slice
+    score_tokens: slice
     pad: bool = False
 
 
@@ -37,10 +37,10 @@ class Projected(NamedTuple):
     v: Tensor
 
 
-class BlockView(Protocol):
+class BlockAdapter(Protocol):
     """One pre-norm block, taken apart along its residual branches."""
 
-    block: nn.Module
+    module: nn.Module
 
     def normed(self, x: Tensor) -> Tensor:
         """Apply the norm in front of attention: (B, N, C) to (B, N, C)."""
@@ -99,7 +99,7 @@ class Reducer(Protocol):
         """Whether block number `layer` (from 0) will remove anything."""
         ...
 
-    def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
+    def step(self, layer: int, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
         """Run block number `layer` on `tokens`, reducing them where it is active."""
         ...
 
@@ -123,9 +123,9 @@ def attention_map(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
     return (logits if bias is None else logits.add_(bias)).softmax(dim=-1)
 
 
-def importance(q: Tensor, k: Tensor, bias: Tensor | None, judges: slice) -> Tensor:
-    """Mean attention that the judges pay to each token, over their heads: (B, N), float32."""
-    return attention_map(q[:, :, judges], k, bias).mean(dim=(1, 2), dtype=torch.float32)
+def importance(q: Tensor, k: Tensor, bias: Tensor | None, score_tokens: slice) -> Tensor:
+    """Return the mean attention that `score_tokens` pay to each token, over heads: (B, N), float32."""
+    return attention_map(q[:, :, score_tokens], k, bias).mean(dim=(1, 2), dtype=torch.float32)
 
 
 def merge_heads(x: Tensor) -> Tensor:
@@ -133,19 +133,19 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def attend(view: BlockView, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+def attend(block: BlockAdapter, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """Fused attention: q, k, v (B, H, N, D) give (B, N, H·D); no map is materialised."""
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=view.attention_dropout())
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=block.attention_dropout())
     return merge_heads(out)
 
 
-def plain_step(view: BlockView, tokens: Tokens, proportional: bool) -> Tokens:
+def plain_step(block: BlockAdapter, tokens: Tokens, proportional: bool) -> Tokens:
     """Run a block without reducing anything; bit for bit the original while every size is one."""
     if tokens.size is None or not proportional:
-        return tokens._replace(x=view.block(tokens.x))
-    projected = view.project(view.normed(tokens.x))
-    attended = attend(view, *projected, size_bias(tokens.size, projected.q.dtype))
-    return tokens._replace(x=view.add_mlp(view.add_attention(tokens.x, attended)))
+        return tokens._replace(x=block.module(tokens.x))
+    projected = block.project(block.normed(tokens.x))
+    attended = attend(block, *projected, size_bias(tokens.size, projected.q.dtype))
+    return tokens._replace(x=block.add_mlp(block.add_attention(tokens.x, attended)))
 
 
 def sizes(tokens: Tokens) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from onedpiece.retokenize.block import (
-    BlockView,
+    BlockAdapter,
     Layout,
     Tokens,
     advance,
@@ -25,36 +25,36 @@ from onedpiece.retokenize.groups import Groups, Reduction, pool_sum, pool_weight
 
 
 def reorganize(
-    x: Tensor, importance: Tensor, size: Tensor | None = None, keep: float = 0.7, num_protected: int = 1
+    x: Tensor, importance: Tensor, size: Tensor | None = None, keep_rate: float = 0.7, num_protected: int = 1
 ) -> Reduction:
     """Keep the most important tokens and fuse all others into one, the last.
 
     x: (B, N, C); importance: (B, N) ≥ 0, usually the class token's attention; size: (B, N, 1), ones where
-    not given; keep: share of the unprotected tokens in (0, 1], or how many of them from 2 on. The
-    first `num_protected` tokens stay whatever their importance. The fused token is the mean weighted by
+    not given; keep_rate: the part of the unprotected tokens to keep, in (0, 1], or their number from 2 on.
+    The first `num_protected` tokens stay whatever their importance. The fused token is the mean weighted by
     importance, where the authors take the plain weighted sum: a mean keeps the scale of a token.
 
     Raises:
-        ValueError: `keep` is not positive.
+        ValueError: `keep_rate` is not positive.
 
     Reference: arXiv 2202.07800, section 3.2.
     """
     size = x.new_ones(*x.shape[:2], 1) if size is None else size
-    groups = plan(importance, num_kept(x.shape[1] - num_protected, keep), num_protected)
+    groups = plan(importance, num_kept(x.shape[1] - num_protected, keep_rate), num_protected)
     pooled_size = pool_sum(size[..., 0], groups)[..., None]
     source = source_map(groups, x.shape[1], x.dtype)
     return Reduction(pool_weighted(x, fusion_weights(importance), groups), pooled_size, source)
 
 
-def num_kept(num_tokens: int, keep: float) -> int:
-    """How many of `num_tokens` to keep: ⌈keep · n⌉ for a share in (0, 1], `keep` itself above.
+def num_kept(num_tokens: int, keep_rate: float) -> int:
+    """Return how many of `num_tokens` to keep: ⌈keep_rate · n⌉ up to 1, `keep_rate` itself above.
 
     Raises:
-        ValueError: `keep` is not positive.
+        ValueError: `keep_rate` is not positive.
     """
-    if keep <= 0:
-        raise ValueError(f"keep is {keep}; give a share in (0, 1] or a number of tokens")
-    return min(math.ceil(round(keep * num_tokens, 6)) if keep <= 1 else int(keep), num_tokens)
+    if keep_rate <= 0:
+        raise ValueError(f"keep_rate is {keep_rate}; give a part in (0, 1] or a number of tokens")
+    return min(math.ceil(round(keep_rate * num_tokens, 6)) if keep_rate <= 1 else int(keep_rate), num_tokens)
 
 
 def fusion_weights(importance: Tensor) -> Tensor:
@@ -78,7 +78,9 @@ def plan(importance: Tensor, kept: int, num_protected: int = 1) -> Groups:
 class EvitReducer:
     """Attentive token reorganization in a few blocks (arXiv 2202.07800)."""
 
-    keep: float = 0.7  # share of the unprotected tokens that an active layer keeps; 0.7 is the paper's row
+    keep_rate: float = (
+        0.7  # part of the unprotected tokens that an active layer keeps; 0.7 is the paper's row
+    )
     layers: Sequence[int] = (3, 6, 9)  # counted from 0: the paper's 4th, 7th and 10th
     proportional: bool = False  # the paper has no log size over the keys
 
@@ -88,17 +90,17 @@ class EvitReducer:
         """See `Reducer`."""
         free = num_free(tokens.x.shape[1], layout)
         # To fuse one token with nothing would cost a layer's work and change nothing.
-        return layer in self.layers and free - num_kept(free, self.keep) > 1
+        return layer in self.layers and free - num_kept(free, self.keep_rate) > 1
 
-    def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
+    def step(self, layer: int, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""
         if not self.active(layer, tokens, layout):
-            return plain_step(view, tokens, self.proportional)
-        q, k, v = view.project(view.normed(tokens.x))
+            return plain_step(block, tokens, self.proportional)
+        q, k, v = block.project(block.normed(tokens.x))
         bias = size_bias(tokens.size, q.dtype) if self.proportional else None
-        rank = importance(q, k, bias, layout.judges)
-        x = view.add_attention(tokens.x, attend(view, q, k, v, bias))
-        kept = num_kept(num_free(x.shape[1], layout), self.keep)
+        rank = importance(q, k, bias, layout.score_tokens)
+        x = block.add_attention(tokens.x, attend(block, q, k, v, bias))
+        kept = num_kept(num_free(x.shape[1], layout), self.keep_rate)
         groups = with_tail(plan(front(rank, layout), kept, layout.prefix), x.shape[1], layout)
         fused = pool_weighted(x, fusion_weights(rank), groups)
-        return advance(tokens, view.add_mlp(fused), groups)
+        return advance(tokens, block.add_mlp(fused), groups)

@@ -32,7 +32,7 @@ class Mixture(NamedTuple):
         keep: (B·K,) int64, input rows.
         moved: (B·R,) int64, input rows.
         into: (B·R,) int64, output rows.
-        staying: (B·K, 1), the share of a kept token in its group's mean.
+        staying: (B·K, 1), the weight of a kept token in its group's mean.
         joining: (B·R, 1), that of a moved one.
         outputs: K.
     """
@@ -69,8 +69,9 @@ def join(num_tokens: int, moved: Tensor, targets: Tensor) -> Groups:
     No target may itself be moved.
     """
     batch, count = moved.shape
-    leaves = torch.zeros(batch, num_tokens, dtype=torch.int8, device=moved.device).scatter_(1, moved, 1)
-    keep = leaves.argsort(dim=1, stable=True)[:, : num_tokens - count]
+    positions = torch.arange(num_tokens, device=moved.device).expand(batch, num_tokens)
+    # Those that leave go behind all others; no two values are equal, and ONNX has no stable sort.
+    keep = positions.scatter(1, moved, moved + num_tokens).sort(dim=1).values[:, : num_tokens - count]
     return Groups(keep, moved, _places(keep, num_tokens).gather(1, targets))
 
 
@@ -156,7 +157,7 @@ class Reduction(NamedTuple):
     Attributes:
         x: (B, K, C), the tokens that are left.
         size: (B, K, 1), how many original tokens each of them stands for; 0 marks padding.
-        source: (B, K, N), the share of input n in output k: 0 or 1 for merging, in [0, 1] for soft
+        source: (B, K, N), the part of input n in output k: 0 or 1 for merging, in [0, 1] for soft
             slimming. The column of a discarded input is zero.
     """
 

@@ -3,7 +3,7 @@
 Tokens are ranked by the class token's attention; the least important ones are merged among each other,
 so that pieces of one thing become one token that may rank higher; what stays unimportant at the end of a
 round is discarded. The paper leaves open how many tokens count as unimportant; here that is a parameter.
-`schedule` says how many tokens each layer removes, and in which way; `ImagePieceReducer` does it in a block.
+`layer_actions` lists how many tokens each layer removes, and how; `ImagePieceReducer` does it in a block.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from onedpiece.retokenize import evit, tome
 from onedpiece.retokenize.block import (
-    BlockView,
+    BlockAdapter,
     Layout,
     Tokens,
     advance,
@@ -124,57 +124,59 @@ def plan_discard(importance: Tensor, kept: int, num_protected: int = 1) -> Group
     return keep_only(torch.cat([prefix, best + num_protected], dim=1))
 
 
-class Turn(NamedTuple):
+class LayerAction(NamedTuple):
     """What one layer does.
 
     Attributes:
-        action: the way of removing tokens.
+        kind: the way of removing tokens.
         removed: how many of them.
         bottom: how many count as non-semantic, for merging inside them.
     """
 
-    action: Finish
+    kind: Finish
     removed: int
     bottom: int
 
 
 @cache
-def schedule(
-    num_tokens: int, keep: float, rounds: tuple[tuple[int, ...], ...], finish: Finish = "discard"
-) -> dict[int, Turn]:
+def layer_actions(
+    num_tokens: int, keep_rate: float, schedule: tuple[tuple[int, ...], ...], finish: Finish = "discard"
+) -> dict[int, LayerAction]:
     """Spread the work of each round evenly over its layers.
 
-    A round that begins with n tokens ends with ⌈keep · n⌉. The excess counts as non-semantic; each
+    A round that begins with n tokens ends with ⌈keep_rate · n⌉. The excess counts as non-semantic; each
     layer but the last merges its even part of it in pairs (never more than half of all tokens), and the
     last one removes what is left, as `finish` says. `num_tokens` counts unprotected tokens only.
     """
-    turns: dict[int, Turn] = {}
-    for layers in rounds:
-        start, goal = num_tokens, num_kept(num_tokens, keep)
+    actions: dict[int, LayerAction] = {}
+    for layers in schedule:
+        start, goal = num_tokens, num_kept(num_tokens, keep_rate)
         for done, layer in enumerate(layers, start=1):
-            action: Finish = finish if done == len(layers) else "merge"
+            kind: Finish = finish if done == len(layers) else "merge"
             target = start - round((start - goal) * done / len(layers))
             removed = max(num_tokens - target, 0)
-            if action in ("merge", "tome"):
+            if kind in ("merge", "tome"):
                 removed = min(removed, num_tokens // 2)
-            turns[layer] = Turn(action, removed, max(num_tokens - goal, 2 * removed))
+            actions[layer] = LayerAction(kind, removed, max(num_tokens - goal, 2 * removed))
             num_tokens -= removed
-    return turns
+    return actions
 
 
-def check_rounds(keep: float, rounds: Sequence[Sequence[int]], finish: str) -> None:
+def check_schedule(keep_rate: float, schedule: Sequence[Sequence[int]], finish: str) -> None:
     """Refuse a schedule that cannot be run.
 
     Raises:
-        ValueError: `keep` is no share, `finish` is unknown, or layers are empty or out of order.
+        ValueError: `keep_rate` is out of range, `finish` is unknown, or layers are empty or out of order.
     """
-    if not 0 < keep <= 1:
-        raise ValueError(f"keep is {keep}; give the share in (0, 1] of its tokens that a round leaves")
+    if not 0 < keep_rate <= 1:
+        raise ValueError(
+            f"keep_rate is {keep_rate}; give the part in (0, 1] of its tokens that a round leaves"
+        )
     if finish not in get_args(Finish):
         raise ValueError(f"finish is {finish!r}; choose one of {', '.join(get_args(Finish))}")
-    layers = [layer for turns in rounds for layer in turns]
-    if layers != sorted(set(layers)) or not all(rounds):
-        raise ValueError(f"rounds are {rounds}; give increasing layers, at least one a round")
+    layers = [layer for round_ in schedule for layer in round_]
+    if layers != sorted(set(layers)) or not all(schedule):
+        raise ValueError(f"schedule is {schedule}; give increasing layers, at least one a round")
 
 
 @dataclass(frozen=True)
@@ -186,53 +188,59 @@ class ImagePieceReducer:
     the most similar pairs of all tokens (`tome`); or merge low-ranking ones once more (`merge`).
     """
 
-    keep: float = 0.7  # share of the tokens that a round leaves; 0.7 is the paper's, 0.5 ends at 26 of 197
-    rounds: Sequence[Sequence[int]] = ((1, 2, 3), (4, 5, 6), (7, 8, 9))  # from 0; inferred from their Table 5
+    keep_rate: float = (
+        0.7  # part of the tokens that a round leaves; 0.7 is the paper's, 0.5 ends at 26 of 197
+    )
+    schedule: Sequence[Sequence[int]] = (
+        (1, 2, 3),
+        (4, 5, 6),
+        (7, 8, 9),
+    )  # rounds; inferred from their Table 5
     finish: Finish = "discard"
     proportional: bool = False  # the paper has no log size over the keys
 
     def __post_init__(self) -> None:
-        check_rounds(self.keep, self.rounds, self.finish)
+        check_schedule(self.keep_rate, self.schedule, self.finish)
 
     @property
     def layers(self) -> list[int]:
         """All layers that do something."""
-        return [layer for turns in self.rounds for layer in turns]
+        return [layer for round_ in self.schedule for layer in round_]
 
     ragged: ClassVar[bool] = False
 
     def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
         """See `Reducer`."""
-        turn = self._turn(layer, tokens, layout)
-        return turn is not None and turn.removed > 0
+        action = self._action(layer, tokens, layout)
+        return action is not None and action.removed > 0
 
-    def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
+    def step(self, layer: int, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""
-        turn = self._turn(layer, tokens, layout)
-        if turn is None or turn.removed == 0:
-            return plain_step(view, tokens, self.proportional)
-        q, k, v = view.project(view.normed(tokens.x))
+        action = self._action(layer, tokens, layout)
+        if action is None or action.removed == 0:
+            return plain_step(block, tokens, self.proportional)
+        q, k, v = block.project(block.normed(tokens.x))
         bias = size_bias(tokens.size, q.dtype) if self.proportional else None
-        rank = importance(q, k, bias, layout.judges)
-        x = view.add_attention(tokens.x, attend(view, q, k, v, bias))
-        groups = _plan(turn, front(k.mean(dim=1), layout), front(rank, layout), layout.prefix)
+        rank = importance(q, k, bias, layout.score_tokens)
+        x = block.add_attention(tokens.x, attend(block, q, k, v, bias))
+        groups = _plan(action, front(k.mean(dim=1), layout), front(rank, layout), layout.prefix)
         groups = with_tail(groups, x.shape[1], layout)
-        weights = evit.fusion_weights(rank) if turn.action == "evit" else sizes(tokens)[..., 0]
-        return advance(tokens, view.add_mlp(pool_weighted(x, weights, groups)), groups)
+        weights = evit.fusion_weights(rank) if action.kind == "evit" else sizes(tokens)[..., 0]
+        return advance(tokens, block.add_mlp(pool_weighted(x, weights, groups)), groups)
 
-    def _turn(self, layer: int, tokens: Tokens, layout: Layout) -> Turn | None:
-        rounds = tuple(tuple(turns) for turns in self.rounds)
-        return schedule(num_free(tokens.origin, layout), self.keep, rounds, self.finish).get(layer)
+    def _action(self, layer: int, tokens: Tokens, layout: Layout) -> LayerAction | None:
+        rounds = tuple(tuple(round_) for round_ in self.schedule)
+        return layer_actions(num_free(tokens.origin, layout), self.keep_rate, rounds, self.finish).get(layer)
 
 
-def _plan(turn: Turn, metric: Tensor, rank: Tensor, num_protected: int) -> Groups:
-    kept = rank.shape[1] - num_protected - turn.removed
-    match turn.action:
+def _plan(action: LayerAction, metric: Tensor, rank: Tensor, num_protected: int) -> Groups:
+    kept = rank.shape[1] - num_protected - action.removed
+    match action.kind:
         case "discard":
             return plan_discard(rank, kept, num_protected)
         case "evit":
             return evit.plan(rank, kept - 1, num_protected)
         case "tome":
-            return tome.plan(metric, turn.removed, num_protected)
+            return tome.plan(metric, action.removed, num_protected)
         case "merge":
-            return plan_merge(metric, rank, turn.removed, turn.bottom, num_protected)
+            return plan_merge(metric, rank, action.removed, action.bottom, num_protected)

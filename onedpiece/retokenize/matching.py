@@ -3,16 +3,58 @@
 Set A holds the even positions (and so the class token), set B the odd ones; `scores` is (B, |A|, |B|).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from onedpiece.retokenize.groups import Groups, prepend_prefix
 
+Removal = float | Sequence[float]
+"""Tokens to remove in each layer, or one number for every layer; below 1 a part of the unprotected tokens."""
+
+
+def spread_r(r: Removal, depth: int) -> Removal:
+    """Write `r` as ToMe takes it as one number, or as one for each of `depth` layers.
+
+    r: a number; a list with one for each of the first layers (the others remove nothing); or a tuple
+    (r, inflection) with inflection in [-1, 1]: r·(1 - inflection) tokens in the first layer, evenly up or
+    down to r·(1 + inflection) in the last.
+
+    Raises:
+        ValueError: a number is negative, there are more than layers, or the inflection is out of range.
+
+    Reference: ToMe, arXiv 2210.09461, section 4.1 (schedules).
+    """
+    if isinstance(r, int | float):
+        return _checked_r([r])[0]
+    if isinstance(r, tuple) and len(r) == 2:
+        mean, inflection = r
+        if not -1 <= inflection <= 1:
+            raise ValueError(f"the inflection is {inflection}; give -1 (most at first) to 1 (most at last)")
+        first, last = mean * (1 - inflection), mean * (1 + inflection)
+        steps = [first + (last - first) * layer / max(depth - 1, 1) for layer in range(depth)]
+        return _checked_r(steps if mean < 1 else [int(step) for step in steps])
+    if len(r) > depth:
+        raise ValueError(f"r has {len(r)} numbers; the model has {depth} layers, give one for each at most")
+    return _checked_r([*r, *[0] * (depth - len(r))])
+
+
+def _checked_r(r: Sequence[float]) -> tuple[float, ...]:
+    if not all(isinstance(each, int | float) and each >= 0 for each in r):
+        raise ValueError(f"r is {list(r)}; give a token count ≥ 1, a part in (0, 1), or 0 to remove nothing")
+    return tuple(r)
+
+
+def r_of(r: Removal, layer: int) -> float:
+    """Return what `r` says for one layer (counted from 0); nothing behind the end of a list."""
+    if isinstance(r, int | float):
+        return r
+    return r[layer] if layer < len(r) else 0
+
 
 def num_removable(num_tokens: int, num_protected: int, r: float, floor: int = 0) -> int:
-    """Clamp a wish to remove `r` tokens (a share of the unprotected ones where r < 1) to what is possible.
+    """Clamp a request to remove `r` tokens (a part of the unprotected ones where r < 1) to what is possible.
 
     At most half of the unprotected tokens go in one step, and never fewer than `floor` tokens are left.
 
@@ -20,7 +62,7 @@ def num_removable(num_tokens: int, num_protected: int, r: float, floor: int = 0)
         ValueError: `r` is negative.
     """
     if r < 0:
-        raise ValueError(f"r is {r}; give a token count ≥ 1, a share in (0, 1), or 0 to remove nothing")
+        raise ValueError(f"r is {r}; give a token count ≥ 1, a part in (0, 1), or 0 to remove nothing")
     free = max(num_tokens - num_protected, 0)
     wanted = int(r * free) if r < 1 else int(r)
     return max(min(wanted, free // 2, num_tokens - floor), 0)

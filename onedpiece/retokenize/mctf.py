@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from onedpiece.retokenize.block import (
-    BlockView,
+    BlockAdapter,
     Layout,
     Tokens,
     advance,
@@ -40,12 +40,14 @@ from onedpiece.retokenize.groups import (
     take_rows,
 )
 from onedpiece.retokenize.matching import (
+    Removal,
     behind_prefix,
     cosine_scores,
     match_behind_prefix,
     match_both_ways,
     match_one_way,
     num_removable,
+    r_of,
 )
 
 Pooling = Literal["attention", "size", "max", "mean"]
@@ -185,8 +187,10 @@ def _tempered(values: Tensor, tau: float) -> Tensor:
 class MctfReducer:
     """Multi-criteria token fusion in front of every active block (arXiv 2403.10030)."""
 
-    r: float = 16  # tokens a layer; a share of the unprotected ones below 1 (Fast: 0.35 in layers 3, 6, 9)
-    layers: Sequence[int] | None = None  # counted from 0; None: all but the first, as published
+    r: Removal = 16  # tokens a layer; a part of the unprotected ones below 1 (Fast: 0.35 in layers 3, 6, 9)
+    layers: Sequence[int] | None = (
+        None  # from 0; None: all but the first, as published, or what a list `r` says
+    )
     tau_sim: float = 1  # temperatures of the published DeiT runs; 0 switches a criterion off
     tau_info: float = 20
     tau_size: float = 40
@@ -201,34 +205,37 @@ class MctfReducer:
 
     def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
         """See `Reducer`."""
-        due = layer > 0 if self.layers is None else layer in self.layers
-        return due and self._num_removed(tokens, layout) > 0
+        if self.layers is None:
+            due = layer > 0 or not isinstance(self.r, int | float)
+        else:
+            due = layer in self.layers
+        return due and self._num_removed(layer, tokens, layout) > 0
 
-    def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
+    def step(self, layer: int, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""
         if not self.active(layer, tokens, layout):
-            return plain_step(view, tokens, self.proportional)
+            return plain_step(block, tokens, self.proportional)
         size = sizes(tokens)
-        q, k = view.project_queries_keys(view.normed(tokens.x))
+        q, k = block.project_queries_keys(block.normed(tokens.x))
         attn = attention_map(q, k, size_bias(size, q.dtype) if self.proportional else None)
         received = attention_received(attn)
-        groups = self._plan(tokens, received, size, layout)
+        groups = self._plan(layer, tokens, received, size, layout)
         mixed = mixture(pooling_weights(received, size, self.pooling), groups)
         x = pool_max(tokens.x, groups) if self.pooling == "max" else mix(tokens.x, mixed)
         places = destinations(groups, attn.shape[-1])
-        x = view.add_attention(x, mix(_attend(view, x, attn, places), mixed))
-        return advance(tokens, view.add_mlp(x), groups)
+        x = block.add_attention(x, mix(_attend(block, x, attn, places), mixed))
+        return advance(tokens, block.add_mlp(x), groups)
 
-    def _num_removed(self, tokens: Tokens, layout: Layout) -> int:
+    def _num_removed(self, layer: int, tokens: Tokens, layout: Layout) -> int:
         num_tokens = tokens.x.shape[1] - layout.tail
-        return num_removable(num_tokens, layout.prefix, self.r, MIN_TOKENS)
+        return num_removable(num_tokens, layout.prefix, r_of(self.r, layer), MIN_TOKENS)
 
-    def _plan(self, tokens: Tokens, received: Tensor, size: Tensor, layout: Layout) -> Groups:
+    def _plan(self, layer: int, tokens: Tokens, received: Tensor, size: Tensor, layout: Layout) -> Groups:
         groups = plan(
             front(tokens.x, layout),
             front(received, layout),
             front(size, layout),
-            self._num_removed(tokens, layout),
+            self._num_removed(layer, tokens, layout),
             (self.tau_sim, self.tau_info, self.tau_size),
             self.bidirectional,
             layout.prefix,
@@ -236,14 +243,15 @@ class MctfReducer:
         return with_tail(groups, tokens.x.shape[1], layout)
 
 
-def _attend(view: BlockView, x: Tensor, attn: Tensor, places: Tensor) -> Tensor:
+def _attend(block: BlockAdapter, x: Tensor, attn: Tensor, places: Tensor) -> Tensor:
     """Let the old queries (B, N) look at the fused stream x (B, K, C): (B, N, H·D).
 
     Multiplies by the fused attention map without building it: to sum keys is to repeat values, and the
     mean of queries is the mean of their results, which the caller takes. Two row gathers take the place
     of two products with a (K, N) matrix per head.
     """
-    values = take_rows(view.project_values(view.normed(x)), places)
-    values = values.view(*values.shape[:2], attn.shape[1], -1).transpose(1, 2)
-    attn = F.dropout(attn, view.attention_dropout()) if view.attention_dropout() else attn
+    values = take_rows(block.project_values(block.normed(x)), places)
+    heads = attn.shape[1]
+    values = values.view(*values.shape[:2], heads, values.shape[2] // heads).transpose(1, 2)
+    attn = F.dropout(attn, block.attention_dropout()) if block.attention_dropout() else attn
     return merge_heads(attn.to(values.dtype) @ values)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from onedpiece.retokenize.block import BlockView, Layout, Tokens, plain_step
+from onedpiece.retokenize.block import BlockAdapter, Layout, Tokens, plain_step
 from onedpiece.retokenize.evit import num_kept
 from onedpiece.retokenize.groups import Reduction, compose
 
@@ -84,31 +84,31 @@ class SlimmingReducer(nn.Module):
     Args:
         dim: channels of a token.
         num_tokens: unprotected tokens that go into the first block.
-        keep: share of them that a stage leaves; the paper halves, 196 → 98 → 49 → 24.
+        keep_rate: part of them that a stage leaves; the paper halves, 196 → 98 → 49 → 25.
         layers: the blocks in front of which a stage begins, counted from 0.
     """
 
     ragged: ClassVar[bool] = False
 
     def __init__(
-        self, dim: int, num_tokens: int, keep: float = 0.5, layers: Sequence[int] = (3, 6, 9)
+        self, dim: int, num_tokens: int, keep_rate: float = 0.5, layers: Sequence[int] = (3, 6, 9)
     ) -> None:
         super().__init__()
-        self.keep, self.layers = keep, tuple(layers)
+        self.keep_rate, self.layers = keep_rate, tuple(layers)
         self.stages = nn.ModuleDict()
         for layer in sorted(self.layers):
-            num_tokens = num_kept(num_tokens, keep)
+            num_tokens = num_kept(num_tokens, keep_rate)
             self.stages[str(layer)] = TokenSlimming(dim, num_tokens)
 
     def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
         """See `Reducer`."""
         return layer in self.layers
 
-    def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
+    def step(self, layer: int, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""
         if self.active(layer, tokens, layout):
             tokens = self._slim(layer, tokens, layout)
-        return plain_step(view, tokens, proportional=False)
+        return plain_step(block, tokens, proportional=False)
 
     def _slim(self, layer: int, tokens: Tokens, layout: Layout) -> Tokens:
         first, last = layout.prefix, tokens.x.shape[1] - layout.tail

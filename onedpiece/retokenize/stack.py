@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 
-from onedpiece.retokenize.block import BlockView, Layout, Reducer, Tokens, concatenate, split
+from onedpiece.retokenize.block import BlockAdapter, Layout, Reducer, Tokens, concatenate, split
 from onedpiece.retokenize.groups import unmerge
 
 # Pictures that run together on a CPU: a reduced block then works inside the caches. DeiT-S with MCTF takes
@@ -23,19 +23,21 @@ class ReducedBlocks(nn.Module):
 
     Args:
         original: the model's own stack, whose blocks are shared, not copied.
-        views: one for each block.
+        adapters: one for each block.
         reducer: what to do in each of them.
         layout: which tokens are whose.
         restore: give every original position its token back behind the last block (for dense heads).
+        restore_each: whoever walks the blocks gets every position back behind each of them.
     """
 
     def __init__(
         self,
         original: nn.Sequential | nn.ModuleList,
-        views: Sequence[BlockView],
+        adapters: Sequence[BlockAdapter],
         reducer: Reducer,
         layout: Layout,
         restore: bool = False,
+        restore_each: bool = False,
     ) -> None:
         super().__init__()
         for name, block in original.named_children():
@@ -43,10 +45,10 @@ class ReducedBlocks(nn.Module):
         if isinstance(reducer, nn.Module):
             self.add_module("reducer_weights", reducer)
         self.layout = layout
-        self.restore = restore
+        self.restore, self.restore_each = restore or restore_each, restore_each
         # In tuples, so that no module is registered a second time.
         self._reducer = (reducer,)
-        self._views = tuple(views)
+        self._adapters = tuple(adapters)
         self._original = (original,)
 
     @property
@@ -64,14 +66,41 @@ class ReducedBlocks(nn.Module):
         return self._original[0]
 
     def __len__(self) -> int:
-        return len(self._views)
+        return len(self._adapters)
 
-    def __getitem__(self, index: int) -> nn.Module:
-        return self._views[index].block
+    @overload
+    def __getitem__(self, index: int) -> nn.Module: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "ReducedBlocks": ...
+
+    def __getitem__(self, index: int | slice) -> "nn.Module | ReducedBlocks":
+        """Return one unreduced block, or the first few blocks with the reducer in them.
+
+        Raises:
+            ValueError: a slice does not begin with the first block, which layer numbers count from.
+        """
+        if isinstance(index, int):
+            return self._adapters[index].module
+        chosen = range(len(self))[index]
+        if list(chosen) != list(range(len(chosen))):
+            raise ValueError(
+                "only the first blocks of a reduced model can be cut out; remove() the reducer first"
+            )
+        return self._like(self.original[index], self._adapters[index], self.restore_each)
+
+    def restoring(self) -> "ReducedBlocks":
+        """Return the same blocks, which give every position back behind each of them when walked."""
+        return self._like(self.original, self._adapters, restore_each=True)
+
+    def _like(self, original: Any, adapters: Sequence[BlockAdapter], restore_each: bool) -> "ReducedBlocks":
+        blocks = ReducedBlocks(original, adapters, self.reducer, self.layout, self.restore, restore_each)
+        blocks.training = self.training  # of this list alone: the blocks in it are shared
+        return blocks
 
     def __iter__(self) -> Iterator[Callable[..., Tensor]]:
         """Walk the reduced blocks: callables (B, N, C) to (B, K, C), to be called in this order."""
-        walk = _Pass(self)
+        walk = _Walk(self)
         return iter([partial(walk.step, layer) for layer in range(len(self))])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,7 +114,7 @@ class ReducedBlocks(nn.Module):
     def walk(self, x: Tensor, trace: bool = False) -> Iterator[Tokens]:
         """Yield the state behind each block."""
         tokens = self.begin(x, trace)
-        for layer in range(len(self._views)):
+        for layer in range(len(self._adapters)):
             tokens = self.step(layer, tokens)
             yield tokens
 
@@ -97,10 +126,10 @@ class ReducedBlocks(nn.Module):
 
     def step(self, layer: int, tokens: Tokens) -> Tokens:
         """Run one block."""
-        return self.reducer.step(layer, self._views[layer], tokens, self.layout)
+        return self.reducer.step(layer, self._adapters[layer], tokens, self.layout)
 
     def _run(self, tokens: Tokens, first: int, slices: bool) -> Tokens:
-        for layer in range(first, len(self._views)):
+        for layer in range(first, len(self._adapters)):
             # Up to here every step is the model's own, and stays bit for bit what it was.
             if slices and self.reducer.active(layer, tokens, self.layout):
                 parts = [self._run(part, layer, slices=False) for part in split(tokens, SLICE)]
@@ -124,7 +153,7 @@ class ReducedBlocks(nn.Module):
         return torch.cat([tokens.x[:, :cut], zeros, tokens.x[:, cut:]], dim=1)
 
 
-class _Pass:
+class _Walk:
     """One walk through the blocks; remembers every state, so that checkpointing may repeat a step."""
 
     def __init__(self, blocks: ReducedBlocks) -> None:
@@ -139,10 +168,13 @@ class _Pass:
             )
         if layer == 0:
             self.states[0] = self.blocks.begin(x, self.blocks.restore)
-        after = self.blocks.step(layer, self.states[layer]._replace(x=x))
+        before = self.states[layer]
+        # What was restored for the caller is no input; else `x` is the state, on which gradients hang.
+        before = before if self.blocks.restore_each and layer else before._replace(x=x)
+        after = self.blocks.step(layer, before)
+        self.states[layer + 1] = after if self.blocks.restore_each else after._replace(x=x[:0, :0])
         last = layer + 1 == len(self.blocks)
-        self.states[layer + 1] = after._replace(x=x[:0, :0])
-        return self.blocks.finish(after) if last else after.x
+        return self.blocks.finish(after) if last or self.blocks.restore_each else after.x
 
 
 class Trace(NamedTuple):
@@ -170,12 +202,12 @@ class Recorder:
         """See `Reducer`."""
         return self.reducer.active(layer, tokens, layout)
 
-    def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
+    def step(self, layer: int, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""
         if tokens.source is None:
             batch, count, _ = tokens.x.shape
             identity = torch.eye(count, device=tokens.x.device).expand(batch, -1, -1)
             tokens = tokens._replace(source=identity)
-        tokens = self.reducer.step(layer, view, tokens, layout)
+        tokens = self.reducer.step(layer, block, tokens, layout)
         self.states.append(tokens)
         return tokens

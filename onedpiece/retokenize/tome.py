@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from onedpiece.retokenize.block import (
-    BlockView,
+    BlockAdapter,
     Layout,
     Tokens,
     advance,
@@ -22,11 +22,13 @@ from onedpiece.retokenize.block import (
 )
 from onedpiece.retokenize.groups import Groups, Reduction, keep_all, pool_sum, pool_weighted, source_map
 from onedpiece.retokenize.matching import (
+    Removal,
     behind_prefix,
     cosine_scores,
     match_behind_prefix,
     match_one_way,
     num_removable,
+    r_of,
 )
 
 
@@ -70,7 +72,7 @@ def pool(x: Tensor, size: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
 class TomeReducer:
     """Token merging between attention and MLP of every active block (arXiv 2210.09461)."""
 
-    r: float = 13  # tokens a layer; a share of the unprotected ones below 1. 13 is the paper's DeiT-S row
+    r: Removal = 13  # tokens a layer; a part of the unprotected ones below 1. 13 is the paper's DeiT-S row
     layers: Sequence[int] | None = None  # counted from 0; None: all, as published
     proportional: bool = True  # log size over the keys, the paper's equation 1
 
@@ -79,19 +81,19 @@ class TomeReducer:
     def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
         """See `Reducer`."""
         due = self.layers is None or layer in self.layers
-        return due and self._num_removed(tokens, layout) > 0
+        return due and self._num_removed(layer, tokens, layout) > 0
 
-    def step(self, layer: int, view: BlockView, tokens: Tokens, layout: Layout) -> Tokens:
+    def step(self, layer: int, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""
         if not self.active(layer, tokens, layout):
-            return plain_step(view, tokens, self.proportional)
-        q, k, v = view.project(view.normed(tokens.x))
+            return plain_step(block, tokens, self.proportional)
+        q, k, v = block.project(block.normed(tokens.x))
         bias = size_bias(tokens.size, q.dtype) if self.proportional else None
-        x = view.add_attention(tokens.x, attend(view, q, k, v, bias))
-        groups = plan(front(k.mean(dim=1), layout), self._num_removed(tokens, layout), layout.prefix)
+        x = block.add_attention(tokens.x, attend(block, q, k, v, bias))
+        groups = plan(front(k.mean(dim=1), layout), self._num_removed(layer, tokens, layout), layout.prefix)
         groups = with_tail(groups, x.shape[1], layout)
         merged = pool_weighted(x, sizes(tokens)[..., 0], groups)
-        return advance(tokens, view.add_mlp(merged), groups)
+        return advance(tokens, block.add_mlp(merged), groups)
 
-    def _num_removed(self, tokens: Tokens, layout: Layout) -> int:
-        return num_removable(tokens.x.shape[1] - layout.tail, layout.prefix, self.r)
+    def _num_removed(self, layer: int, tokens: Tokens, layout: Layout) -> int:
+        return num_removable(tokens.x.shape[1] - layout.tail, layout.prefix, r_of(self.r, layer))

@@ -14,7 +14,7 @@ GRADED_FSQ: tuple[Grade, ...] = (
     (143, (5, 3, 3, 3, 3, 3, 3)),
     (1, (15, 15, 17)),
 )
-"""Early tokens say little exactly, late ones much roughly (reverse water-filling): 3,645 to 4,095 codes each.
+"""Early tokens say little exactly, late ones much roughly (reverse water-filling), in 3,645 to 4,095 codes.
 
 All levels are odd: a coefficient that is 0 stays 0. The last token is that of `TokenizerConfig.refines_dc`."""
 
@@ -107,7 +107,7 @@ class TokenizerConfig:
 
     @property
     def refines_dc(self) -> bool:
-        """Whether the last token says the mean colours once more, finely: one token of three channels does."""
+        """Whether the last token, one of three channels, says the mean colours once more and finely."""
         count, levels = self.fsq_grades[-1]
         return self.linear_path and len(self.fsq_grades) > 1 and count == 1 and len(levels) == 3
 

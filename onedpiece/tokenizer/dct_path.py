@@ -50,8 +50,8 @@ class LinearPath(nn.Module):
     instance has those of the usual 1/frequency spectrum of photographs with normal coefficients; `fit`
     measures them.
 
-    The three mean colours (DC coefficients) are bounded: with `UNIFORM_LEVELS` or more their levels lie evenly
-    over all that a picture can have, the extremes included, so that saturated colours can be said. With
+    The three mean colours (DC coefficients) are bounded: with `UNIFORM_LEVELS` or more their levels lie
+    evenly over all that a picture can have, the extremes included, so that saturated colours can be said. With
     `config.refines_dc` the last token divides each of their cells once more.
     """
 
@@ -238,8 +238,8 @@ class LinearPath(nn.Module):
 def activity(linear: Tensor, size: int) -> Tensor:
     """Return how far the tokens say that something is there, (B, 1, size, size) in [0, 1): 0 where flat.
 
-    Whatever a network adds is multiplied by it, so that a flat picture stays flat: s / (s + FLAT_RANGE), s the
-    standard deviation over 9×9 pixels around.
+    Whatever a network adds is multiplied by it, so that a flat picture stays flat: s / (s + FLAT_RANGE), s
+    the standard deviation over 9×9 pixels around.
 
     Args:
         linear: (B, 3, S, S), the linear picture.

@@ -202,9 +202,8 @@ class Tokenizer(nn.Module):
         outside = (indices < 0) | (indices >= codes)
         if bool(outside.any()):
             row, place = (int(i) for i in outside.nonzero()[0])
-            raise ValueError(
-                f"token {place} is {int(indices[row, place])}; the codebook has 0…{int(codes[place]) - 1} there"
-            )
+            found, most = int(indices[row, place]), int(codes[place]) - 1
+            raise ValueError(f"token {place} is {found}; the codebook has 0…{most} there")
 
 
 class _evaluating:  # noqa: N801

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from onedpiece.retokenize import apply, apply_share
+from onedpiece.retokenize import apply
+from onedpiece.retokenize.matching import Removal
 from onedpiece.retokenize.stem import with_coherence_stem
 from onedpiece.training.classifier_objectives import (
     ConsistencyObjective,
@@ -39,20 +40,20 @@ class ClassifierConfig:
 
 @dataclass(frozen=True)
 class ReducerConfig:
-    """The reducer, by its options or by the share of tokens that it is to leave.
+    """The reducer, by its options or by the part of the tokens that it is to leave.
 
     Raises:
-        ValueError: on construction, both `share` and `options` are given.
+        ValueError: on construction, both `keep_ratio` and `options` are given.
     """
 
     name: str | None = None  # None: the full network
     options: dict[str, Any] = field(default_factory=dict)
-    share: float | None = None
+    keep_ratio: float | None = None
 
     def __post_init__(self) -> None:
-        if self.share is not None and self.options:
+        if self.keep_ratio is not None and self.options:
             raise ValueError(
-                "reducer.share chooses the options itself; set share to null or leave options out"
+                "reducer.keep_ratio chooses the options itself; set it to null or leave options out"
             )
 
 
@@ -81,8 +82,8 @@ def build_classifier(config: ClassifierConfig, reducer: ReducerConfig | None = N
 
 
 def _put_reducer(vit: nn.Module, name: str, config: ReducerConfig) -> None:
-    if config.share is not None:
-        apply_share(vit, name, config.share)
+    if config.keep_ratio is not None:
+        apply(vit, name, keep_ratio=config.keep_ratio)
     else:
         apply(vit, name, **config.options)
 
@@ -192,9 +193,10 @@ class RetokenizeModule(LightningModule):
             save_file(state, folder / "weights.safetensors")
 
 
-def _weak_r(r: float) -> int:
+def _weak_r(r: Removal) -> int:
     """The most that MCTF's weak branch removes a layer: 7 beside the published 16, and in proportion."""
-    return 7 if r < 1 else round(7 / 16 * r)
+    most = r if isinstance(r, int | float) else max(r)
+    return 7 if most < 1 else round(7 / 16 * most)
 
 
 def _build_objective(
@@ -209,8 +211,8 @@ def _build_objective(
     if reducer.name != "slimming" or teacher_weights is None:
         raise ValueError("objective recalibration needs the reducer slimming and teacher_weights")
     twin = build_classifier(ClassifierConfig(**{**vars(classifier), "weights": teacher_weights}))
-    stages = vit.blocks.reducer.stages
-    starts = sorted(int(layer) for layer in stages)
-    ends = (*(start - 1 for start in starts[1:]), len(vit.blocks) - 1)
-    kept = tuple(stages[str(start)].keep for start in starts)
-    return RecalibrationObjective(twin, kept, ends, int(vit.patch_embed.num_patches))
+    patches, kept = int(vit.patch_embed.num_patches), []
+    for layer in range(len(vit.blocks)):
+        stage = vit.blocks.reducer.stages
+        kept.append(stage[str(layer)].keep if str(layer) in stage else [patches, *kept][-1])
+    return RecalibrationObjective(twin, tuple(kept), tuple(range(len(kept))), patches)

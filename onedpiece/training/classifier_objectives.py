@@ -66,12 +66,12 @@ class ConsistencyObjective(nn.Module):
 
 
 class RecalibrationObjective(nn.Module):
-    """SiT's recalibration: slimmed stages, unslimmed again, must match the same blocks of a full twin.
+    """SiT's recalibration: slimmed tokens, unslimmed again, must match the same blocks of a full twin.
 
     Args:
         teacher: the full twin; frozen, and no part of this module's state.
-        kept: tokens that each stage leaves.
-        ends: the last block of each stage, counted from 0.
+        kept: tokens behind each of the blocks.
+        ends: the blocks, counted from 0; SiT compares behind every one.
         num_tokens: patch tokens of the twin.
     """
 
@@ -98,5 +98,6 @@ class RecalibrationObjective(nn.Module):
 
 def _intermediates(vit: Any, x: Tensor, ends: tuple[int, ...]) -> tuple[Tensor, list[Tensor]]:
     """The normed last tokens, and the patch tokens behind the given blocks."""
-    final, stages = vit.forward_intermediates(x, indices=list(ends), output_fmt="NLC")
+    # The class's own method: that of a reduced model restores the tokens which are to be recovered here.
+    final, stages = type(vit).forward_intermediates(vit, x, indices=list(ends), output_fmt="NLC")
     return final, stages

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Optimizer
 
-from onedpiece.heads import Head, HeadConfig, build_head, save_head
+from onedpiece.heads import Head, HeadConfig, build_head, code_space_of, save_head
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.training.augment import ViewConfig, draw_views
 from onedpiece.training.codes import CodeSamples, crop_prefix
@@ -36,7 +36,7 @@ SHORT = 192
 class HeadModule(LightningModule):
     """Trains one head for all token counts; its averaged weights are validated and written.
 
-    Classes, tokenizer and fingerprint are the data's; `optimizer.clip` is the trainer's `gradient_clip_val`.
+    Classes, tokenizer and code space are the data's; `optimizer.clip` is the trainer's `gradient_clip_val`.
 
     Args:
         schedule: length of the run and shape of the learning rate.
@@ -45,7 +45,7 @@ class HeadModule(LightningModule):
         optimizer: AdamW's numbers.
         prefixes: which prefixes a step reads; one length a batch needs no mask, and short ones cost less.
         mixup: share of the steps that blend photos (see `Mix`); classifiers with one length a batch only.
-        views: crops, flips and lights of the linear view; crops and flips only where no code tokens join.
+        views: crops, flips and lights of the linear picture; crops and flips only where no code tokens join.
         counts: token counts at validation.
         ema_decay: limit of the average's decay.
         seed: of the fresh weights and of prefix lengths.
@@ -76,7 +76,7 @@ class HeadModule(LightningModule):
         self.optimizer_config, self.prefixes = optimizer, prefixes
         self.counts, self.ema_decay, self.seed, self.note = counts, ema_decay, seed, note
         self.clock = Clock(SOURCES[schedule.clock])
-        self.fingerprint = b""
+        self.code_space = b""
         self.scores: list[Score] = []
         self.scored_at = -1
         self.head: Head | None = None
@@ -85,15 +85,15 @@ class HeadModule(LightningModule):
         """Build the head for the data's codes and classes."""
         if self.head is None:
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.build(data.codec.tokenizer, data.classes, data.codec.fingerprint)
+            self.build(data.codec.tokenizer, data.classes, code_space_of(data.codec))
 
-    def build(self, tokenizer: Tokenizer, classes: tuple[str, ...], fingerprint: bytes) -> None:
+    def build(self, tokenizer: Tokenizer, classes: tuple[str, ...], code_space: bytes) -> None:
         """Make the head: for codes of a tokenizer, with these classes, from this module's seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.head = build_head(replace(self.head_config, classes=tuple(classes)), tokenizer)
         self.ema = Ema(self.head, self.ema_decay)
-        self.fingerprint = fingerprint
+        self.code_space = code_space
 
     @property
     def averaged(self) -> Head:
@@ -188,7 +188,7 @@ class HeadModule(LightningModule):
     def export(self, path: str | Path) -> Path:
         """Write the averaged head to a file of its own, with its summary as the note."""
         note = "; ".join(part for part in (self.note, self.summary()) if part)
-        return save_head(self.averaged, path, self.fingerprint, note)
+        return save_head(self.averaged, path, self.code_space, note)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add how far the run is."""
@@ -200,12 +200,12 @@ class HeadModule(LightningModule):
 
 
 def _check(head: HeadConfig, prefixes: PrefixConfig, mixup: float, views: ViewConfig) -> None:
-    if mixup and (head.task != "classify" or head.linear_view or prefixes.lengths != "per_batch"):
+    if mixup and (head.task != "classify" or head.linear_picture or prefixes.lengths != "per_batch"):
         raise ValueError(
-            "mixup is for classifiers without a linear view, with prefixes.lengths per_batch; set it to 0"
+            "mixup is for classifiers without a linear picture, with prefixes.lengths per_batch; set it to 0"
         )
-    if views.alters and not head.linear_view:
-        raise ValueError("views alter the linear view, and this head has none; leave views out")
+    if views.alters and not head.linear_picture:
+        raise ValueError("views alter the linear picture, and this head has none; leave views out")
     if views.moves and (head.codes or head.task == "detect"):
         raise ValueError(
             "views that move places disagree with code tokens and with boxes; set views.min_scale to 1 and "

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from onedpiece.metrics.lpips import Lpips, Net, checkpoint_path
-from onedpiece.retokenize import apply_share
+from onedpiece.retokenize import apply
 from onedpiece.tokenizer import PRESETS, Tokenizer, TokenizerConfig, preset
 from onedpiece.training.data.sampling import generator_for
 from onedpiece.training.ema import Ema
@@ -81,17 +81,19 @@ class FrontEndConfig:
     """What merges patches inside the encoder while it learns; nothing by default.
 
     Raises:
-        ValueError: on construction, the share is out of range.
+        ValueError: on construction, `keep_ratio` is out of range.
     """
 
     name: str | None = (
         None  # mctf, imagepiece, tome, evit: without weights of their own, which no codec loads
     )
-    keep: float = 0.5  # about the share of patches behind the encoder's last layer
+    keep_ratio: float = 0.5  # about the part of patches behind the encoder's last layer
 
     def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise ValueError(f"retokenize.keep is {self.keep}; give the share in (0, 1] of patches to leave")
+        if not 0 < self.keep_ratio <= 1:
+            raise ValueError(
+                f"retokenize.keep_ratio is {self.keep_ratio}; give the part in (0, 1] of patches to leave"
+            )
         if self.name == "slimming":
             raise ValueError("retokenize.name is slimming, whose weights no codec would load; choose another")
 
@@ -103,7 +105,7 @@ def merge_patches(tokenizer: Tokenizer, config: FrontEndConfig) -> None:
         ValueError: the name is unknown.
     """
     if config.name is not None:
-        apply_share(tokenizer, config.name, config.keep)
+        apply(tokenizer, config.name, keep_ratio=config.keep_ratio)
 
 
 @dataclass(frozen=True)

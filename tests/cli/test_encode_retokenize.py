@@ -9,7 +9,7 @@ import pytest
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.retokenize.adapters import find_target
+from onedpiece.retokenize.adapters import find_site
 from onedpiece.tokenizer import Tokenizer
 
 
@@ -59,7 +59,7 @@ def test_a_folder_tiles_and_targets(cli: Any, photos: Path, tmp_path: Path, tiny
 
 def test_latents_are_never_merged(cli: Any, photos: Path, tiny: Tokenizer) -> None:
     cli("encode", photos / "a.png", "--retokenize", "tome", "--keep", 0.25)
-    layout = find_target(tiny).layout
+    layout = find_site(tiny).layout
     assert (layout.prefix, layout.tail) == (1, 16)
     assert len(tokens_of(photos / "a.odp")) == 16
 

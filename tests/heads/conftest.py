@@ -14,8 +14,8 @@ GRADES = ((4, (64, 64)), (12, (16, 16, 16)))
 TASKS: dict[str, dict[str, Any]] = {
     "classify": {"classes": ("cat", "dog", "house")},
     "segment": {"classes": ("road", "sky"), "grid": 4},
-    "depth": {"grid": 4, "linear_view": True},
-    "detect": {"classes": ("person",), "grid": 4, "linear_view": True},
+    "depth": {"grid": 4, "linear_picture": True},
+    "detect": {"classes": ("person",), "grid": 4, "linear_picture": True},
 }
 
 

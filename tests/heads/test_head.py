@@ -32,7 +32,7 @@ REDUCERS = (
 
 
 def _apart(outputs: Any, alone: list[Any]) -> float:
-    """The largest difference of a batch from its samples one by one; of values above 1 (metres) the share."""
+    """The largest difference of a batch from its samples one by one; relative to values above 1 (metres)."""
     joined = [torch.cat(values) for values in zip(*alone, strict=True)]
     return max(
         float(((a - b) / b.abs().clamp_min(1)).abs().max()) for a, b in zip(outputs, joined, strict=True)
@@ -45,7 +45,7 @@ def test_shapes(task: str, make_head: Make, indices: Tensor) -> None:
     assert [tuple(value.shape) for value in output] == SHAPES[task]
 
 
-@pytest.mark.parametrize("reducer", REDUCERS, ids=lambda r: f"{r.name}-{r.share}-{r.place}")
+@pytest.mark.parametrize("reducer", REDUCERS, ids=lambda r: f"{r.name}-{r.keep_ratio}-{r.place}")
 @pytest.mark.parametrize("task", TASKS)
 def test_mixed_lengths_equal_one_by_one(
     task: str, reducer: ReducerConfig, make_head: Make, indices: Tensor
@@ -61,7 +61,7 @@ def test_mixed_lengths_equal_one_by_one(
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_linear_view_alone_reads_any_length(task: str, make_head: Make, indices: Tensor) -> None:
-    head = make_head(task, grid=4, linear_view=True, codes=False)
+    head = make_head(task, grid=4, linear_picture=True, codes=False)
     assert not any("projection" in name for name, _ in head.named_parameters())
     with torch.no_grad():
         mixed = head(indices, LENGTHS)
@@ -73,11 +73,11 @@ def test_the_linear_view_alone_reads_any_length(task: str, make_head: Make, indi
 def test_an_alteration_sees_the_standardised_linear_picture(
     fsq_tokenizer: Tokenizer, make_head: Make, indices: Tensor
 ) -> None:
-    head = make_head("segment", linear_view=True)
+    head = make_head("segment", linear_picture=True)
     seen: list[Tensor] = []
     codes = head.backbone.codebook(indices)
     with torch.no_grad():
-        head.read(codes, alter=lambda picture: seen.append(picture) or picture)  # type: ignore[func-returns-value]
+        head.read(codes, augment=lambda picture: seen.append(picture) or picture)  # type: ignore[func-returns-value]
         assert fsq_tokenizer.linear_path is not None
         picture = fsq_tokenizer.linear_path.synthesise(codes)
     assert torch.allclose(seen[0], (picture - 0.45) / 0.25)
@@ -141,7 +141,7 @@ def test_the_same_vector_means_something_else_elsewhere(make_head: Make) -> None
 
 def test_the_reducer_in_front_leaves_its_share(make_head: Make, indices: Tensor) -> None:
     seen: list[int] = []
-    head = make_head("classify", reducer=ReducerConfig(share=0.3))
+    head = make_head("classify", reducer=ReducerConfig(keep_ratio=0.3))
     head.backbone.transformer[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
     for kept in (1, 4, 16):
         head(indices[:, :kept])
@@ -151,7 +151,7 @@ def test_the_reducer_in_front_leaves_its_share(make_head: Make, indices: Tensor)
 
 def test_a_classifiers_queries_are_merged_as_well(make_head: Make, indices: Tensor) -> None:
     seen: list[int] = []
-    view = {"grid": 4, "linear_view": True, "reducer": ReducerConfig(share=0.5)}
+    view = {"grid": 4, "linear_picture": True, "reducer": ReducerConfig(keep_ratio=0.5)}
     for codes in (False, True):
         head = make_head("classify", codes=codes, **view)
         head.backbone.transformer[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
@@ -184,7 +184,7 @@ def test_detections_are_sorted_boxes_in_the_picture(make_head: Make, indices: Te
 def test_queries_start_at_their_cells(fsq_tokenizer: Tokenizer) -> None:
     config = HeadConfig(task="detect", classes=("a",), width=32, heads=2, layers=1, grid=2)
     head = build_head(config, fsq_tokenizer)
-    torch.nn.init.zeros_(head.answer.boxes.weight)  # type: ignore[union-attr,arg-type]
+    torch.nn.init.zeros_(head.task_head.boxes.weight)  # type: ignore[union-attr,arg-type]
     boxes = head(torch.zeros(1, 4, dtype=torch.long)).boxes[0]
     # The four cells of a 2 × 2 grid have their centres at 1/4 and 3/4, row by row; every side begins at 1/5.
     expected = torch.tensor([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
@@ -196,7 +196,7 @@ def test_bad_codes_are_named(make_head: Make, indices: Tensor) -> None:
     head = make_head("classify")
     with pytest.raises(HeadError, match="17 tokens; this head reads 1 to 16"):
         head(torch.zeros(1, 17, dtype=torch.long))
-    with pytest.raises(HeadError, match="run from 0 to 4096; the codebook has 0…4095"):
+    with pytest.raises(HeadError, match="has index 4096; its codebook has 0…4095"):
         head(torch.tensor([[0, 4096]]))
     with pytest.raises(HeadError, match="one in 1…16"):
         head(indices, torch.tensor([0, 1, 1, 1, 1]))
@@ -218,16 +218,16 @@ def test_bad_configs_name_field_and_fix(fsq_tokenizer: Tokenizer, vq_tokenizer: 
         HeadConfig(task="segment", classes=("a",))
     with pytest.raises(HeadError, match="width 30 is not a multiple of heads 4"):
         HeadConfig(width=30)
-    with pytest.raises(HeadError, match="linear_view needs a tokenizer with a linear path"):
-        HeadConfig(tokenizer=vq_tokenizer.config, grid=4, linear_view=True)
+    with pytest.raises(HeadError, match="linear_picture needs a tokenizer with a linear path"):
+        HeadConfig(tokenizer=vq_tokenizer.config, grid=4, linear_picture=True)
     with pytest.raises(HeadError, match="set grid to 1 or more, as 8"):
-        HeadConfig(tokenizer=fsq_tokenizer.config, linear_view=True)
-    with pytest.raises(HeadError, match="set codes or linear_view"):
+        HeadConfig(tokenizer=fsq_tokenizer.config, linear_picture=True)
+    with pytest.raises(HeadError, match="set codes or linear_picture"):
         HeadConfig(codes=False)
     with pytest.raises(HeadError, match=r"reducer\.place to inside"):
         ReducerConfig("mctf", 0.5)
-    with pytest.raises(HeadError, match=r"reducer\.share is 0"):
-        ReducerConfig(share=0)
+    with pytest.raises(HeadError, match=r"reducer\.keep_ratio is 0"):
+        ReducerConfig(keep_ratio=0)
     with pytest.raises(HeadError, match="needs classes"):
         Head(HeadConfig())
     with pytest.raises(HeadError, match="task is 'clasify'"):

@@ -15,8 +15,8 @@ LATENTS = 16
 CASES: dict[str, tuple[dict[str, Any], int]] = {
     "mctf": ({"r": 10}, 44),  # 64 - 2·10
     "tome": ({"r": 10}, 34),  # 64 - 3·10
-    "evit": ({"keep": 0.5, "layers": (1,)}, 33),  # 32 and the fused one
-    "imagepiece": ({"keep": 0.5, "rounds": ((1, 2),)}, 32),
+    "evit": ({"keep_rate": 0.5, "layers": (1,)}, 33),  # 32 and the fused one
+    "imagepiece": ({"keep_rate": 0.5, "schedule": ((1, 2),)}, 32),
     "mustdrop": ({"threshold": -1.0, "window": 4}, 4),
     "slimming": ({"layers": (1, 2)}, 16),
 }

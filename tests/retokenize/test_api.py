@@ -12,22 +12,22 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from onedpiece.retokenize import apply, reconfigured, remove, trace
+from onedpiece.retokenize import apply, reconfigured, remove, trace, unmerge
 from onedpiece.retokenize.stack import SLICE
 
 NOTHING = {
     "mctf": {"r": 0},
     "tome": {"r": 0},
-    "evit": {"keep": 1.0, "layers": (1, 2)},
-    "imagepiece": {"keep": 1.0, "rounds": ((1, 2, 3),)},
+    "evit": {"keep_rate": 1.0, "layers": (1, 2)},
+    "imagepiece": {"keep_rate": 1.0, "schedule": ((1, 2, 3),)},
     "mustdrop": {"threshold": 1.1, "window": 4},
 }
 # Tokens left of 64 patches in a depth of 4, the prefix not counted.
 SOMETHING: dict[str, tuple[dict[str, Any], int]] = {
     "mctf": ({"r": 10}, 34),  # 64 - 3·10
     "tome": ({"r": 10}, 24),  # 64 - 4·10
-    "evit": ({"keep": 0.5, "layers": (1, 2)}, 18),  # ⌈64/2⌉ + 1 = 33, ⌈33/2⌉ + 1 = 18
-    "imagepiece": ({"keep": 0.5, "rounds": ((1, 2), (3,))}, 16),  # 64 → 32 → 16
+    "evit": ({"keep_rate": 0.5, "layers": (1, 2)}, 18),  # ⌈64/2⌉ + 1 = 33, ⌈33/2⌉ + 1 = 18
+    "imagepiece": ({"keep_rate": 0.5, "schedule": ((1, 2), (3,))}, 16),  # 64 → 32 → 16
     "mustdrop": ({"threshold": -1.0, "window": 4}, 4),  # 8×8 patches, every 4×4 window merges
     "slimming": ({"layers": (1, 2)}, 16),  # 64 → 32 → 16
 }
@@ -211,8 +211,8 @@ def test_masks_are_refused(make_vit: Make, pictures: Tensor) -> None:
         ("mctf", {"ratio": 0.5}, "mctf has no option ratio; it knows r, layers"),
         ("mctf", {"layers": (3, 4)}, r"layers \[4\] do not exist; the model's blocks are numbered 0…3"),
         ("mctf", {"pooling": "median"}, "pooling is 'median'; choose one of"),
-        ("imagepiece", {"rounds": ((2, 1),)}, "increasing layers"),
-        ("imagepiece", {"rounds": ((1, 2),), "keep": 1.5}, "keep is 1.5"),
+        ("imagepiece", {"schedule": ((2, 1),)}, "increasing layers"),
+        ("imagepiece", {"schedule": ((1, 2),), "keep_rate": 1.5}, "keep_rate is 1.5"),
     ],
 )
 def test_mistakes_are_named(make_vit: Make, name: str, options: dict[str, Any], message: str) -> None:
@@ -231,3 +231,88 @@ def test_the_library_needs_no_timm() -> None:
 def test_other_models_are_refused() -> None:
     with pytest.raises(ValueError, match="Linear cannot be reduced"):
         apply(nn.Linear(2, 2), "mctf")
+
+
+@pytest.mark.parametrize("name", SOMETHING)
+def test_intermediate_maps_have_every_position(make_vit: Make, pictures: Tensor, name: str) -> None:
+    vit = make_vit("registers")
+    with torch.no_grad():
+        whole = vit.forward_intermediates(pictures, intermediates_only=True)
+        apply(vit, name, **SOMETHING[name][0])
+        states = trace(vit, pictures).states
+        final, maps = vit.forward_intermediates(pictures)
+        early = vit.forward_intermediates(pictures, indices=[1], stop_early=True, intermediates_only=True)
+        (last,) = vit.get_intermediate_layers(pictures, n=1)
+    for state, restored in zip(states, maps, strict=True):
+        assert state.source is not None
+        expected = unmerge(state.x, state.source)[:, 5:].transpose(1, 2).reshape(2, 48, 8, 8)
+        torch.testing.assert_close(restored, expected)
+    torch.testing.assert_close(early[0], maps[1])
+    torch.testing.assert_close(last, maps[-1].flatten(2).transpose(1, 2))
+    assert final.shape == (2, 69, 48)
+    vit.remove()
+    with torch.no_grad():
+        again = vit.forward_intermediates(pictures, intermediates_only=True)
+    assert all(torch.equal(one, other) for one, other in zip(whole, again, strict=True))
+
+
+def test_maps_are_differentiable_under_checkpointing(make_vit: Make, pictures: Tensor) -> None:
+    vit = apply(make_vit(), "tome", r=10)
+    vit.set_grad_checkpointing(True)
+    maps = vit.forward_intermediates(pictures, intermediates_only=True)
+    sum(each.square().sum() for each in maps).backward()
+    assert all(parameter.grad is not None for parameter in vit.blocks.parameters())
+    assert vit.grad_checkpointing
+
+
+def test_pruned_layers_keep_their_reducer(make_vit: Make, pictures: Tensor) -> None:
+    vit = apply(make_vit(), "tome", r=10)
+    vit.prune_intermediate_layers([1], prune_head=False)
+    assert [state.x.shape[1] for state in trace(vit, pictures).states] == [55, 45]
+    with pytest.raises(ValueError, match="only the first blocks of a reduced model"):
+        vit.blocks[1:]
+
+
+@pytest.mark.parametrize(
+    ("r", "left"),
+    [
+        ([8, 4, 2, 1], [57, 53, 51, 50]),
+        ([8], [57, 57, 57, 57]),
+        ((8, -1.0), [49, 39, 34, 34]),  # 16, 10, 5 and 0 of 65
+        ((8, 1.0), [65, 60, 50, 34]),
+        ((8, 0), [57, 49, 41, 33]),
+        (0.25, [49, 37, 28, 22]),  # of 64, 48, 36 and 27
+    ],
+)
+def test_schedules_are_tomes(make_vit: Make, pictures: Tensor, r: Any, left: list[int]) -> None:
+    vit = apply(make_vit(), "tome", r=r)
+    assert [state.x.shape[1] for state in trace(vit, pictures).states] == left
+
+
+def test_a_list_says_it_for_the_first_layer_too(make_vit: Make, pictures: Tensor) -> None:
+    vit = apply(make_vit(), "mctf", r=[4, 4])
+    assert [state.x.shape[1] for state in trace(vit, pictures).states] == [61, 57, 57, 57]
+    with reconfigured(vit, r=(8, -1.0)):
+        assert trace(vit, pictures).states[0].x.shape[1] == 49
+
+
+@pytest.mark.parametrize(
+    ("r", "message"),
+    [
+        (-1, r"r is \[-1\]; give a token count"),
+        ([1, -2], "give a token count"),
+        ([1] * 5, "r has 5 numbers; the model has 4 layers"),
+        ((8, 2.0), r"the inflection is 2\.0"),
+        ("8", "give a token count"),
+    ],
+)
+def test_bad_schedules_are_named(make_vit: Make, r: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        apply(make_vit(), "tome", r=r)
+
+
+@pytest.mark.parametrize("name", SOMETHING)
+def test_a_batch_may_be_empty(make_vit: Make, name: str) -> None:
+    vit = apply(make_vit(), name, **SOMETHING[name][0])
+    with torch.no_grad():
+        assert vit(torch.zeros(0, 3, 64, 64)).shape == (0, 10)

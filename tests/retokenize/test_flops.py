@@ -18,7 +18,7 @@ SMALL, TINY = "deit_small_patch16_224", "deit_tiny_patch16_224"
         (SMALL, None, {}, 4.6, 0.05),
         (SMALL, "mctf", {"r": 16, "layers": range(1, 12)}, 2.6, 0.1),
         (SMALL, "mctf", {"r": 0.35, "layers": (3, 6, 9)}, 2.8, 0.1),
-        (SMALL, "evit", {"keep": 0.7}, 3.0, 0.1),
+        (SMALL, "evit", {"keep_rate": 0.7}, 3.0, 0.1),
         (TINY, None, {}, 1.26, 0.03),
         (TINY, "mctf", {"r": 16, "layers": range(1, 12)}, 0.71, 0.03),
     ],

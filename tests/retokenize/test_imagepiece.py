@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from onedpiece.retokenize import imagepiece
-from onedpiece.retokenize.imagepiece import Turn, schedule
+from onedpiece.retokenize.imagepiece import LayerAction, layer_actions
 
 # Tokens 2 and 5 are equal, 1 and 4 nearly so; 3 and 6 are important, and equal too.
 METRIC = torch.tensor([[[1.0, 1], [1, 0], [0, 1], [-1, 1], [1, 0.1], [0, 1], [-1, 1]]])
@@ -50,23 +50,23 @@ def test_too_many_pairs_are_refused() -> None:
 
 def test_the_paper_schedule_ends_at_68_patches() -> None:
     # 196 → ⌈0.7 · 196⌉ = 138 → 97 → 68; the excess of 58 goes in parts of 19, 20 and 19.
-    turns = schedule(196, 0.7, ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
-    assert turns[1] == Turn("merge", 19, 58)
-    assert turns[2] == Turn("merge", 20, 40)  # 39 above the goal, but 20 pairs need 40 tokens
-    assert turns[3] == Turn("discard", 19, 38)
-    assert 196 - sum(turn.removed for turn in turns.values()) == 68
+    actions = layer_actions(196, 0.7, ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
+    assert actions[1] == LayerAction("merge", 19, 58)
+    assert actions[2] == LayerAction("merge", 20, 40)  # 39 above the goal, but 20 pairs need 40 tokens
+    assert actions[3] == LayerAction("discard", 19, 38)
+    assert 196 - sum(action.removed for action in actions.values()) == 68
 
 
 def test_half_three_times_ends_at_25_patches() -> None:
-    turns = schedule(196, 0.5, ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
-    assert 196 - sum(turn.removed for turn in turns.values()) == 25  # 98, 49, ⌈24.5⌉
+    actions = layer_actions(196, 0.5, ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
+    assert 196 - sum(action.removed for action in actions.values()) == 25  # 98, 49, ⌈24.5⌉
 
 
 @pytest.mark.parametrize("finish", ["merge", "tome"])
 def test_a_merge_takes_at_most_half(finish: str) -> None:
-    turns = schedule(100, 0.2, ((1,),), finish)  # type: ignore[arg-type]
-    assert turns[1].removed == 50
-    assert turns[1].bottom == 100
+    actions = layer_actions(100, 0.2, ((1,),), finish)  # type: ignore[arg-type]
+    assert actions[1].removed == 50
+    assert actions[1].bottom == 100
 
 
 def test_nothing_to_merge_keeps_everything() -> None:

@@ -44,19 +44,21 @@ def test_window_similarity_is_the_mean_over_pairs() -> None:
     torch.testing.assert_close(similarity, torch.tensor([[1 / 3]]))
 
 
-def test_key_set_is_the_top_share() -> None:
+def test_key_set_is_the_top_part() -> None:
     importance = torch.tensor([[9.0, 0.1, 0.5, 0.3, 0.2]])
     assert mustdrop.key_set(importance, 0.5).tolist() == [[True, False, True, True, False]]
+    assert int(mustdrop.key_set(torch.rand(1, 577)).sum()) == 1 + 47  # ⌈.08 · 576⌉ = ⌈46.08⌉, as the authors
 
 
 def test_prefill_drops_what_nobody_looks_at() -> None:
-    # Sums .3, .02, .02, .001; maxima .1, .02, .01, .0005. Only the last is low in both; the third is key.
+    # Sums .3, .02, .02, .001 of .341 in all, maxima .2, .02, .01, .0005: .075 · .341 = .0256 is above the
+    # last three sums, and the maximum of the second saves it; the third is key.
     attention = torch.tensor([[[0.1, 0.02, 0.01, 0.0005], [0.2, 0.0, 0.01, 0.0005]]])
     x = torch.arange(4.0).view(1, 4, 1)
-    kept = mustdrop.prefill_filter(x, attention, global_threshold=0.025, individual_threshold=0.015)
+    kept = mustdrop.prefill_filter(x, attention, global_threshold=0.075, individual_threshold=0.015)
     assert kept.x.flatten().tolist() == [0, 1]
     key = torch.tensor([[False, False, True, False]])
-    kept = mustdrop.prefill_filter(x, attention, key, global_threshold=0.025, individual_threshold=0.015)
+    kept = mustdrop.prefill_filter(x, attention, key, global_threshold=0.075, individual_threshold=0.015)
     assert kept.x.flatten().tolist() == [0, 1, 2]
 
 
@@ -80,7 +82,7 @@ def test_padding_in_the_cache_is_zero() -> None:
 def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="10 tokens are not 1 protected ones and a grid"):
         mustdrop.merge_windows(torch.ones(1, 10, 2), (4, 4))
-    with pytest.raises(ValueError, match="share is 2"):
+    with pytest.raises(ValueError, match="ratio is 2"):
         mustdrop.key_set(torch.ones(1, 4), 2)
     cache = mustdrop.Cache(torch.ones(1, 1, 4, 1), torch.ones(1, 1, 4, 1))
     with pytest.raises(ValueError, match=r"lie outside a cache of 4"):

@@ -82,7 +82,7 @@ def test_an_unknown_folder_is_named(toy: dict[str, Any], tmp_path: Path) -> None
     ("objective", "reducer", "stem"),
     [
         ("labels", {}, True),
-        ("labels", {"name": "imagepiece", "share": 0.5}, True),
+        ("labels", {"name": "imagepiece", "keep_ratio": 0.5}, True),
         ("consistency", {"name": "mctf", "options": {"r": 2}}, False),
         ("recalibration", {"name": "slimming", "options": {"layers": [1, 3]}}, False),
     ],
@@ -177,6 +177,6 @@ def test_slimming_starts_on_a_full_network_and_goes_on_from_its_own(tmp_path: Pa
         build_classifier(replace(SMALL, weights=str(own)))
 
 
-def test_share_and_options_exclude_each_other() -> None:
-    with pytest.raises(ValueError, match=r"reducer\.share chooses the options itself"):
+def test_ratio_and_options_exclude_each_other() -> None:
+    with pytest.raises(ValueError, match=r"reducer\.keep_ratio chooses the options itself"):
         ReducerConfig("tome", {"r": 3}, 0.5)

@@ -9,7 +9,7 @@ from onedpiece.weights import fingerprint, load_tokenizer, save
 
 SMALL = """
 model:
-  head: {task: depth, width: 32, heads: 2, layers: 1, grid: 2, channels: 8, linear_view: true}
+  head: {task: depth, width: 32, heads: 2, layers: 1, grid: 2, channels: 8, linear_picture: true}
   schedule: {steps: 2}
   counts: [2, 16]
   note: tiny
@@ -34,7 +34,7 @@ def test_fit_writes_a_head_that_loads(small_tokenizer: Tokenizer, tmp_path: Path
     ]
     head_main(words)
     loaded = load_head(run / "head.safetensors")
-    assert loaded.fingerprint == fingerprint(load_tokenizer(model))
+    assert loaded.code_space == fingerprint(load_tokenizer(model))
     assert loaded.note.startswith("tiny; ")
     assert "2 steps; absrel" in loaded.note
     (last,) = run.glob("log/version_*/checkpoints/last.ckpt")

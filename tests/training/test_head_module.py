@@ -37,7 +37,7 @@ def test_a_run_with_a_reducer_and_full_codes(side_data: Any, head_module: Any, f
     from onedpiece.training.tail_drop import PrefixConfig
 
     module = head_module("classify", prefixes=PrefixConfig(lengths="per_sample"))
-    module.head_config = replace(module.head_config, reducer=ReducerConfig(share=0.5))
+    module.head_config = replace(module.head_config, reducer=ReducerConfig(keep_ratio=0.5))
     fit(module, side_data("classify"))
     assert min(_scores(module, side_data("classify"))) >= 0.9
 
@@ -57,7 +57,7 @@ def test_training_on_views(task: str, side_data: Any, head_module: Any, fit: Any
     from onedpiece.training.augment import ViewConfig
 
     base = head_module(task).head_config
-    view = replace(base, grid=2, linear_view=True, codes=False)
+    view = replace(base, grid=2, linear_picture=True, codes=False)
     # A flip would swap the sides that "left" and "right" are about; a crop and other light do not.
     module = head_module(task, steps=100, head=view, views=ViewConfig(min_scale=0.9, brightness=0.1))
     fit(module, side_data(task))
@@ -71,7 +71,7 @@ def test_views_that_disagree_with_something_are_refused(head_module: Any) -> Non
 
     with pytest.raises(ValueError, match="this head has none"):
         head_module("classify", views=ViewConfig(flip=True))
-    both = replace(head_module("segment").head_config, linear_view=True)
+    both = replace(head_module("segment").head_config, linear_picture=True)
     with pytest.raises(ValueError, match="disagree with code tokens"):
         head_module("segment", head=both, views=ViewConfig(flip=True))
     assert head_module("segment", head=both, views=ViewConfig(colour=0.1)).views.alters
@@ -104,7 +104,7 @@ def test_the_file_says_what_was_measured(side_data: Any, head_module: Any, fit: 
     trainer = fit(module, data)
     trainer.validate(module, datamodule=data, verbose=False)
     loaded = load_head(module.export(tmp_path / "head.safetensors"))
-    assert loaded.fingerprint == b"abcd"
+    assert loaded.code_space == b"abcd"
     assert loaded.head.config.classes == ("dark", "light")
     assert loaded.note.startswith("two sides; 0.")
     assert "4 steps; accuracy" in loaded.note

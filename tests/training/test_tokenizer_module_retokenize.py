@@ -41,7 +41,7 @@ def test_the_encoder_learns_and_an_ordinary_codec_loads_it(
         "model": {
             "tokenizer": tokenizer.config.to_dict(),
             "init_from": str(tmp_path / "start"),
-            "retokenize": {"name": "mctf", "keep": 0.5},
+            "retokenize": {"name": "mctf", "keep_ratio": 0.5},
             "train_parts": ["encoder"],
             "schedule": {"steps": 3, "warmup": 0},
             "ema_decay": 0,
@@ -61,7 +61,7 @@ def test_the_encoder_learns_and_an_ordinary_codec_loads_it(
 
 
 def test_mistakes_are_named(tokenizer: Tokenizer) -> None:
-    with pytest.raises(ValueError, match=r"retokenize\.keep is 0; give the share"):
+    with pytest.raises(ValueError, match=r"retokenize\.keep_ratio is 0; give the part"):
         FrontEndConfig("tome", 0)
     with pytest.raises(ValueError, match="slimming, whose weights no codec would load"):
         FrontEndConfig("slimming")

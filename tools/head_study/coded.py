@@ -19,7 +19,7 @@ from onedpiece.evaluation.formats import image_format
 from onedpiece.metrics.pixel import psnr
 from onedpiece.training.codes.base import Example
 from onedpiece.training.codes.cache_file import Rows
-from onedpiece.training.codes.view import show, view_named
+from onedpiece.training.codes.view import apply_view, view_named
 
 Kind = Literal["webp", "ours"]
 
@@ -91,7 +91,7 @@ class Coder:
         key = self.rows.keys[row]
         view = view_named(self.rows.variants[row], key)
         return resize(
-            show(self.examples[key].load().image, view), (self.codec.image_size, self.codec.image_size)
+            apply_view(self.examples[key].load().image, view), (self.codec.image_size, self.codec.image_size)
         )
 
 

@@ -23,7 +23,7 @@ def dense_scores(head: LoadedHead, cache: Path, counts: Sequence[int] = COUNTS) 
     Raises:
         WrongModelError: head and cache are of different models.
     """
-    test = CodeDataset(cache, TEST, head.fingerprint)
+    test = CodeDataset(cache, TEST, head.code_space)
     return evaluate(head.head, OrderedBatches(test, _BATCH), counts)
 
 

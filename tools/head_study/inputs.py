@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from onedpiece.codec import Codec
+from onedpiece.heads import code_space_of
 from onedpiece.training.codes import CodeDataset, Source
 from onedpiece.training.codes.base import TEST, TRAIN, CodeSamples
-from onedpiece.training.codes.build import bar
-from onedpiece.training.codes.cache_file import read_table
+from onedpiece.training.codes.build import progress_bar
+from onedpiece.training.codes.cache_file import read_rows
 from tools.head_study.coded import COUNTS, CodedPictures, Coder, Kind, coded, counts_of
 
 Input = Literal["codes", "webp", "ours"]
@@ -79,7 +80,7 @@ class Material:
     def codes(self, split: str) -> CodeDataset:
         """Return the tokens of a split."""
         variants = CODE_VIEWS if split == TRAIN else None
-        return CodeDataset(self.cache, split, self.codec.fingerprint, variants)
+        return CodeDataset(self.cache, split, code_space_of(self.codec), variants)
 
     def training_pictures(self, kind: Kind) -> PixelSet:
         """Return the training photos, each view at one random token count."""
@@ -102,11 +103,11 @@ class Material:
 
     def _coder(self, split: str, variants: tuple[str, ...]) -> Coder:
         examples = {example.key: example for example in self.source.examples()}
-        return Coder(self.codec, examples, read_table(self.cache, split, variants))
+        return Coder(self.codec, examples, read_rows(self.cache, split, variants))
 
     def _pictures(self, coder: Coder, kind: Kind, rows: list[int], counts: list[int], name: str) -> PixelSet:
         folder = self.folder / self.codec.fingerprint.hex() / f"{kind}-{name}"
-        with bar(f"{kind} {name}") as progress:
+        with progress_bar(f"{kind} {name}") as progress:
             pictures: CodedPictures = coded(folder, coder, kind, rows, counts, progress)
         targets = torch.tensor([int.from_bytes(coder.rows.targets[row], "little") for row in rows])
         return PixelSet(torch.from_numpy(pictures.pixels), torch.from_numpy(pictures.bytes), targets)

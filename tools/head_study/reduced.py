@@ -31,7 +31,7 @@ class Reduced(NamedTuple):
 
 def with_share(head: Head, share: float) -> Head:
     """Return the head with the same weights and a reducer in front that leaves a share of the tokens."""
-    reduced = Head(replace(head.config, reducer=ReducerConfig(share=share)))
+    reduced = Head(replace(head.config, reducer=ReducerConfig(keep_ratio=share)))
     reduced.load_state_dict(head.state_dict())
     return reduced.eval()
 

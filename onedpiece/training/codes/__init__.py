@@ -10,7 +10,7 @@ from onedpiece.training.codes.base import (
     collate,
     crop_prefix,
 )
-from onedpiece.training.codes.build import build, restamp
+from onedpiece.training.codes.build import build_cache
 from onedpiece.training.codes.dataset import CodeData, CodeDataset
 from onedpiece.training.codes.depth_sources import DepthScenes, DistilledDepth
 from onedpiece.training.codes.sources import CamVid, Imagenette, PennFudan
@@ -29,8 +29,7 @@ __all__ = [
     "PennFudan",
     "Source",
     "Target",
-    "build",
+    "build_cache",
     "collate",
     "crop_prefix",
-    "restamp",
 ]

@@ -1,7 +1,6 @@
-"""A cache of codes on disk: one Parquet file whose metadata say what it holds, and whose tokens they are."""
+"""A cache of codes on disk: one Parquet file, whose metadata names its source and code space."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -16,30 +15,31 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from onedpiece._files import atomic_path, one_line
 from onedpiece.errors import CacheError
 from onedpiece.heads import Task
 from onedpiece.training.codes.base import BoxTarget, Target
 
-FORMAT = 1
+FORMAT = 2
 _KEY = b"onedpiece.codes"  # in the file's metadata
-MOST_ENTRIES = 1 << 16  # of a codebook: codes are kept in 16 bits
+MAX_CODEBOOK_SIZE = 1 << 16  # of a codebook: codes are kept in 16 bits
 
 
 _ROW = "<4fi"  # a box and its label
 
 
 @dataclass(frozen=True)
-class Facts:
+class CacheMetadata:
     """What is true of all rows of a cache."""
 
-    fingerprint: str  # of the model that made the tokens, in hexadecimal
+    code_space: str  # what the tokens mean, in hexadecimal (see `onedpiece.heads.code_space_of`)
     source: str  # its name
     task: Task
     classes: tuple[str, ...]  # their names by number
     num_tokens: int  # of each row
     codebook_size: int
-    side: int  # of the model's pictures and of maps, in pixels
-    plan: str  # digest of what all rows are, in order: another one is another cache
+    image_size: int  # side of the model's pictures and of maps, in pixels
+    digest: str  # of the keys, splits and views of all rows, in order: another one is another cache
 
 
 class Row(NamedTuple):
@@ -70,7 +70,7 @@ class Rows(NamedTuple):
     targets: list[bytes]
 
 
-def write_table(path: Path, rows: Sequence[Row], facts: Facts) -> None:
+def write_rows(path: Path, rows: Sequence[Row], metadata: CacheMetadata) -> None:
     """Write a file that appears whole or not at all.
 
     Raises:
@@ -83,43 +83,39 @@ def write_table(path: Path, rows: Sequence[Row], facts: Facts) -> None:
         "key": [row.key for row in rows],
         "split": [row.split for row in rows],
         "variant": [row.variant for row in rows],
-        "codes": pa.FixedSizeListArray.from_arrays(flat, facts.num_tokens),
+        "codes": pa.FixedSizeListArray.from_arrays(flat, metadata.num_tokens),
         "target": pa.array([row.target for row in rows], pa.binary()),
     }
-    write_arrow(path, pa.table(columns), facts)
+    write_arrow(path, pa.table(columns), metadata)
 
 
-def write_arrow(path: Path, table: Any, facts: Facts) -> None:
-    """Write a pyarrow table as `write_table` does, with these facts."""
+def write_arrow(path: Path, table: Any, metadata: CacheMetadata) -> None:
+    """Write a pyarrow table as `write_rows` does, with these metadata."""
     _, parquet = _pyarrow()
-    text = json.dumps({"format": FORMAT, **asdict(facts)})
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    text = json.dumps({"format": FORMAT, **asdict(metadata)})
+    with atomic_path(path) as partial:
         parquet.write_table(table.replace_schema_metadata({_KEY: text.encode()}), partial, compression="zstd")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
-def read_facts(path: Path) -> Facts:
-    """Return what a cache says of itself.
+def read_metadata(path: Path) -> CacheMetadata:
+    """Return the metadata of a cache.
 
     Raises:
         CacheError: it is no cache of codes.
         OSError: it cannot be opened.
-        ModuleNotFoundError: as `write_table`.
+        ModuleNotFoundError: as `write_rows`.
     """
     pa, parquet = _pyarrow()
     try:
-        metadata = parquet.read_schema(path).metadata or {}
+        stored = parquet.read_schema(path).metadata or {}
     except pa.ArrowInvalid as error:
-        raise CacheError(f"{path} is no cache of codes: {str(error).splitlines()[0]}") from None
-    if _KEY not in metadata:
+        raise CacheError(f"{path} is no cache of codes: {one_line(error)}") from None
+    if _KEY not in stored:
         raise CacheError(f"{path} is no cache of codes: it has no {_KEY.decode()} in its metadata")
-    facts = json.loads(metadata[_KEY])
-    if facts.pop("format") != FORMAT:
+    metadata = json.loads(stored[_KEY])
+    if metadata.pop("format") != FORMAT:
         raise CacheError(f"{path} has another format than {FORMAT}; remove it and it is made anew")
-    return Facts(**{**facts, "classes": tuple(facts["classes"])})
+    return CacheMetadata(**{**metadata, "classes": tuple(metadata["classes"])})
 
 
 def read_arrow(paths: Sequence[Path]) -> Any:
@@ -128,7 +124,7 @@ def read_arrow(paths: Sequence[Path]) -> Any:
     return pa.concat_tables([parquet.read_table(path) for path in paths])
 
 
-def read_table(path: Path, split: str | None = None, variants: Sequence[str] | None = None) -> Rows:
+def read_rows(path: Path, split: str | None = None, variants: Sequence[str] | None = None) -> Rows:
     """Return a cache's rows of one split (None: all) and of some variants (None: all)."""
     _, parquet = _pyarrow()
     wanted = [("split", "in", [split])] if split else []
@@ -162,13 +158,13 @@ def pack_target(target: Target) -> bytes:
     return _png(target) if target.dtype == torch.uint8 else target.numpy().astype("<f4").tobytes()
 
 
-def unpack_target(data: bytes, task: Task, side: int) -> Target:
+def unpack_target(data: bytes, task: Task, image_size: int) -> Target:
     """Return what `pack_target` was given.
 
     Args:
         data: the bytes.
         task: what they are a target of.
-        side: of maps, in pixels.
+        image_size: side of maps, in pixels.
     """
     if task == "detect":
         return _boxes(data)
@@ -176,7 +172,7 @@ def unpack_target(data: bytes, task: Task, side: int) -> Target:
         return torch.tensor(int.from_bytes(data, "little", signed=True))
     if task == "segment":
         return torch.from_numpy(np.array(Image.open(BytesIO(data))))
-    return torch.from_numpy(np.frombuffer(data, "<f4").reshape(side, side).copy())
+    return torch.from_numpy(np.frombuffer(data, "<f4").reshape(image_size, image_size).copy())
 
 
 def _png(mask: Tensor) -> bytes:

@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 
 from onedpiece.codec import Codec, WrongModelError
 from onedpiece.errors import CacheError
+from onedpiece.heads import code_space_of
 from onedpiece.training.codes.base import TEST, TRAIN, BoxTarget, CodeSample, CodeSamples, Source, Target
-from onedpiece.training.codes.build import bar, build
-from onedpiece.training.codes.cache_file import read_facts, read_table, unpack_target
+from onedpiece.training.codes.build import build_cache, progress_bar
+from onedpiece.training.codes.cache_file import read_metadata, read_rows, unpack_target
 from onedpiece.training.data.sampling import endless_rows
 from onedpiece.weights import load
 
@@ -25,17 +26,17 @@ class CodeDataset(Dataset[CodeSample]):
     Args:
         path: a cache that `build` wrote.
         split: "train", "val" or "test".
-        fingerprint: of the model whose tokens they must be; None: any model's.
+        code_space: whose codes they must be (see `onedpiece.heads.code_space_of`); None: any.
         variants: which views to take; None: all that there are.
 
     Attributes:
-        facts: what the cache says of itself: task, classes, fingerprint and more.
+        metadata: task, classes, code space and more of the cache.
         keys: the photo's name of every row.
         indices: (R, N) int32.
         targets: (R, ...) where they are tensors, else a list of boxes.
 
     Raises:
-        WrongModelError: another model made the tokens.
+        WrongModelError: the tokens are of another code space.
         CacheError: the file is no cache, or has no such row.
         OSError: it cannot be opened.
         ModuleNotFoundError: pyarrow is not installed; the message names the extra.
@@ -45,23 +46,23 @@ class CodeDataset(Dataset[CodeSample]):
         self,
         path: str | Path,
         split: str = "train",
-        fingerprint: bytes | None = None,
+        code_space: bytes | None = None,
         variants: Sequence[str] | None = None,
     ) -> None:
         path = Path(path)
-        self.facts = read_facts(path)
-        if fingerprint is not None and self.facts.fingerprint != fingerprint.hex():
+        self.metadata = read_metadata(path)
+        if code_space is not None and self.metadata.code_space != code_space.hex():
             raise WrongModelError(
-                f"{path} was made by model {self.facts.fingerprint}, this is {fingerprint.hex()}; "
-                "tokenize the photos anew, or restamp the file if only the decoder was trained on"
+                f"{path} holds codes of code space {self.metadata.code_space}, the model's is "
+                f"{code_space.hex()}; tokenize the photos anew"
             )
-        rows = read_table(path, split, variants)
+        rows = read_rows(path, split, variants)
         if not rows.keys:
             raise CacheError(f"{path} has no row of split {split!r} and variants {variants or 'any'}")
         self.keys = rows.keys
         self.indices = torch.from_numpy(rows.codes.astype("int32"))
-        self.targets = _together(
-            [unpack_target(data, self.facts.task, self.facts.side) for data in rows.targets]
+        self.targets = _stack_targets(
+            [unpack_target(data, self.metadata.task, self.metadata.image_size) for data in rows.targets]
         )
 
     def __len__(self) -> int:
@@ -77,7 +78,7 @@ class CodeDataset(Dataset[CodeSample]):
         return CodeSamples(self.indices[rows].long(), [self.targets[row] for row in rows.tolist()])
 
 
-def _together(targets: Sequence[Target]) -> Tensor | list[BoxTarget]:
+def _stack_targets(targets: Sequence[Target]) -> Tensor | list[BoxTarget]:
     boxes = [target for target in targets if isinstance(target, BoxTarget)]
     return boxes or torch.stack([target for target in targets if isinstance(target, Tensor)])
 
@@ -120,17 +121,17 @@ class CodeData(LightningDataModule):
     @cached_property
     def train(self) -> CodeDataset:
         """What is trained on; the cache must be there."""
-        return CodeDataset(self.cache, TRAIN, self.codec.fingerprint, self.variants)
+        return CodeDataset(self.cache, TRAIN, code_space_of(self.codec), self.variants)
 
     @cached_property
     def test(self) -> CodeDataset:
         """What is validated on; the cache must be there."""
-        return CodeDataset(self.cache, self.split, self.codec.fingerprint)
+        return CodeDataset(self.cache, self.split, code_space_of(self.codec))
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes by number."""
-        return self.test.facts.classes
+        return self.test.metadata.classes
 
     def prepare_data(self) -> None:
         """Tokenize the photos, unless that was done.
@@ -142,8 +143,8 @@ class CodeData(LightningDataModule):
             return
         if self.source is None:
             raise ValueError(f"there is no {self.cache}; set data.source to tokenize photos, or data.cache")
-        with bar("Tokenizing") as progress:
-            build(self.cache, self.source, self.codec, self.variants, progress)
+        with progress_bar("Tokenizing") as progress:
+            build_cache(self.cache, self.source, self.codec, self.variants, progress)
 
     def setup(self, stage: str) -> None:
         """Read the cache, so that what is wrong with it is said before anything starts."""

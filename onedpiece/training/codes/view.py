@@ -11,14 +11,14 @@ from torch.nn import functional as F
 
 from onedpiece.training.codes.base import BoxTarget, Target
 
-SMALLEST_AREA = 0.35  # of a crop, as a share of the photo: less shows parts of objects, at tens of tokens
-_SEEN = 0.4  # share of a box that must lie in the crop for the object to count
+MIN_CROP_AREA = 0.35  # of a crop, as a share of the photo: less leaves parts of objects, at tens of tokens
+_MIN_VISIBLE = 0.4  # share of a box that must lie in the crop for the object to count
 
 Box = tuple[float, float, float, float]
 
 
 class View(NamedTuple):
-    """What is shown of a photo.
+    """A crop of a photo, and whether it is mirrored.
 
     Attributes:
         box: left, top, right and bottom as shares of the photo.
@@ -51,29 +51,29 @@ def view_named(variant: str, key: str) -> View:
 
 
 def _random_view(generator: np.random.Generator) -> View:
-    area, skew = generator.uniform(SMALLEST_AREA, 1), np.exp(generator.uniform(-0.2, 0.2))
+    area, skew = generator.uniform(MIN_CROP_AREA, 1), np.exp(generator.uniform(-0.2, 0.2))
     width, height = min(1.0, float(np.sqrt(area) * skew)), min(1.0, float(np.sqrt(area) / skew))
     left, top = float(generator.uniform(0, 1 - width)), float(generator.uniform(0, 1 - height))
     return View((left, top, left + width, top + height), bool(generator.random() < 0.5))
 
 
-def show(image: Image.Image, view: View) -> Image.Image:
-    """Return what a view shows of a picture, at the picture's own resolution."""
-    shown = image if view.box == PLAIN.box else image.crop(_pixels(view.box, image.width, image.height))
-    return ImageOps.mirror(shown) if view.flip else shown
+def apply_view(image: Image.Image, view: View) -> Image.Image:
+    """Crop and mirror a picture, at its own resolution."""
+    viewed = image if view.box == PLAIN.box else image.crop(_pixels(view.box, image.width, image.height))
+    return ImageOps.mirror(viewed) if view.flip else viewed
 
 
-def show_target(target: Target, view: View, side: int) -> Target:
-    """Return the target of what a view shows, once that is squeezed into a square of `side` pixels.
+def apply_view_to_target(target: Target, view: View, image_size: int) -> Target:
+    """Return the target of a view that is resized to a square of `image_size` pixels.
 
     Args:
         target: of the whole photo; masks and depths at any size.
         view: the view.
-        side: of the model's pictures.
+        image_size: side of the model's pictures.
     """
     if isinstance(target, BoxTarget):
-        return _show_boxes(target, view)
-    return target if target.ndim == 0 else _show_map(target, view, side)
+        return _view_boxes(target, view)
+    return target if target.ndim == 0 else _view_map(target, view, image_size)
 
 
 def _pixels(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
@@ -81,22 +81,22 @@ def _pixels(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
     return left, top, max(left + 1, round(box[2] * width)), max(top + 1, round(box[3] * height))
 
 
-def _show_map(target: Tensor, view: View, side: int) -> Tensor:
+def _view_map(target: Tensor, view: View, image_size: int) -> Tensor:
     left, top, right, bottom = _pixels(view.box, target.shape[1], target.shape[0])
     part = target[None, None, top:bottom, left:right]
     if target.dtype == torch.uint8:
-        squeezed = F.interpolate(part, (side, side), mode="nearest-exact")
+        resized = F.interpolate(part, (image_size, image_size), mode="nearest-exact")
     else:
-        squeezed = F.interpolate(part, (side, side), mode="bilinear", antialias=True)
-    return (squeezed.flip(3) if view.flip else squeezed)[0, 0].contiguous()
+        resized = F.interpolate(part, (image_size, image_size), mode="bilinear", antialias=True)
+    return (resized.flip(3) if view.flip else resized)[0, 0].contiguous()
 
 
-def _show_boxes(target: BoxTarget, view: View) -> BoxTarget:
+def _view_boxes(target: BoxTarget, view: View) -> BoxTarget:
     left, top, right, bottom = view.box
     origin, extent = torch.tensor([left, top] * 2), torch.tensor([right - left, bottom - top] * 2)
     whole = (target.boxes - origin) / extent
     boxes = whole.clamp(0, 1)
-    kept = _areas(boxes) >= _SEEN * _areas(whole)
+    kept = _areas(boxes) >= _MIN_VISIBLE * _areas(whole)
     boxes = boxes[kept]
     if view.flip:
         boxes = boxes[:, [2, 1, 0, 3]] * torch.tensor([-1.0, 1, -1, 1]) + torch.tensor([1.0, 0, 1, 0])

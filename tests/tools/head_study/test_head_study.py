@@ -16,7 +16,7 @@ pytest.importorskip("pyarrow")
 from onedpiece.codec import Codec
 from onedpiece.heads import HeadConfig, LoadedHead, build_head
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
-from onedpiece.training.codes import DepthScenes, build
+from onedpiece.training.codes import DepthScenes, build_cache
 from onedpiece.training.codes.base import TEST, TRAIN, Example, Labelled, Source
 from onedpiece.training.optimizer import OptimizerConfig
 from onedpiece.weights import load, save
@@ -83,7 +83,7 @@ data:
 
 @pytest.fixture
 def material(codec: Codec, tmp_path: Path) -> Material:
-    cache = build(tmp_path / "codes.parquet", Colours(), codec, ("plain", "flip", "crop1"))
+    cache = build_cache(tmp_path / "codes.parquet", Colours(), codec, ("plain", "flip", "crop1"))
     return Material(cache, Colours(), codec, tmp_path / "pictures")
 
 
@@ -175,7 +175,7 @@ def test_both_networks_have_one_size(codec: Codec) -> None:
 
 def test_a_reducer_changes_the_time_not_the_weights(material: Material, codec: Codec) -> None:
     head = build_head(CONFIG, codec.tokenizer).eval()
-    assert with_share(head, 0.5).config.reducer.share == 0.5
+    assert with_share(head, 0.5).config.reducer.keep_ratio == 0.5
     whole, half = reduce_in_front(head, material.codes(TEST), (0.5,), 64, batch=4)
     assert (whole.share, whole.time) == (1, 1)
     assert (half.share, half.tokens) == (0.5, 64)
@@ -226,7 +226,7 @@ def test_the_table_has_means_and_deviations(tmp_path: Path) -> None:
 
 def test_dense_heads_are_scored_and_drawn(codec: Codec, tmp_path: Path) -> None:
     source = DepthScenes(1, 2, 32)
-    cache = build(tmp_path / "scenes.parquet", source, codec, ("plain",))
+    cache = build_cache(tmp_path / "scenes.parquet", source, codec, ("plain",))
     config = HeadConfig(task="depth", width=32, layers=1, heads=1, grid=4)
     head = LoadedHead(build_head(config, codec.tokenizer).eval(), codec.fingerprint, "")
     scores = dense_scores(head, cache, (8, 64))

@@ -13,7 +13,7 @@ pytest.importorskip("pyarrow")
 from onedpiece.codec import Codec
 from onedpiece.heads import HeadConfig, build_head, save_head
 from onedpiece.training.codes import DepthScenes
-from onedpiece.training.codes.cache_file import read_facts
+from onedpiece.training.codes.cache_file import read_metadata
 from tools.head_study.report import write_cells
 from tools.head_study.run import Cell
 
@@ -43,7 +43,7 @@ def caches(tools: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def test_codes_are_made_once(tools: Tool, caches: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tools("make_codes").main(["scenes", "--out", str(caches), "--variants", "plain"])
     assert capsys.readouterr().out == f"{caches}/scenes.parquet: 0.0 MiB\n"
-    assert read_facts(caches / "scenes.parquet").fingerprint == "01020304"
+    assert read_metadata(caches / "scenes.parquet").code_space == "01020304"
 
 
 def test_the_table_is_written_and_printed(

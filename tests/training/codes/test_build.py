@@ -12,20 +12,18 @@ import torch
 pytest.importorskip("pyarrow")
 
 from onedpiece.codec import Codec, WrongModelError
-from onedpiece.tokenizer import Tokenizer
 from onedpiece.training.codes import (
     CacheError,
     CodeData,
     CodeDataset,
     CodeSamples,
     DepthScenes,
-    build,
+    build_cache,
     collate,
     crop_prefix,
-    restamp,
 )
-from onedpiece.training.codes.cache_file import read_facts, read_table
-from onedpiece.training.codes.view import show, view_named
+from onedpiece.training.codes.cache_file import read_rows
+from onedpiece.training.codes.view import apply_view, view_named
 
 PRINT = bytes.fromhex("0badcafe")
 
@@ -42,16 +40,16 @@ def source() -> DepthScenes:
 
 @pytest.fixture
 def cache(codec: Codec, source: DepthScenes, tmp_path: Path) -> Path:
-    return build(tmp_path / "codes.parquet", source, codec, ("plain", "flip", "crop1"))
+    return build_cache(tmp_path / "codes.parquet", source, codec, ("plain", "flip", "crop1"))
 
 
 def test_every_view_is_tokenized_as_the_codec_does(cache: Path, codec: Codec, source: DepthScenes) -> None:
-    rows = read_table(cache)
+    rows = read_rows(cache)
     assert rows.splits == ["test"] * 2 + ["train"] * 9  # tests come plain only
     assert rows.variants[2:5] == ["plain", "flip", "crop1"]
     examples = {each.key: each for each in source.examples()}
     for key, variant, codes in zip(rows.keys, rows.variants, rows.codes, strict=True):
-        image = show(examples[key].load().image, view_named(variant, key))
+        image = apply_view(examples[key].load().image, view_named(variant, key))
         np.testing.assert_array_equal(codec.encode(image).indices, codes)
 
 
@@ -83,22 +81,22 @@ def test_a_batch_is_its_samples(cache: Path) -> None:
 
 def test_another_model_is_refused(cache: Path, codec: Codec, source: DepthScenes) -> None:
     other = Codec(codec.tokenizer, b"\xfe\xed\xbe\xef")
-    with pytest.raises(WrongModelError, match="was made by model 0badcafe, this is feedbeef"):
-        CodeDataset(cache, fingerprint=other.fingerprint)
-    with pytest.raises(CacheError, match="was made by model 0badcafe, this is feedbeef"):
-        build(cache, source, other, ("plain", "flip", "crop1"))
+    with pytest.raises(WrongModelError, match="holds codes of code space 0badcafe, the model's is feedbeef"):
+        CodeDataset(cache, code_space=other.fingerprint)
+    with pytest.raises(CacheError, match="holds codes of code space 0badcafe, the model's is feedbeef"):
+        build_cache(cache, source, other, ("plain", "flip", "crop1"))
 
 
 def test_other_photos_or_views_are_refused(cache: Path, codec: Codec, source: DepthScenes) -> None:
     with pytest.raises(CacheError, match="holds other photos or views of scenes"):
-        build(cache, source, codec, ("plain",))
+        build_cache(cache, source, codec, ("plain",))
     with pytest.raises(CacheError, match="holds other photos or views of scenes"):
-        build(cache, DepthScenes(4, 2, 32), codec, ("plain", "flip", "crop1"))
+        build_cache(cache, DepthScenes(4, 2, 32), codec, ("plain", "flip", "crop1"))
 
 
 def test_a_finished_cache_is_left_alone(cache: Path, codec: Codec, source: DepthScenes) -> None:
     before = cache.stat().st_mtime_ns
-    build(cache, source, codec, ("plain", "flip", "crop1"))
+    build_cache(cache, source, codec, ("plain", "flip", "crop1"))
     assert cache.stat().st_mtime_ns == before
 
 
@@ -109,7 +107,7 @@ class _KilledError(Exception):
 def test_a_killed_run_goes_on_and_leaves_no_half_file(
     codec: Codec, source: DepthScenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules[build.__module__], "PART", 2)  # 5 photos: parts of 2, 2 and 1
+    monkeypatch.setattr(sys.modules[build_cache.__module__], "PART_SIZE", 2)  # 5 photos: parts of 2, 2 and 1
     path, encode, seen = tmp_path / "codes.parquet", codec.encode_batch, list[int]()
 
     def until_the_third(images: Sequence[Any], **options: Any) -> Any:
@@ -120,18 +118,18 @@ def test_a_killed_run_goes_on_and_leaves_no_half_file(
 
     monkeypatch.setattr(codec, "encode_batch", until_the_third)
     with pytest.raises(_KilledError):
-        build(path, source, codec, ("plain",))
+        build_cache(path, source, codec, ("plain",))
     assert not path.exists()
     assert {each.name for each in (tmp_path / "codes.parquet.parts").iterdir()} == {
         "0000000.parquet",
         "0000002.parquet",
     }
     told: list[tuple[int, int]] = []
-    build(path, source, codec, ("plain",), lambda done, total: told.append((done, total)))
+    build_cache(path, source, codec, ("plain",), lambda done, total: told.append((done, total)))
     assert seen == [2, 2, 1, 1]  # only the third part is tokenized again
     assert told[-1] == (5, 5)
     assert [each.name for each in tmp_path.iterdir()] == ["codes.parquet"]
-    assert len(read_table(path).keys) == 5
+    assert len(read_rows(path).keys) == 5
 
 
 def test_parts_of_another_plan_are_made_again(
@@ -139,29 +137,11 @@ def test_parts_of_another_plan_are_made_again(
 ) -> None:
     path = tmp_path / "codes.parquet"
     parts = tmp_path / "codes.parquet.parts"
-    build(path, DepthScenes(1, 1, 32), codec, ("plain",))
+    build_cache(path, DepthScenes(1, 1, 32), codec, ("plain",))
     parts.mkdir()
     path.rename(parts / "0000000.parquet")
-    build(path, source, codec, ("plain",))
-    assert len(read_table(path).keys) == 5
-
-
-def test_a_new_decoder_needs_a_new_stamp_only(cache: Path, codec: Codec, source: DepthScenes) -> None:
-    newer = Codec(codec.tokenizer, b"\xfe\xed\xbe\xef")
-    before = read_table(cache)
-    assert restamp(cache, source, newer, sample=4) == 4
-    assert read_facts(cache).fingerprint == "feedbeef"
-    np.testing.assert_array_equal(read_table(cache).codes, before.codes)
-    assert len(CodeDataset(cache, fingerprint=newer.fingerprint)) == 9
-
-
-def test_other_codes_get_no_stamp(
-    cache: Path, stirred_tokenizer: Callable[..., Tokenizer], source: DepthScenes
-) -> None:
-    other = stirred_tokenizer()
-    with pytest.raises(CacheError, match="makes other codes of scene"):
-        restamp(cache, source, Codec(other, b"\xfe\xed\xbe\xef"))
-    assert read_facts(cache).fingerprint == PRINT.hex()
+    build_cache(path, source, codec, ("plain",))
+    assert len(read_rows(path).keys) == 5
 
 
 def test_what_is_no_cache_is_named(tmp_path: Path) -> None:
