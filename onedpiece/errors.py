@@ -123,3 +123,7 @@ class HeadError(OnedpieceError, ValueError):
 
 class CacheError(OnedpieceError, ValueError):
     """A file that is no cache of codes, or not the one that is needed."""
+
+
+class TrainingError(OnedpieceError, RuntimeError):
+    """A training run cannot go on; the message, one line, says why and what is kept."""

@@ -26,7 +26,13 @@ def test_all_have_the_one_base_and_a_description(error: type[Exception]) -> None
 
 
 def test_what_was_a_value_error_still_is() -> None:
-    no_value_errors = {"OnedpieceError", "TargetOutOfReachError", "MissingWeightsError", "MissingFormatError"}
+    no_value_errors = {
+        "OnedpieceError",
+        "TargetOutOfReachError",
+        "MissingWeightsError",
+        "MissingFormatError",
+        "TrainingError",
+    }
     assert {each.__name__ for each in ALL if not issubclass(each, ValueError)} == no_value_errors
 
 

@@ -27,10 +27,11 @@ from torch import Tensor, nn
 from onedpiece.retokenize import trace
 from onedpiece.retokenize.stack import SLICE
 from onedpiece.training.augment import AugmentConfig
+from onedpiece.training.callbacks import ExportWeights
 from onedpiece.training.classifier_module import (
     ClassifierConfig,
+    ClassifierModule,
     ReducerConfig,
-    RetokenizeModule,
     build_classifier,
     normalized,
 )
@@ -168,9 +169,9 @@ class Study:
         if weights.is_file():
             return weights
         seed_everything(seed, verbose=False)
-        module = RetokenizeModule(
-            ScheduleConfig(steps=stage.steps, warmup=0.1, floor=0.01),
-            ClassifierConfig(weights=str(start) if start else None, stem=entry.stem, options=OPTIONS),
+        module = ClassifierModule(
+            ScheduleConfig(steps=stage.steps, warmup=0.1, min_lr_ratio=0.01),
+            ClassifierConfig(weights=start and str(start), stem=entry.stem, options=OPTIONS),
             entry.reducer,
             entry.objective,
             teacher_weights=str(teacher) if teacher else None,
@@ -206,11 +207,11 @@ def _trainer(folder: Path) -> Trainer:
         precision="bf16-mixed",
         max_epochs=-1,
         limit_val_batches=0,
-        gradient_clip_val=1.0,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        callbacks=[ExportWeights(minutes=0)],
     )
 
 

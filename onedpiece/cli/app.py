@@ -12,7 +12,7 @@ from onedpiece.cli.encode import encode
 from onedpiece.cli.evaluate import evaluate
 from onedpiece.cli.info import info, models, truncate
 from onedpiece.cli.predict import predict
-from onedpiece.cli.train import PASS_EVERYTHING_ON, train, train_head
+from onedpiece.cli.train import PASS_EVERYTHING_ON, train, train_head, train_sharp
 
 # Plain help, and no typer tracebacks: rich would double the time that --help takes.
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -26,6 +26,7 @@ app.add_typer(evaluate, name="evaluate")
 app.command()(predict)
 app.command()(models)
 app.command(context_settings=PASS_EVERYTHING_ON, add_help_option=False)(train)
+app.command("train-sharp", context_settings=PASS_EVERYTHING_ON, add_help_option=False)(train_sharp)
 app.command("train-head", context_settings=PASS_EVERYTHING_ON, add_help_option=False)(train_head)
 
 

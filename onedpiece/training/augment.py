@@ -1,4 +1,4 @@
-"""Crops, flips and lights of whole batches at once, on whatever device they lie.
+"""Crops, flips and color jitter of whole batches at once, on whatever device they lie.
 
 Of photos, of pairs whose metric must not be fooled at one grid, and of the linear pictures that heads see.
 """
@@ -70,7 +70,7 @@ def augment(x: Tensor, config: AugmentConfig, generator: torch.Generator) -> Ten
     return random_flip(x, generator) if config.flip else x
 
 
-class View(NamedTuple):
+class Crop(NamedTuple):
     """A square cut out at (top, left), scaled to `out` pixels a side, maybe mirrored."""
 
     top: int
@@ -80,26 +80,26 @@ class View(NamedTuple):
     mirrored: bool
 
 
-def draw_view(size: int, out: int, min_scale: float, generator: torch.Generator) -> View:
-    """Draw a view of a `size` × `size` picture.
+def sample_crop(size: int, out: int, min_scale: float, generator: torch.Generator) -> Crop:
+    """Draw a crop of a `size` × `size` picture.
 
     Args:
         size: side of the picture.
-        out: side of the view in pixels, whatever was cut out.
+        out: side of the result in pixels, whatever was cut out.
         min_scale: the square's side is uniform in [min_scale, 1] · size.
         generator: on the CPU.
     """
     scale, y, x, coin = torch.rand(4, generator=generator).tolist()
     side = max(1, round(size * (min_scale + (1 - min_scale) * scale)))
-    return View(int(y * (size - side + 1)), int(x * (size - side + 1)), side, out, coin < 0.5)
+    return Crop(int(y * (size - side + 1)), int(x * (size - side + 1)), side, out, coin < 0.5)
 
 
-def look(x: Tensor, view: View) -> Tensor:
-    """Return (B, 3, out, out), the view of x (B, 3, H, W); differentiable."""
-    cut = x[:, :, view.top : view.top + view.side, view.left : view.left + view.side]
-    if view.side != view.out:
-        cut = F.interpolate(cut, view.out, mode="bilinear", align_corners=False, antialias=True)
-    return cut.flip(3) if view.mirrored else cut
+def crop_resize(x: Tensor, crop: Crop) -> Tensor:
+    """Return (B, 3, out, out), the crop of x (B, 3, H, W); differentiable."""
+    cut = x[:, :, crop.top : crop.top + crop.side, crop.left : crop.left + crop.side]
+    if crop.side != crop.out:
+        cut = F.interpolate(cut, crop.out, mode="bilinear", align_corners=False, antialias=True)
+    return cut.flip(3) if crop.mirrored else cut
 
 
 @dataclass(frozen=True)

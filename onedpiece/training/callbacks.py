@@ -1,24 +1,31 @@
-"""What happens beside training: weights, checkpoints, pictures and a line of text now and then."""
+"""What happens beside training: weights, checkpoints, pictures, text, and a clean end on a signal."""
 
 import logging
+import signal
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from time import monotonic
+from types import FrameType
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 from torch import Tensor
 
 from onedpiece.tokenizer import Tokenizer
+from onedpiece.training.base_module import Monitor, TrainingModule
 from onedpiece.training.metrics import counts_within
 from onedpiece.training.tokenizer_module import TokenizerModule
-from onedpiece.weights import save
 
 log = logging.getLogger(__name__)
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+"""Names of the checkpoints in a run's folder `checkpoints`."""
 
 
 class Interval:
@@ -44,88 +51,197 @@ class Interval:
         return True
 
 
+class StopSignal(SystemExit):
+    """A signal ended the run at the border of two steps; the exit status is 128 and the signal's number."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+
+
+class StopOnSignal(Callback):
+    """Ends a run on Ctrl-C or SIGTERM behind the step in progress, so that what is written is whole.
+
+    A second Ctrl-C ends it at once. The trainer puts the handlers before back when it is done.
+    """
+
+    def __init__(self) -> None:
+        self._module: TrainingModule | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals over; Lightning's own handler would end the run with status 0."""
+        assert isinstance(pl_module, TrainingModule)
+        self._module = pl_module
+        try:
+            for each in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(each, self._note)
+        except ValueError:
+            log.debug("not the main thread: signals are left as they are")
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        assert self._module is not None
+        self._module.received_signal = signum
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Leave, once all processes know and no gradient is half accumulated."""
+        assert isinstance(pl_module, TrainingModule)
+        # Alone, what came in during this step counts already; several agree at the next step's beginning.
+        signum = pl_module.received_signal if trainer.world_size == 1 else pl_module.stop_signal
+        if signum and pl_module.at_step_boundary:
+            raise StopSignal(signum)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Leave a validation too, where no other process waits in it."""
+        assert isinstance(pl_module, TrainingModule)
+        if pl_module.received_signal and trainer.world_size == 1:
+            raise StopSignal(pl_module.received_signal)
+
+
 class Periodic(Callback):
-    """Calls `write` when its interval is over, and once more when training ends.
+    """Calls `write` when its interval is over, when training ends, and when a signal ends it.
+
+    Nothing is written under `fast_dev_run`, nor by a run that has diverged.
 
     Args:
         minutes: training time between two calls; 0: only at the end.
-        folder: where the files go; None: `default_folder` in the trainer's `default_root_dir`.
+        folder: where the files go; None: a place in the trainer's `default_root_dir`.
     """
-
-    default_folder: str
 
     def __init__(self, minutes: float, folder: str | None) -> None:
         self.folder = folder
         self._interval = Interval(60 * minutes)
+        self._began_at = 0
 
     @abstractmethod
-    def write(self, trainer: Trainer, module: TokenizerModule, folder: Path) -> None:
-        """Write into `folder`; every process is asked."""
+    def write(self, trainer: Trainer, module: TrainingModule) -> None:
+        """Write; every process is asked, and the weights are finite."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from here."""
-        assert isinstance(pl_module, TokenizerModule)
+        assert isinstance(pl_module, TrainingModule)
         self._interval.restart(pl_module.seconds)
+        self._began_at = pl_module.batches
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write when it is time."""
-        assert isinstance(pl_module, TokenizerModule)
-        if self._interval.due(pl_module.seconds):
+        assert isinstance(pl_module, TrainingModule)
+        if pl_module.at_step_boundary and self._interval.due(pl_module.seconds):
             self._write(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the result."""
-        assert isinstance(pl_module, TokenizerModule)
+        assert isinstance(pl_module, TrainingModule)
         self._write(trainer, pl_module)
 
-    def _write(self, trainer: Trainer, module: TokenizerModule) -> None:
-        self.write(trainer, module, Path(self.folder or Path(trainer.default_root_dir) / self.default_folder))
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write what a signal interrupted; after another error the state may be half a step's."""
+        assert isinstance(pl_module, TrainingModule)
+        if isinstance(exception, StopSignal) and pl_module.batches > self._began_at:
+            self._write(trainer, pl_module)
+
+    def _write(self, trainer: Trainer, module: TrainingModule) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        module.check_finite()
+        self.write(trainer, module)
 
 
 class Checkpoints(Periodic):
-    """Keeps `last.ckpt`, renewed every few minutes, and at the end.
+    """Keeps `last.ckpt`, renewed every few minutes and at the end, and `best.ckpt` of the best validation.
 
-    Resume with `--ckpt_path RUN/checkpoints/last.ckpt`.
+    Resume with `--ckpt_path last`.
 
     Args:
         minutes: training time between two checkpoints; 0: only at the end.
         folder: where to; None: `checkpoints` in the trainer's `default_root_dir`.
+        best: keep the checkpoint with the best of the module's `monitor` too.
     """
 
-    default_folder = "checkpoints"
-
-    def __init__(self, minutes: float = 10.0, folder: str | None = None) -> None:
+    def __init__(self, minutes: float = 10.0, folder: str | None = None, best: bool = True) -> None:
         super().__init__(minutes, folder)
+        self.best = best
+        self._best_score: float | None = None
 
-    def write(self, trainer: Trainer, module: TokenizerModule, folder: Path) -> None:
+    def path(self, trainer: Trainer, name: str) -> Path:
+        """Return where the checkpoint of that name lies."""
+        return Path(self.folder or Path(trainer.default_root_dir) / "checkpoints") / name
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from here; a fresh run's best is not an older one's."""
+        super().on_train_start(trainer, pl_module)
+        assert isinstance(pl_module, TrainingModule)
+        if pl_module.batches == 0 and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self.path(trainer, BEST).unlink(missing_ok=True)
+
+    def write(self, trainer: Trainer, module: TrainingModule) -> None:
+        """Renew the last checkpoint."""
+        path = self.path(trainer, LAST)
+        self._save(trainer, path)
+        if trainer.is_global_zero:
+            log.info("checkpoint: %s", path)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the best, by what validation logged; it is the same in all processes."""
+        assert isinstance(pl_module, TrainingModule)
+        idle = trainer.sanity_checking or trainer.fast_dev_run  # type: ignore[attr-defined]
+        if not self.best or idle or trainer.state.fn != TrainerFn.FITTING:
+            return
+        monitor = pl_module.monitor
+        score = None if monitor is None else trainer.callback_metrics.get(monitor.name)
+        if monitor is None or score is None or not self._improves(float(score), monitor):
+            return
+        pl_module.check_finite()
+        self._best_score = float(score)
+        self._save(trainer, self.path(trainer, BEST))
+
+    def _improves(self, score: float, monitor: Monitor) -> bool:
+        sign = 1 if monitor.larger_is_better else -1
+        return sign * score > (-inf if self._best_score is None else sign * self._best_score)
+
+    def _save(self, trainer: Trainer, path: Path) -> None:
         """Write beside, then rename."""
-        path = folder / "last.ckpt"
         partial = path.with_suffix(".partial")
         trainer.save_checkpoint(partial, weights_only=False)  # every process takes part in it
         if trainer.is_global_zero:
             partial.replace(path)
-            log.info("checkpoint: %s", path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best score so far."""
+        return {"best_score": self._best_score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._best_score = state_dict["best_score"]
 
 
 class ExportWeights(Periodic):
-    """Writes the averaged tokenizer as float16 safetensors, every few minutes and at the end.
+    """Writes what was learned, averaged where the module averages, every few minutes and at the end.
 
     Args:
         minutes: training time between two exports; 0: only at the end.
-        folder: where to; None: `weights` in the trainer's `default_root_dir`.
+        folder: where to; None: the module's `export_name` in the trainer's `default_root_dir`.
     """
-
-    default_folder = "weights"
 
     def __init__(self, minutes: float = 5.0, folder: str | None = None) -> None:
         super().__init__(minutes, folder)
 
-    def write(self, trainer: Trainer, module: TokenizerModule, folder: Path) -> None:
+    def write(self, trainer: Trainer, module: TrainingModule) -> None:
         """Export from the first process."""
         if trainer.is_global_zero:
-            log.info("step %d: weights are in %s", module.batches, save(module.averaged, folder))
+            path = Path(self.folder or Path(trainer.default_root_dir) / module.export_name)
+            log.info("step %d: weights are in %s", module.steps, module.export(path))
 
 
 @torch.no_grad()
@@ -143,7 +259,7 @@ def reconstruction_grid(tokenizer: Tokenizer, x: Tensor, counts: Sequence[int]) 
     return torch.cat(columns, dim=3).transpose(0, 1).flatten(1, 2)
 
 
-class Pictures(Callback):
+class ReconstructionGrid(Callback):
     """Writes a grid at every validation, to PNG and to TensorBoard where that logger is in use.
 
     Args:
@@ -166,15 +282,16 @@ class Pictures(Callback):
     ) -> None:
         """Draw the first pictures of the set."""
         assert isinstance(pl_module, TokenizerModule)
-        if batch_idx or not self.images or trainer.sanity_checking or not trainer.is_global_zero:
+        idle = trainer.sanity_checking or trainer.fast_dev_run  # type: ignore[attr-defined]
+        if batch_idx or not self.images or idle or not trainer.is_global_zero:
             return
         tokenizer = pl_module.averaged
         counts = counts_within(pl_module.validation.counts, tokenizer.config.num_tokens)
         grid = reconstruction_grid(tokenizer, batch[: self.images], counts)
-        _write_png(grid, Path(self.folder or Path(trainer.default_root_dir) / "pictures"), pl_module.batches)
+        _write_png(grid, Path(self.folder or Path(trainer.default_root_dir) / "pictures"), pl_module.steps)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("reconstructions", grid, pl_module.batches)
+                logger.experiment.add_image("reconstructions", grid, pl_module.steps)
 
 
 def _write_png(grid: Tensor, folder: Path, step: int) -> None:
@@ -183,8 +300,8 @@ def _write_png(grid: Tensor, folder: Path, step: int) -> None:
     Image.fromarray(pixels).save(folder / f"step-{step:07d}.png")
 
 
-class ProgressLine(Callback):
-    """Logs step, minutes, images a second (validation included), the mean loss and the learning rate.
+class TextProgress(Callback):
+    """Logs step, minutes, samples a second (validation included), the mean loss and the learning rate.
 
     Args:
         seconds: between two lines; 0: none.
@@ -193,36 +310,35 @@ class ProgressLine(Callback):
     def __init__(self, seconds: float = 30.0) -> None:
         self._interval = Interval(seconds)
         self._losses: list[Tensor] = []
-        self._images = 0
+        self._samples = 0
         self._since = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from here."""
-        assert isinstance(pl_module, TokenizerModule)
-        self._interval.restart(pl_module.seconds)
         self._since = monotonic()
+        self._interval.restart(self._since)
 
     def on_train_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: Mapping[str, Any] | Tensor | None,
-        batch: Tensor,
+        batch: Any,
         batch_idx: int,
     ) -> None:
         """Write a line when it is time."""
-        assert isinstance(pl_module, TokenizerModule)
+        assert isinstance(pl_module, TrainingModule)
         assert isinstance(outputs, Mapping)
-        self._images += len(batch) * trainer.world_size
-        self._losses.append(outputs["loss"])
-        if self._interval.due(pl_module.seconds) and trainer.is_global_zero:
+        self._samples += pl_module.batch_size(batch) * trainer.world_size
+        self._losses.append(outputs["loss"].detach())
+        if self._interval.due(monotonic()) and trainer.is_global_zero:
             log.info("%s", self._line(pl_module))
-            self._losses, self._images, self._since = [], 0, monotonic()
+            self._losses, self._samples, self._since = [], 0, monotonic()
 
-    def _line(self, module: TokenizerModule) -> str:
+    def _line(self, module: TrainingModule) -> str:
         loss = float(torch.stack(self._losses).mean())
-        rate = self._images / (monotonic() - self._since)
+        rate = self._samples / (monotonic() - self._since)
         return (
-            f"step {module.batches} | {module.seconds / 60:.1f} min, {min(1.0, module.progress):.1%} | "
-            f"{rate:.1f} images/s | loss {loss:.5f} | lr {module.lr:.2e}"
+            f"step {module.steps} | {module.seconds / 60:.1f} min, {min(1.0, module.progress):.1%} | "
+            f"{rate:.1f} samples/s | loss {loss:.5f} | lr {module.lr:.2e}"
         )

@@ -1,27 +1,27 @@
 """The Lightning module that fine-tunes a classifier with a re-tokenizer in it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from lightning.pytorch import LightningModule
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
+from onedpiece._files import atomic_path
 from onedpiece.retokenize import apply
-from onedpiece.retokenize.matching import Removal
 from onedpiece.retokenize.stem import with_coherence_stem
+from onedpiece.training.base_module import Monitor, TrainingModule
 from onedpiece.training.classifier_objectives import (
     ConsistencyObjective,
     LabelObjective,
     RecalibrationObjective,
 )
 from onedpiece.training.data.modules import Labelled
-from onedpiece.training.data.sampling import generator_for
-from onedpiece.training.optimizer import OptimizerConfig, build_optimizer
-from onedpiece.training.schedule import Clock, ScheduleConfig
+from onedpiece.training.optimizer import OptimizerConfig
+from onedpiece.training.schedule import ScheduleConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -40,7 +40,7 @@ class ClassifierConfig:
 
 @dataclass(frozen=True)
 class ReducerConfig:
-    """The reducer, by its options or by the part of the tokens that it is to leave.
+    """The reducer, by its options or by the ratio of tokens that it is to keep.
 
     Raises:
         ValueError: on construction, both `keep_ratio` and `options` are given.
@@ -98,7 +98,7 @@ def _load_weights(vit: nn.Module, path: str) -> None:
         )
 
 
-class RetokenizeModule(LightningModule):
+class ClassifierModule(TrainingModule):
     """Trains a classifier through its reducer, and measures accuracy and speed with the reducer on.
 
     Args:
@@ -108,9 +108,11 @@ class RetokenizeModule(LightningModule):
         objective: `labels`; `consistency`, MCTF's two branches; `recalibration`, SiT's, which needs the
             reducer `slimming` and the weights of a full twin.
         teacher_weights: the twin's, as safetensors.
-        optimizer: AdamW's numbers; `clip` is the trainer's `gradient_clip_val` here.
+        optimizer: which optimizer, and its numbers.
         seed: of the random branch.
     """
+
+    export_name: ClassVar[str] = "weights.safetensors"
 
     def __init__(
         self,
@@ -122,50 +124,36 @@ class RetokenizeModule(LightningModule):
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.schedule, self.optimizer_config, self.seed = schedule, optimizer, seed
+        super().__init__(schedule, optimizer, seed)
         self.vit = build_classifier(classifier, reducer)
         self.objective = _build_objective(objective, self.vit, classifier, reducer, teacher_weights)
-        self.clock = Clock()
         self._right = self._seen = self._timed = 0
-        self._seconds = 0.0
+        self._timed_seconds = 0.0
 
     @property
-    def progress(self) -> float:
-        """Share of the run that is done."""
-        return self.schedule.progress(self.clock.seconds, self.global_step)
+    def monitor(self) -> Monitor:
+        """Accuracy."""
+        return Monitor("val/accuracy", larger_is_better=True)
 
-    def configure_optimizers(self) -> Optimizer:
-        """Return AdamW; its rate is set before each step."""
-        return build_optimizer([self.vit, self.objective], self.optimizer_config)
+    def learners(self) -> Sequence[nn.Module]:
+        """Return the network, and what its objective learns beside it."""
+        return [self.vit, self.objective]
 
-    def on_train_start(self) -> None:
-        """Start the clock."""
-        self.clock.start()
+    def batch_size(self, batch: Labelled) -> int:
+        """Return how many pictures a batch has."""
+        return len(batch.target)
 
-    def on_train_batch_start(self, batch: Labelled, batch_idx: int) -> None:
-        """Set the rate."""
-        for optimizer in self.trainer.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = self.optimizer_config.lr * self.schedule.rate(self.progress)
-
-    def training_step(self, batch: Labelled, batch_idx: int) -> Tensor:
-        """Train on pictures in [0, 1] and their labels."""
-        generator = generator_for("cpu", "branch", self.seed, self.global_step)
+    def step_loss(self, batch: Labelled, generator: torch.Generator) -> Tensor:
+        """Return the objective's loss on pictures in [0, 1] and their labels."""
         step = self.objective(self.vit, normalized(batch.x), batch.target, generator)
-        accuracy = (step.logits.argmax(dim=-1) == batch.target).float().mean()
-        self.log_dict({"train/loss": step.loss.detach(), "train/accuracy": accuracy})
+        self.log("train/accuracy", (step.logits.argmax(dim=-1) == batch.target).float().mean())
         loss: Tensor = step.loss
         return loss
-
-    def on_train_batch_end(self, outputs: Any, batch: Labelled, batch_idx: int) -> None:
-        """Stop at the end of the schedule."""
-        self.trainer.should_stop = self.trainer.should_stop or self.progress >= 1
 
     def on_validation_epoch_start(self) -> None:
         """Count from zero."""
         self._right = self._seen = self._timed = 0
-        self._seconds = 0.0
+        self._timed_seconds = 0.0
 
     def validation_step(self, batch: Labelled, batch_idx: int) -> None:
         """Count right answers, and the time of every batch but the first."""
@@ -174,23 +162,22 @@ class RetokenizeModule(LightningModule):
         self._right += int(right.sum())
         self._seen += len(right)
         if batch_idx:
-            self._seconds += perf_counter() - start
+            self._timed_seconds += perf_counter() - start
             self._timed += len(right)
 
     def on_validation_epoch_end(self) -> None:
         """Report accuracy, in [0, 1], and images per second of the forward pass."""
         self.log("val/accuracy", self._right / max(self._seen, 1), prog_bar=True)
         if self._timed:
-            self.log("val/images_per_second", self._timed / self._seconds)
+            self.log("val/images_per_second", self._timed / self._timed_seconds)
 
-    def on_train_end(self) -> None:
-        """Write the weights to `weights.safetensors` in the run's folder."""
-        self.clock.stop()
-        if self.trainer.is_global_zero:
-            folder = Path(self.trainer.default_root_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            state = {name: value.detach().cpu().contiguous() for name, value in self.vit.state_dict().items()}
-            save_file(state, folder / "weights.safetensors")
+    def export(self, path: Path) -> Path:
+        """Write the network's weights as safetensors."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {name: value.detach().cpu().contiguous() for name, value in self.vit.state_dict().items()}
+        with atomic_path(path) as partial:
+            save_file(state, partial)
+        return path
 
 
 def _weak_r(r: Removal) -> int:

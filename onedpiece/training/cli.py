@@ -1,6 +1,7 @@
-"""LightningCLI over the training modules: the tokenizer's, the heads' and the classifier's.
+"""LightningCLI over the training modules: tokenizers, their sharp network, heads and classifiers.
 
-`onedpiece train …`, `onedpiece train-head …` and `python -m onedpiece.training.cli classifier …`.
+`onedpiece train …`, `onedpiece train-sharp …`, `onedpiece train-head …` and
+`python -m onedpiece.training.cli classifier …`.
 """
 
 import logging
@@ -8,14 +9,23 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from onedpiece.training.callbacks import Checkpoints, ExportWeights, Pictures, ProgressLine
-from onedpiece.training.classifier_module import RetokenizeModule
+from onedpiece.training.base_module import TrainingModule, check_trainer
+from onedpiece.training.callbacks import (
+    BEST,
+    LAST,
+    Checkpoints,
+    ExportWeights,
+    ReconstructionGrid,
+    StopOnSignal,
+    TextProgress,
+)
+from onedpiece.training.classifier_module import ClassifierModule
 from onedpiece.training.codes import CodeData
 from onedpiece.training.data.modules import LabelledData
 from onedpiece.training.head_module import HeadModule
@@ -26,15 +36,7 @@ TRAINER_DEFAULTS = {
     "max_epochs": -1,  # the schedule ends the run, and data never do
     "check_val_every_n_epoch": None,
     "enable_checkpointing": False,  # Checkpoints does it, by time
-    "enable_progress_bar": False,  # ProgressLine does it, in plain text
-    "num_sanity_val_steps": 0,
-}
-
-CLASSIFIER_DEFAULTS = {
-    "default_root_dir": "runs/retokenize",
-    "max_epochs": -1,  # the schedule ends the run, and data never do
-    "check_val_every_n_epoch": None,
-    "enable_checkpointing": False,
+    "enable_progress_bar": False,  # TextProgress does it, in plain text
     "num_sanity_val_steps": 0,
 }
 
@@ -42,20 +44,47 @@ CLASSIFIER_DEFAULTS = {
 class TrainingCLI(LightningCLI):
     """LightningCLI with this package's callbacks as sections of their own, and loggers in the run's folder.
 
-    A run's folder (`trainer.default_root_dir`) holds `checkpoints/`, `weights/`, `pictures/`, and for each
-    start `log/version_N/` with `config.yaml` and `metrics.csv`.
+    A run's folder (`trainer.default_root_dir`) holds `checkpoints/`, what was learned (`weights/`,
+    `head.safetensors` or `weights.safetensors`), and for each start `log/version_N/` with `config.yaml` and
+    `metrics.csv`. A folder that holds another run's results is refused: resume with `--ckpt_path last`, name
+    another, or say `--overwrite`.
     """
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Offer what the modules have: `fit` and `validate`."""
+        offered = LightningCLI.subcommands()
+        return {name: offered[name] for name in ("fit", "validate")}
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the sections `export`, `checkpoints`, `pictures` and `progress`."""
+        """Add the sections `export`, `checkpoints` and `progress`, and the option `overwrite`."""
         parser.add_lightning_class_args(ExportWeights, "export")
         parser.add_lightning_class_args(Checkpoints, "checkpoints")
-        parser.add_lightning_class_args(Pictures, "pictures")
-        parser.add_lightning_class_args(ProgressLine, "progress")
+        parser.add_lightning_class_args(TextProgress, "progress")
+        parser.add_argument("--overwrite", action="store_true", help="Replace another run's results.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse `args`; unlike the base class, without a warning about `sys.argv` beside them."""
+        """Parse `args`, find the checkpoint to go on from, and refuse what would lose a run.
+
+        Unlike the base class, without a warning about `sys.argv` beside `args`.
+
+        Raises:
+            ValueError: the file is no checkpoint, or the folder holds another run's results, or the trainer
+                is to clip.
+            FileNotFoundError: there is no such checkpoint.
+        """
         self.config = parser.parse_args(args)  # type: ignore[arg-type]
+        config = self.config[self.config.subcommand]
+        if config.trainer.gradient_clip_val:
+            raise ValueError("trainer.gradient_clip_val does not apply here; set model.optimizer.clip")
+        folder = Path(config.trainer.default_root_dir)
+        config.ckpt_path = find_checkpoint(
+            config.ckpt_path, config.checkpoints.folder or folder / "checkpoints"
+        )
+        if self.config.subcommand == "fit" and not (
+            config.ckpt_path or config.overwrite or config.trainer.fast_dev_run
+        ):
+            refuse_results(folder, config.checkpoints.folder, config.export.folder)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return the trainer, with loggers where the config names none."""
@@ -63,6 +92,75 @@ class TrainingCLI(LightningCLI):
         if config.get("logger") in (None, True):
             kwargs["logger"] = default_loggers(config["default_root_dir"])
         return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Refuse what the module does not do, and listen to signals behind all other callbacks."""
+        assert isinstance(self.model, TrainingModule)
+        check_trainer(self.trainer, self.model)
+        self.trainer.callbacks.append(StopOnSignal())  # type: ignore[attr-defined]
+
+
+class TokenizerCLI(TrainingCLI):
+    """`TrainingCLI` for tokenizers, which draws what they reconstruct."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the section `pictures`."""
+        super().add_arguments_to_parser(parser)
+        parser.add_lightning_class_args(ReconstructionGrid, "pictures")
+
+
+class HeadCLI(TrainingCLI):
+    """`TrainingCLI` for heads, whose file says how good they are."""
+
+    def after_fit(self) -> None:
+        """Measure the averaged head, where the last step was not validated on anyway, and write it anew."""
+        assert isinstance(self.model, HeadModule)
+        if not self.trainer.is_global_zero or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        if self.model.scored_at != self.model.steps:
+            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+            self.model.export(Path(self.trainer.default_root_dir) / self.model.export_name)
+
+
+def find_checkpoint(given: str | None, folder: str | Path) -> str | None:
+    """Return the path of the checkpoint that `--ckpt_path` asks for; None where it asks for none.
+
+    Args:
+        given: a path, or `last` or `best` of the run's folder.
+        folder: where the run keeps its checkpoints.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is no checkpoint, or was cut short.
+    """
+    if given is None:
+        return None
+    path = Path(folder) / {"last": LAST, "best": BEST}[given] if given in ("last", "best") else Path(given)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no checkpoint {path} to go on from; leave --ckpt_path out to start anew"
+        )
+    if not is_zipfile(path):
+        raise ValueError(f"{path} is no checkpoint, or was cut short")
+    return str(path)
+
+
+def refuse_results(folder: Path, checkpoints: str | None, export: str | None) -> None:
+    """Raise ValueError if another run has left results where this one would write.
+
+    Args:
+        folder: of the run.
+        checkpoints: where checkpoints go, if not there.
+        export: where weights go, if not there.
+    """
+    names = [module.export_name for module in (TokenizerModule, HeadModule, ClassifierModule)]
+    weights = [Path(export)] if export else [folder / name for name in names]
+    for path in (Path(checkpoints or folder / "checkpoints") / LAST, *weights):
+        if path.exists():
+            raise ValueError(
+                f"{path} is another run's result; go on from it with --ckpt_path last, set "
+                "trainer.default_root_dir to another folder, or say --overwrite"
+            )
 
 
 def default_loggers(folder: str) -> list[Logger]:
@@ -79,94 +177,64 @@ def log_plainly() -> None:
     logging.getLogger("onedpiece").setLevel(logging.INFO)
 
 
+def _run(
+    cli: type[TrainingCLI],
+    module: type[TrainingModule],
+    data: type[LightningDataModule],
+    program: str,
+    args: list[str] | None,
+    folder: str = "runs/tokenizer",
+) -> None:
+    log_plainly()
+    cli(
+        module,
+        data,
+        subclass_mode_data=data is LightningDataModule,
+        trainer_defaults=TRAINER_DEFAULTS | {"default_root_dir": folder},
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        parser_kwargs={"prog": program},
+        args=args,
+    )
+
+
 def main(args: list[str] | None = None) -> None:
-    """Run a subcommand of LightningCLI, as in `fit --config …`.
+    """Train a tokenizer, as in `fit --config configs/smoke.yaml`.
 
     Args:
         args: the words after `onedpiece train`; None takes them from `sys.argv`.
     """
-    log_plainly()
-    TrainingCLI(
-        TokenizerModule,
-        LightningDataModule,
-        subclass_mode_data=True,
-        trainer_defaults=TRAINER_DEFAULTS,
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        parser_kwargs={"prog": "onedpiece train"},
-        args=args,
-    )
+    _run(TokenizerCLI, TokenizerModule, LightningDataModule, "onedpiece train", args)
 
 
-class HeadCLI(TrainingCLI):
-    """`TrainingCLI` for heads: checkpoints by steps, and in the end `head.safetensors` in the run's folder.
+def sharp_main(args: list[str] | None = None) -> None:
+    """Train the sharp network behind a tokenizer, as in `fit --config configs/sharp.yaml`.
 
-    Resume with `--ckpt_path RUN/log/version_N/checkpoints/last.ckpt`.
+    Args:
+        args: the words after `onedpiece train-sharp`; None takes them from `sys.argv`.
     """
+    from onedpiece.training.sharp_module import SharpModule
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the section `checkpoints`."""
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoints")
-        parser.set_defaults({"checkpoints.save_last": True, "checkpoints.every_n_train_steps": 200})
-
-    def after_fit(self) -> None:
-        """Judge the averaged head, where the last step was not validated on anyway, and write it."""
-        if not self.trainer.is_global_zero:
-            return
-        assert isinstance(self.model, HeadModule)
-        if self.model.scored_at != self.model.global_step:
-            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
-        self.model.export(Path(self.trainer.default_root_dir) / "head.safetensors")
+    _run(TokenizerCLI, SharpModule, LightningDataModule, "onedpiece train-sharp", args, "runs/sharp")
 
 
 def head_main(args: list[str] | None = None) -> None:
-    """Run a subcommand of LightningCLI, as in `fit --config configs/head_classify_imagenette.yaml`.
+    """Train a head that reads codes, as in `fit --config configs/head_classify_imagenette.yaml`.
 
     Args:
         args: the words after `onedpiece train-head`; None takes them from `sys.argv`.
     """
-    log_plainly()
-    HeadCLI(
-        HeadModule,
-        CodeData,
-        trainer_defaults=TRAINER_DEFAULTS | {"default_root_dir": "runs/head", "enable_checkpointing": True},
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        parser_kwargs={"prog": "onedpiece train-head"},
-        args=args,
-    )
-
-
-class RetokenizeCLI(LightningCLI):
-    """LightningCLI that logs to `metrics.csv` in the run's folder."""
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse `args`; unlike the base class, without a warning about `sys.argv` beside them."""
-        self.config = parser.parse_args(args)  # type: ignore[arg-type]
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Return the trainer, with a CSV logger where the config names none."""
-        config = self._get(self.config_init, "trainer")
-        if config.get("logger") in (None, True):
-            kwargs["logger"] = CSVLogger(config["default_root_dir"], name="log", flush_logs_every_n_steps=10)
-        return super().instantiate_trainer(**kwargs)
+    _run(HeadCLI, HeadModule, CodeData, "onedpiece train-head", args, "runs/head")
 
 
 def classifier_main(args: list[str] | None = None) -> None:
-    """Run a subcommand of LightningCLI, as in `fit --config configs/retokenize_mctf.yaml`.
+    """Train a classifier with a re-tokenizer in it, as in `fit --config configs/retokenize_mctf.yaml`.
 
     Args:
         args: the words behind the command; None takes them from `sys.argv`.
     """
-    RetokenizeCLI(
-        RetokenizeModule,
-        LabelledData,
-        trainer_defaults=CLASSIFIER_DEFAULTS,
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        parser_kwargs={"prog": "python -m onedpiece.training.cli classifier"},
-        args=args,
-    )
+    program = "python -m onedpiece.training.cli classifier"
+    _run(TrainingCLI, ClassifierModule, LabelledData, program, args, "runs/retokenize")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 _TABLES = ("embedding", "latent_tokens", "mask_token")
 """Ends of the names of learned vectors: nothing multiplies them, so decay would only pull them to zero."""
@@ -40,6 +40,8 @@ def build_optimizers(modules: Iterable[nn.Module], config: OptimizerConfig) -> l
     rest = [(name, p) for name, p in named if not _is_matrix(name, p)]
     optimizers: list[Optimizer] = [_adamw(rest, config)] if rest else []
     if matrices:
+        from torch.optim import Muon  # from torch 2.9 on
+
         optimizers.append(Muon(matrices, config.lr, config.weight_decay, adjust_lr_fn="match_rms_adamw"))
     return optimizers
 

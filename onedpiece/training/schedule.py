@@ -58,9 +58,9 @@ class ScheduleConfig:
     """
 
     minutes: float | None = None  # training time, validation included: the run is a time box
-    steps: int | None = None  # the alternative, for tests and for comparisons at equal steps
+    steps: int | None = None  # the alternative, in optimizer steps: for comparisons at equal steps
     warmup: float = 0.02  # share of the run; Adam's second moments are not to be trusted before
-    floor: float = 0.02  # share of the peak rate at the end; EMA averages what is left of the noise
+    min_lr_ratio: float = 0.02  # share of the peak rate at the end; EMA averages what is left of the noise
     clock: Source = "wall"  # what a minute is; `processor` is fair to comparisons on a machine that is shared
 
     def __post_init__(self) -> None:
@@ -69,10 +69,10 @@ class ScheduleConfig:
                 f"schedule needs exactly one of minutes and steps, got {self.minutes} and {self.steps}; "
                 f"set the other to null"
             )
-        if not 0 <= self.warmup < 1 or not 0 <= self.floor <= 1:
+        if not 0 <= self.warmup < 1 or not 0 <= self.min_lr_ratio <= 1:
             raise ValueError(
-                f"schedule.warmup and schedule.floor are shares of the run and of the peak rate: "
-                f"use 0 ≤ warmup < 1 and 0 ≤ floor ≤ 1, got {self.warmup} and {self.floor}"
+                f"schedule.warmup and schedule.min_lr_ratio are shares of the run and of the peak rate: "
+                f"use 0 ≤ warmup < 1 and 0 ≤ min_lr_ratio ≤ 1, got {self.warmup} and {self.min_lr_ratio}"
             )
 
     def progress(self, seconds: float, steps: int) -> float:
@@ -80,30 +80,30 @@ class ScheduleConfig:
 
         Args:
             seconds: training time so far.
-            steps: batches trained on so far.
+            steps: optimizer steps so far.
         """
         if self.steps is not None:
             return steps / self.steps
         assert self.minutes is not None
         return seconds / (60.0 * self.minutes)
 
-    def rate(self, progress: float) -> float:
-        """Return the learning rate at `progress` as a share of its peak (see `lr_factor`)."""
-        return lr_factor(progress, self.warmup, self.floor)
+    def lr_scale(self, progress: float) -> float:
+        """Return the learning rate at `progress` as a share of its peak (see `warmup_cosine`)."""
+        return warmup_cosine(progress, self.warmup, self.min_lr_ratio)
 
 
-def lr_factor(progress: float, warmup: float, floor: float) -> float:
-    """Linear warm-up to 1, then half a cosine down to `floor`.
+def warmup_cosine(progress: float, warmup: float, min_lr_ratio: float) -> float:
+    """Linear warm-up to 1, then half a cosine down to `min_lr_ratio`.
 
     Args:
         progress: share of the run that is done; held at 1 after the end.
         warmup: share of the run spent warming up, in [0, 1).
-        floor: value at the end, in [0, 1].
+        min_lr_ratio: value at the end, in [0, 1].
     """
     if progress < warmup:
         return progress / warmup
     done = min(1.0, (progress - warmup) / (1.0 - warmup))
-    return floor + (1.0 - floor) * 0.5 * (1.0 + cos(pi * done))
+    return min_lr_ratio + (1.0 - min_lr_ratio) * 0.5 * (1.0 + cos(pi * done))
 
 
 def ramp(progress: float, start: float, length: float) -> float:

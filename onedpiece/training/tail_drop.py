@@ -10,14 +10,14 @@ from onedpiece.tokenizer.tail_drop import KeepLaw, sample_lengths
 
 
 @dataclass(frozen=True)
-class PrefixConfig:
+class TailDropConfig:
     """How a step divides its work between random prefixes and the whole code.
 
     Raises:
         ValueError: on construction, weights or probability out of range.
     """
 
-    law: KeepLaw = "mixture"  # short codes often enough, long ones too
+    distribution: KeepLaw = "mixture"  # short codes often enough, long ones too
     lengths: Literal["per_sample", "per_batch"] = "per_sample"  # per batch truncates truly: cheaper on a CPU
     prefix_weight: float = 1.0  # of the loss on the random prefix
     full_weight: float = 1.0  # of the loss on the whole code: without it late tokens idle
@@ -26,9 +26,9 @@ class PrefixConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.full_probability <= 1:
-            raise ValueError(f"prefixes.full_probability is {self.full_probability}; use a share in [0, 1]")
+            raise ValueError(f"tail_drop.full_probability is {self.full_probability}; use a share in [0, 1]")
         if self.prefix_weight < 0 or self.full_weight < 0 or self.prefix_weight + self.full_weight == 0:
-            raise ValueError("prefixes.prefix_weight and full_weight must not be negative, nor both 0")
+            raise ValueError("tail_drop.prefix_weight and full_weight must not be negative, nor both 0")
 
 
 class Prefix(NamedTuple):
@@ -46,14 +46,14 @@ class Prefix(NamedTuple):
 
 
 def draw_prefixes(
-    batch: int, num_tokens: int, config: PrefixConfig, generator: torch.Generator
+    batch: int, num_tokens: int, config: TailDropConfig, generator: torch.Generator
 ) -> list[Prefix]:
     """Draw what one step decodes: a random prefix, the whole code, or both.
 
     Args:
         batch: samples in the step.
         num_tokens: N, the whole code.
-        config: weights and laws.
+        config: weights and distribution.
         generator: on the CPU.
     """
     full = Prefix(config.full_weight, num_tokens, None)
@@ -65,9 +65,11 @@ def draw_prefixes(
     return [prefix, full] if takes_full else [prefix]
 
 
-def _random_prefix(batch: int, num_tokens: int, config: PrefixConfig, generator: torch.Generator) -> Prefix:
+def _random_prefix(batch: int, num_tokens: int, config: TailDropConfig, generator: torch.Generator) -> Prefix:
     if config.lengths == "per_batch":
-        kept = int(sample_lengths(1, num_tokens, config.law, generator))
+        kept = int(sample_lengths(1, num_tokens, config.distribution, generator))
         return Prefix(config.prefix_weight, kept, None)
     # The whole sequence with a mask, not the longest prefix: one static shape for the compiler.
-    return Prefix(config.prefix_weight, num_tokens, sample_lengths(batch, num_tokens, config.law, generator))
+    return Prefix(
+        config.prefix_weight, num_tokens, sample_lengths(batch, num_tokens, config.distribution, generator)
+    )

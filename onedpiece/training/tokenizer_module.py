@@ -1,28 +1,34 @@
 """The Lightning module that trains a tokenizer, fresh or from given weights."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
-from torch.optim import Optimizer
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 
-from onedpiece.metrics.lpips import Lpips, Net, checkpoint_path
+from onedpiece.metrics.lpips import Lpips, Net
 from onedpiece.retokenize import apply
 from onedpiece.tokenizer import PRESETS, Tokenizer, TokenizerConfig, preset
-from onedpiece.training.data.sampling import generator_for
+from onedpiece.training.base_module import Monitor, TrainingModule
 from onedpiece.training.ema import Ema
 from onedpiece.training.losses.adversarial import AdversarialConfig, Adversary
 from onedpiece.training.losses.perceptual import PerceptualConfig, PerceptualLoss
-from onedpiece.training.losses.reconstruction import Decoded, Objective, PixelConfig, Strengths, Terms
-from onedpiece.training.metrics import PrefixMetrics
-from onedpiece.training.optimizer import OptimizerConfig, build_optimizers, learns, train_only
-from onedpiece.training.schedule import SOURCES, Clock, ScheduleConfig
-from onedpiece.training.tail_drop import Prefix, PrefixConfig, draw_prefixes
-from onedpiece.weights import load_tokenizer, untrained
+from onedpiece.training.losses.reconstruction import (
+    Decoded,
+    LossTerms,
+    LossWeights,
+    PixelConfig,
+    TokenizerLoss,
+)
+from onedpiece.training.metrics import PrefixMetrics, counts_within
+from onedpiece.training.optimizer import OptimizerConfig, learns, train_only
+from onedpiece.training.schedule import ScheduleConfig
+from onedpiece.training.tail_drop import Prefix, TailDropConfig, draw_prefixes
+from onedpiece.weights import load_tokenizer, save
 
 Statistics = Literal["none", "bundled", "data"]
 """Where the linear path's statistics come from: nowhere, the package, or the training pictures."""
@@ -77,29 +83,29 @@ def _preset_name(config: TokenizerConfig) -> str:
 
 
 @dataclass(frozen=True)
-class FrontEndConfig:
+class TokenReductionConfig:
     """What merges patches inside the encoder while it learns; nothing by default.
 
     Raises:
-        ValueError: on construction, `keep_ratio` is out of range.
+        ValueError: on construction, the ratio is out of range, or the method has weights of its own.
     """
 
-    name: str | None = (
-        None  # mctf, imagepiece, tome, evit: without weights of their own, which no codec loads
-    )
-    keep_ratio: float = 0.5  # about the part of patches behind the encoder's last layer
+    name: str | None = None  # mctf, imagepiece, tome or evit: without own weights, which no codec would load
+    keep_ratio: float = 0.5  # about the share of patches behind the encoder's last layer
 
     def __post_init__(self) -> None:
         if not 0 < self.keep_ratio <= 1:
             raise ValueError(
-                f"retokenize.keep_ratio is {self.keep_ratio}; give the part in (0, 1] of patches to leave"
+                f"token_reduction.keep_ratio is {self.keep_ratio}; give the share of patches, in (0, 1]"
             )
         if self.name == "slimming":
-            raise ValueError("retokenize.name is slimming, whose weights no codec would load; choose another")
+            raise ValueError(
+                "token_reduction.name is slimming, whose weights no codec would load; choose another"
+            )
 
 
-def merge_patches(tokenizer: Tokenizer, config: FrontEndConfig) -> None:
-    """Put the front end into a tokenizer's encoder, if there is one.
+def reduce_tokens(tokenizer: Tokenizer, config: TokenReductionConfig) -> None:
+    """Put a token reduction into a tokenizer's encoder, if the config names one.
 
     Raises:
         ValueError: the name is unknown.
@@ -113,24 +119,24 @@ class ValidationConfig:
     """What validation measures, on the averaged weights."""
 
     counts: tuple[int, ...] = (8, 32, 128, 256)  # token counts; larger ones than the tokenizer has are cut
-    lpips: Net | None = None  # report this LPIPS too, where its weights are on this machine
+    lpips: Net | None = None  # report this LPIPS too; its weights are fetched before training starts
 
 
-class TokenizerModule(LightningModule):
+class TokenizerModule(TrainingModule):
     """Trains a tokenizer on prefixes of its codes.
 
-    Optimisation is manual, with and without a discriminator: there is one path to read. The Trainer's
-    `gradient_clip_val` and `accumulate_grad_batches` therefore do not apply; see `optimizer.clip`.
+    Optimisation is Lightning's automatic one with AdamW alone; Muon and a discriminator bring further
+    optimizers and manual steps (see `TrainingModule`).
 
     Args:
         schedule: length of the run and shape of the learning rate.
         tokenizer: a preset's name, or a geometry with the fields of `TokenizerConfig`.
         init_from: folder of weights to start from; None: fresh ones.
         statistics: where the linear path's statistics come from.
-        retokenize: what merges patches inside the encoder.
+        token_reduction: what merges patches inside the encoder.
         train_parts: children of the tokenizer that learn, as in [decoder]; empty: all.
         optimizer: which optimizer, and its numbers.
-        prefixes: which prefixes a step decodes.
+        tail_drop: which prefixes a step decodes.
         pixel: the pixel loss.
         perceptual: the perceptual loss.
         adversarial: the discriminator and its loss.
@@ -139,7 +145,7 @@ class TokenizerModule(LightningModule):
         validation: what validation measures.
         seed: of prefix lengths and views.
         matmul_precision: of float32 products: `medium` takes bfloat16 units, on a CPU with AMX too.
-        compile_network: compile encoder and decoder; wants prefixes.lengths=per_sample.
+        compile_network: compile encoder and decoder; wants tail_drop.lengths=per_sample.
     """
 
     def __init__(
@@ -148,10 +154,10 @@ class TokenizerModule(LightningModule):
         tokenizer: str | TokenizerConfig = "ti-256",
         init_from: str | None = None,
         statistics: Statistics = "none",
-        retokenize: FrontEndConfig = FrontEndConfig(),
+        token_reduction: TokenReductionConfig = TokenReductionConfig(),
         train_parts: tuple[str, ...] = (),
-        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 (frozen, as all below)
-        prefixes: PrefixConfig = PrefixConfig(),  # noqa: B008
+        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
+        tail_drop: TailDropConfig = TailDropConfig(),  # noqa: B008
         pixel: PixelConfig = PixelConfig(),  # noqa: B008
         perceptual: PerceptualConfig = PerceptualConfig(),  # noqa: B008
         adversarial: AdversarialConfig = AdversarialConfig(),  # noqa: B008
@@ -162,26 +168,22 @@ class TokenizerModule(LightningModule):
         matmul_precision: Literal["highest", "high", "medium"] = "highest",
         compile_network: bool = False,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.schedule, self.optimizer_config, self.prefixes = schedule, optimizer, prefixes
-        self.perceptual, self.adversarial, self.quantizer_weight = perceptual, adversarial, quantizer_weight
-        self.validation, self.seed = validation, seed
+        super().__init__(schedule, optimizer, seed)
+        self.tail_drop, self.perceptual, self.adversarial = tail_drop, perceptual, adversarial
+        self.quantizer_weight, self.validation = quantizer_weight, validation
         self.matmul_precision, self.compile_network = matmul_precision, compile_network
         self.tokenizer = build_tokenizer(tokenizer, init_from, statistics)
-        merge_patches(self.tokenizer, retokenize)
+        reduce_tokens(self.tokenizer, token_reduction)
         self._fits_statistics = statistics == "data" and init_from is None
         train_only(self.tokenizer, train_parts)
         self._encoder_learns = learns(self.tokenizer, except_for="decoder")
         self.ema = Ema(self.tokenizer, ema_decay)
         self.adversary = Adversary(adversarial) if adversarial.weight > 0 else None
+        self.automatic_optimization = self.automatic_optimization and self.adversary is None
         lpips = PerceptualLoss(perceptual) if perceptual.weight > 0 else None
-        self._objective = Objective(pixel, lpips, self.adversary)
+        self._loss = TokenizerLoss(pixel, lpips, self.adversary)
         self._encode, self._decode = self.tokenizer.encode, self.tokenizer.decode
-        self.clock = Clock(SOURCES[schedule.clock])
-        self.batches = 0
-        self.seconds = 0.0
-        self.lr = 0.0
+        self._distance: Lpips | None = None
         self._metrics: PrefixMetrics | None = None
 
     @property
@@ -190,18 +192,40 @@ class TokenizerModule(LightningModule):
         return self.ema.average
 
     @property
-    def progress(self) -> float:
-        """Share of the run that is done."""
-        return self.schedule.progress(self.seconds, self.batches)
+    def monitor(self) -> Monitor | None:
+        """PSNR at the largest token count of validation."""
+        counts = counts_within(self.validation.counts, self.tokenizer.config.num_tokens)
+        return Monitor(f"val/psnr_{counts[-1]}", larger_is_better=True) if counts else None
+
+    def learners(self) -> Sequence[nn.Module]:
+        """Return the tokenizer."""
+        return [self.tokenizer]
+
+    def export(self, path: Path) -> Path:
+        """Write the averaged tokenizer as a folder of float16 safetensors."""
+        return save(self.averaged, path)
+
+    def update_average(self) -> None:
+        """Average the weights."""
+        self.ema.update(self.tokenizer)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Return the tokenizer's optimizers, and one more where there is a discriminator."""
-        optimizers = build_optimizers([self.tokenizer], self.optimizer_config)
+        optimizers = super().configure_optimizers()
         if self.adversary is not None:
-            optimizers.append(
-                torch.optim.AdamW(self.adversary.parameters(), lr=self.adversarial.lr, betas=(0.5, 0.9))
-            )
+            optimizers.append(AdamW(self.adversary.parameters(), lr=self.adversarial.lr, betas=(0.5, 0.9)))
         return optimizers
+
+    def setup(self, stage: str) -> None:
+        """Check the trainer, and load what validation measures by, so that what is missing is said at once.
+
+        Raises:
+            RuntimeError: the weights of `validation.lpips` are neither here nor to be downloaded.
+            ValueError: see `check_trainer`.
+        """
+        super().setup(stage)
+        if self.validation.lpips is not None and self._distance is None:
+            self._distance = Lpips(self.validation.lpips)
 
     def on_fit_start(self) -> None:
         """Choose the precision, fit statistics where asked for, compile where asked for."""
@@ -226,93 +250,61 @@ class TokenizerModule(LightningModule):
         """Put the process's precision back."""
         torch.set_float32_matmul_precision(self._precision_before)
 
-    def on_train_start(self) -> None:
-        """Start the clock; a run that was over already ends at once."""
-        self.clock.start()
-        self._stop_when_done()
-
-    def on_train_end(self) -> None:
-        """Stop it."""
-        self.clock.stop()
-
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Train on pictures (B, 3, H, W) in [0, 1], and return the loss without its graph."""
-        self._read_clock()
-        generator = generator_for("cpu", "step", self.seed, self.global_rank, self.batches)
-        rate = self.schedule.rate(self.progress)
-        self.lr = self.optimizer_config.lr * rate
-        terms, decoded = self._losses(batch, generator)
-        own, adversarys = self._split_optimizers()
-        self._step(own, terms.total, self.lr)
-        self.ema.update(self.tokenizer)
-        if self.adversary is not None and self.adversarial.trains_at(self.progress):
-            self._step(adversarys, self.adversary.learn(decoded[0].image, batch), self.adversarial.lr * rate)
-        self.batches += 1
-        self._report(terms)
-        self._stop_when_done()
-        return terms.total.detach()
+        """Train on pictures (B, 3, H, W) in [0, 1], and return the loss."""
+        if self.adversary is None:
+            return super().training_step(batch, batch_idx)
+        generator = self.begin_step()
+        loss, decoded = self._losses(batch, generator)
+        self.guard(loss)
+        *own, discriminators = self.manual_optimizers()
+        self.step_by_hand(own, loss, self.lr)
+        if self.adversarial.trains_at(self.progress):
+            lr = self.adversarial.lr * self.schedule.lr_scale(self.progress)
+            self.step_by_hand(
+                [discriminators], self.adversary.discriminator_loss(decoded[0].image, batch), lr
+            )
+        self.after_step()
+        self.end_batch(loss)
+        return loss.detach()
 
-    def _split_optimizers(self) -> tuple[list[LightningOptimizer], list[LightningOptimizer]]:
-        """The tokenizer's, and the discriminator's."""
-        every = self.optimizers()
-        every = every if isinstance(every, list) else [every]
-        own = len(every) - (self.adversary is not None)
-        return every[:own], every[own:]
+    def step_loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the loss on pictures (B, 3, H, W) in [0, 1]."""
+        return self._losses(batch, generator)[0]
 
-    def _stop_when_done(self) -> None:
-        self.trainer.should_stop = self.trainer.should_stop or self.progress >= 1
-
-    def _read_clock(self) -> None:
-        # Processes must agree on the time: rates, loss weights and the end follow from it.
-        seconds = self.clock.seconds
-        self.seconds = self.trainer.strategy.broadcast(seconds) if self.trainer.world_size > 1 else seconds
-
-    def _losses(self, batch: Tensor, generator: torch.Generator) -> tuple[Terms, list[Decoded]]:
+    def _losses(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, list[Decoded]]:
+        """Encode once, decode each drawn prefix, and return the loss and what was decoded."""
         config = self.tokenizer.config
-        prefixes = draw_prefixes(len(batch), config.num_tokens, self.prefixes, generator)
+        prefixes = draw_prefixes(len(batch), config.num_tokens, self.tail_drop, generator)
         with torch.set_grad_enabled(self._encoder_learns):
             quantized = self._encode(batch)
         decoded = [Decoded(p.weight, self._decode_prefix(quantized.codes, p)) for p in prefixes]
-        strengths = Strengths(
+        weights = LossWeights(
             self.perceptual.weight_at(self.progress),
             self.adversarial.weight_at(self.progress),
             self.quantizer_weight,
         )
-        return self._objective(decoded, batch, quantized.loss, strengths, generator), decoded
+        terms: LossTerms = self._loss(decoded, batch, quantized.loss, weights, generator)
+        self.log_dict({f"train/{name}": value.detach() for name, value in terms._asdict().items()})
+        return terms.total, decoded
 
     def _decode_prefix(self, codes: Tensor, prefix: Prefix) -> Tensor:
         lengths = None if prefix.lengths is None else prefix.lengths.to(codes.device)
         return self._decode(codes[:, : prefix.kept], lengths)
 
-    def _step(self, optimizers: list[LightningOptimizer], loss: Tensor, rate: float) -> None:
-        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        parameters = [p for group in groups for p in group["params"]]
-        for group in groups:
-            group["lr"] = rate
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        self.manual_backward(loss)
-        if self.optimizer_config.clip:
-            torch.nn.utils.clip_grad_norm_(parameters, self.optimizer_config.clip)
-        for optimizer in optimizers:
-            optimizer.step()
-
-    def _report(self, terms: Terms) -> None:
-        named = {f"train/{name}": value.detach() for name, value in terms._asdict().items()}
-        self.log_dict(named | {"train/loss": terms.total.detach()})
-        self.log_dict({"train/lr": self.lr, "train/minutes": self.seconds / 60})
-
     def on_validation_epoch_start(self) -> None:
-        """Begin to count."""
-        net = self.validation.lpips
-        if net is not None and not checkpoint_path(net).is_file():
-            log.warning("no LPIPS at validation: %s is not there", checkpoint_path(net))
-            net = None
-        distance = None if net is None else Lpips(net)
-        self._metrics = PrefixMetrics(self.tokenizer.config, self.validation.counts, self.device, distance)
+        """Begin to count.
+
+        Raises:
+            ValueError: there is nothing to validate: neither training nor weights have given statistics.
+        """
+        if self._fits_statistics and self.batches == 0 and not self.trainer.sanity_checking:
+            raise ValueError("model.statistics is data and nothing was fitted; give --ckpt_path")
+        counts = self.validation.counts
+        self._metrics = PrefixMetrics(self.tokenizer.config, counts, self.device, self._distance)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Judge the averaged weights on pictures (B, 3, H, W) in [0, 1]."""
+        """Measure the averaged weights on pictures (B, 3, H, W) in [0, 1]."""
         assert self._metrics is not None
         self._metrics.update(self.averaged, batch)
 
@@ -322,18 +314,23 @@ class TokenizerModule(LightningModule):
         results = self._metrics.results(lambda x: self.trainer.strategy.reduce(x, reduce_op="sum"))
         # They are over all processes already; sync_dist only spares a warning.
         self.log_dict({f"val/{name}": value for name, value in results.items()}, sync_dist=True)
-        log.info("validation: %s", ", ".join(f"{name} {value:.4g}" for name, value in results.items()))
+        if self.trainer.is_global_zero:
+            log.info("validation: %s", ", ".join(f"{name} {value:.4g}" for name, value in results.items()))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add how far the run is, and the geometry."""
-        checkpoint["onedpiece"] = {
-            "seconds": self.clock.seconds,
-            "batches": self.batches,
-            "tokenizer": self.tokenizer.config.to_dict(),
-        }
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["onedpiece"]["tokenizer"] = self.tokenizer.config.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from there."""
-        state = checkpoint["onedpiece"]
-        self.clock.set(state["seconds"])
-        self.seconds, self.batches = state["seconds"], state["batches"]
+        """Go on from there.
+
+        Raises:
+            ValueError: the checkpoint is another program's, or holds another geometry.
+        """
+        super().on_load_checkpoint(checkpoint)
+        config = TokenizerConfig.from_dict(checkpoint["onedpiece"]["tokenizer"])
+        if config != self.tokenizer.config:
+            raise ValueError(
+                f"the checkpoint holds another geometry than model.tokenizer asks for; make that {config}"
+            )

@@ -169,7 +169,6 @@ def fit(tmp_path: Path, quiet: dict[str, Any]) -> Any:
     def run(module: HeadModule, data: SideData, ckpt: Any = None, **options: Any) -> Trainer:
         defaults: dict[str, Any] = {
             "val_check_interval": 10_000,
-            "gradient_clip_val": 1.0,
             "default_root_dir": tmp_path,
         }
         trainer = Trainer(**(quiet | defaults | options))

@@ -18,8 +18,8 @@ pytest.importorskip("timm")
 from onedpiece.retokenize import apply
 from onedpiece.training.classifier_module import (
     ClassifierConfig,
+    ClassifierModule,
     ReducerConfig,
-    RetokenizeModule,
     build_classifier,
     normalized,
 )
@@ -131,7 +131,7 @@ def test_the_weak_branch_differs_and_comes_back() -> None:
 # 7 beside the published r = 16; 7/16 · 4 = 1.75; a share has no proportion to keep
 @pytest.mark.parametrize(("r", "weak"), [(16, 7), (4, 2), (0.35, 7)])
 def test_the_weak_branch_is_weak_in_proportion(r: float, weak: int) -> None:
-    module = RetokenizeModule(ScheduleConfig(steps=1), SMALL, ReducerConfig("mctf", {"r": r}), "consistency")
+    module = ClassifierModule(ScheduleConfig(steps=1), SMALL, ReducerConfig("mctf", {"r": r}), "consistency")
     assert isinstance(module.objective, ConsistencyObjective)
     assert module.objective.teacher_r == weak
 
@@ -162,7 +162,7 @@ def test_the_twin_learns_nothing() -> None:
 )
 def test_objectives_name_what_they_need(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        RetokenizeModule(ScheduleConfig(steps=1), SMALL, **options)
+        ClassifierModule(ScheduleConfig(steps=1), SMALL, **options)
 
 
 def test_slimming_starts_on_a_full_network_and_goes_on_from_its_own(tmp_path: Path) -> None:
@@ -177,6 +177,6 @@ def test_slimming_starts_on_a_full_network_and_goes_on_from_its_own(tmp_path: Pa
         build_classifier(replace(SMALL, weights=str(own)))
 
 
-def test_ratio_and_options_exclude_each_other() -> None:
+def test_share_and_options_exclude_each_other() -> None:
     with pytest.raises(ValueError, match=r"reducer\.keep_ratio chooses the options itself"):
         ReducerConfig("tome", {"r": 3}, 0.5)

@@ -10,6 +10,7 @@ import yaml
 from onedpiece.training.cli import classifier_main as train_classifier
 from onedpiece.training.cli import head_main as train_head
 from onedpiece.training.cli import main as train
+from onedpiece.training.cli import sharp_main as train_sharp
 
 
 class Trained(NamedTuple):
@@ -23,13 +24,13 @@ CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"
 KINDS = {
     "head": Trained(train_head, {"head", "schedule"}),
     "retokenize": Trained(train_classifier, {"schedule"}),
+    "sharp": Trained(train_sharp, {"schedule"}),
     "smoke": Trained(train, {"schedule"}),
     "tokenizer": Trained(train, {"schedule"}),
 }
 
 
-def test_every_config_is_of_a_known_kind_and_every_kind_has_one() -> None:
-    """Or the tests below would pass over nothing."""
+def test_every_command_has_a_config() -> None:
     assert {path.stem.split("_")[0] for path in CONFIGS} == set(KINDS)
 
 
@@ -46,6 +47,14 @@ def test_config_parses(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             assert printed["model"][name] == printed["model"][name] | section, name
     if kind.main is train:
         assert printed["data"]["class_path"] == written["data"]["class_path"]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS[0].parent.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_config_names_nothing_outside_the_repository(path: Path) -> None:
+    text = path.read_text()
+    assert "../" not in text
+    if "data/" in text.split("\ndata:")[-1] and "tests/data" not in text:
+        assert path.parent.name == "ablations" or "configs/README.md" in text.split("\nseed_everything")[0]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -1,6 +1,6 @@
 import pytest
 
-from onedpiece.training.schedule import ScheduleConfig, lr_factor, ramp
+from onedpiece.training.schedule import ScheduleConfig, ramp, warmup_cosine
 
 
 @pytest.mark.parametrize(
@@ -15,11 +15,11 @@ from onedpiece.training.schedule import ScheduleConfig, lr_factor, ramp
     ],
 )
 def test_rate_at_known_points(progress: float, expected: float) -> None:
-    assert lr_factor(progress, warmup=0.1, floor=0.2) == pytest.approx(expected)
+    assert warmup_cosine(progress, warmup=0.1, min_lr_ratio=0.2) == pytest.approx(expected)
 
 
 def test_no_warmup_starts_at_the_peak() -> None:
-    assert lr_factor(0.0, warmup=0.0, floor=0.0) == 1.0
+    assert warmup_cosine(0.0, warmup=0.0, min_lr_ratio=0.0) == 1.0
 
 
 def test_minutes_drive_the_progress_whatever_the_steps() -> None:
@@ -38,7 +38,7 @@ def test_length_is_given_once(given: dict[str, float]) -> None:
         ScheduleConfig(**given)
 
 
-@pytest.mark.parametrize("given", [{"warmup": 1.0}, {"floor": -0.1}])
+@pytest.mark.parametrize("given", [{"warmup": 1.0}, {"min_lr_ratio": -0.1}])
 def test_shares_are_checked(given: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="warmup"):
         ScheduleConfig(steps=1, **given)

@@ -13,7 +13,7 @@ from onedpiece.training.losses.adversarial import AdversarialConfig
 from onedpiece.training.losses.perceptual import PerceptualConfig
 from onedpiece.training.optimizer import OptimizerConfig
 from onedpiece.training.schedule import ScheduleConfig
-from onedpiece.training.tail_drop import PrefixConfig
+from onedpiece.training.tail_drop import TailDropConfig
 from onedpiece.training.tokenizer_module import TokenizerModule, ValidationConfig
 
 from .conftest import Tiny
@@ -26,7 +26,7 @@ def weights(module: TokenizerModule) -> dict[str, Tensor]:
 @pytest.mark.slow
 def test_overfits_a_few_pictures(tiny: Tiny, each_loss: Callable[[], Any]) -> None:
     losses = each_loss()
-    module = tiny.module(steps=150, prefixes=PrefixConfig(prefix_weight=0.0))
+    module = tiny.module(steps=150, tail_drop=TailDropConfig(prefix_weight=0.0))
     tiny.fit(module, losses)
     assert len(losses.values) == 150
     assert losses.values[-1] < losses.values[0] / 2
@@ -103,7 +103,7 @@ def test_time_drives_rate_and_end(tiny: Tiny) -> None:
             time.now += 60.0
 
     time, rates = Seconds(), OneMinuteAStep()
-    module = tiny.module(schedule=ScheduleConfig(minutes=2, warmup=0.0, floor=0.0))
+    module = tiny.module(schedule=ScheduleConfig(minutes=2, warmup=0.0, min_lr_ratio=0.0))
     module.clock._now = time
     tiny.fit(module, rates)
     # peak 2e-3 at minute 0, half a cosine: ½ at minute 1, 0 at minute 2, which is over
@@ -112,7 +112,7 @@ def test_time_drives_rate_and_end(tiny: Tiny) -> None:
 
 
 def test_lengths_reach_the_decoder(tiny: Tiny) -> None:
-    module = tiny.module(prefixes=PrefixConfig(law="power_of_two"))
+    module = tiny.module(tail_drop=TailDropConfig(distribution="power_of_two"))
     seen: list[tuple[int, list[int] | None]] = []
     decode = module.tokenizer.decode
 
@@ -131,7 +131,7 @@ def test_lengths_reach_the_decoder(tiny: Tiny) -> None:
 
 
 def test_one_length_a_batch_truncates_for_real(tiny: Tiny) -> None:
-    module = tiny.module(steps=6, prefixes=PrefixConfig(lengths="per_batch", full_probability=0.0))
+    module = tiny.module(steps=6, tail_drop=TailDropConfig(lengths="per_batch", full_probability=0.0))
     seen: list[int] = []
     decode = module.tokenizer.decode
 
@@ -211,15 +211,25 @@ def test_validation_judges_the_average(tiny: Tiny) -> None:
     assert judged["val/psnr_16"] != averaged
 
 
-def test_validation_leaves_lpips_out_where_its_weights_are_not(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_missing_lpips_weights_are_named_before_training(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
+    monkeypatch.setattr("torch.hub.download_url_to_file", _no_network)
     module = tiny.module(steps=1, validation=ValidationConfig(counts=(16,), lpips="alex"))
+    with pytest.raises(RuntimeError, match=r"ImageNet weights that LPIPS needs for 'alex'.*no network"):
+        tiny.fit(module, limit_val_batches=1.0)
+    assert module.batches == 0
+
+
+def _no_network(*_: object, **__: object) -> None:
+    raise OSError("no network")
+
+
+def test_validation_reports_lpips(tiny: Tiny, torch_home: Path) -> None:
+    module = tiny.module(steps=1, validation=ValidationConfig(counts=(16,), lpips="squeeze"))
     trainer = tiny.fit(module, limit_val_batches=1.0)
-    assert "val/psnr_16" in trainer.callback_metrics
-    assert "val/lpips_16" not in trainer.callback_metrics
-    assert "no LPIPS at validation" in caplog.text
+    assert float(trainer.callback_metrics["val/lpips_16"]) > 0
 
 
 def test_precision_is_put_back(tiny: Tiny) -> None:

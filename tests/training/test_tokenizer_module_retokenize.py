@@ -10,7 +10,7 @@ import yaml
 from onedpiece.retokenize import trace
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.training.cli import main
-from onedpiece.training.tokenizer_module import FrontEndConfig, merge_patches
+from onedpiece.training.tokenizer_module import TokenReductionConfig, reduce_tokens
 from onedpiece.weights import load_tokenizer, save
 
 
@@ -22,12 +22,12 @@ def tokenizer(small_config: Callable[..., TokenizerConfig]) -> Tokenizer:
 
 
 def test_nothing_is_merged_by_default(tokenizer: Tokenizer) -> None:
-    merge_patches(tokenizer, FrontEndConfig())
+    reduce_tokens(tokenizer, TokenReductionConfig())
     assert not hasattr(tokenizer, "remove")
 
 
 def test_the_share_is_left(tokenizer: Tokenizer) -> None:
-    merge_patches(tokenizer, FrontEndConfig("tome", 0.25))
+    reduce_tokens(tokenizer, TokenReductionConfig("tome", 0.25))
     # 64 patches lose 64·0.75 / 3 = 16 in each of 3 layers
     assert trace(tokenizer, torch.rand(1, 3, 64, 64)).states[-1].x.shape[1] == 1 + 16 + 8
 
@@ -41,7 +41,7 @@ def test_the_encoder_learns_and_an_ordinary_codec_loads_it(
         "model": {
             "tokenizer": tokenizer.config.to_dict(),
             "init_from": str(tmp_path / "start"),
-            "retokenize": {"name": "mctf", "keep_ratio": 0.5},
+            "token_reduction": {"name": "mctf", "keep_ratio": 0.5},
             "train_parts": ["encoder"],
             "schedule": {"steps": 3, "warmup": 0},
             "ema_decay": 0,
@@ -61,9 +61,9 @@ def test_the_encoder_learns_and_an_ordinary_codec_loads_it(
 
 
 def test_mistakes_are_named(tokenizer: Tokenizer) -> None:
-    with pytest.raises(ValueError, match=r"retokenize\.keep_ratio is 0; give the part"):
-        FrontEndConfig("tome", 0)
+    with pytest.raises(ValueError, match=r"token_reduction\.keep_ratio is 0; give the share of patches"):
+        TokenReductionConfig("tome", 0)
     with pytest.raises(ValueError, match="slimming, whose weights no codec would load"):
-        FrontEndConfig("slimming")
+        TokenReductionConfig("slimming")
     with pytest.raises(ValueError, match="no fixed share"):
-        merge_patches(tokenizer, FrontEndConfig("pruning"))
+        reduce_tokens(tokenizer, TokenReductionConfig("pruning"))

@@ -54,7 +54,7 @@ def train_codes(material: Material, settings: Settings, seed: int, folder: Path)
     data = {"cache": material.cache, "model": material.codec.name, "seed": seed, "variants": views}
     words = [f"--model.{key}={value}" for key, value in model.items()]
     words += [f"--data.{key}={value}" for key, value in data.items()]
-    words += [f"--trainer.default_root_dir={folder}", "--trainer.val_check_interval=1000000"]
+    words += [f"--trainer.default_root_dir={folder}", "--trainer.val_check_interval=1000000", "--overwrite"]
     train_head(["fit", f"--config={settings.path}", *words])
     loaded = load_head(folder / "head.safetensors")
     test = material.codes(TEST)

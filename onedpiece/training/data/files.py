@@ -3,17 +3,27 @@
 The share stays the same when pictures are added or shards are cut anew.
 """
 
+import logging
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+
+from onedpiece._files import one_line
+from onedpiece.codec.images import read_picture
+from onedpiece.errors import PictureError
+
+log = logging.getLogger(__name__)
+
+OnError = Literal["skip", "stop"]
+"""What a shard or a picture that cannot be read does to a run: it is named and left out, or ends the run."""
 
 SUFFIXES = (".webp", ".jpg", ".jpeg", ".png")
 
@@ -27,18 +37,20 @@ class Member(NamedTuple):
     size: int
 
 
-def tar_members(root: str | Path) -> list[Member]:
+def tar_members(root: str | Path, on_error: OnError = "stop") -> list[Member]:
     """List the pictures in WebDataset tars, shard by shard in the order of their names.
 
     Args:
         root: one `.tar`, or a folder of them; KEY.webp, KEY.jpg, KEY.jpeg and KEY.png members are taken.
+        on_error: of a shard that is damaged; `skip` keeps the pictures before the damage.
 
     Raises:
         FileNotFoundError: no tar is there, or none holds a picture.
+        ValueError: a shard is damaged; the message names it.
     """
     root = Path(root)
     shards = [root] if root.is_file() else sorted(root.glob("*.tar"))
-    members = [member for shard in shards for member in _in_tar(shard)]
+    members = [member for shard in shards for member in _in_tar(shard, on_error)]
     if not members:
         raise FileNotFoundError(
             f"no .tar with pictures at {root}; set data.init_args.path to one or its folder"
@@ -46,13 +58,30 @@ def tar_members(root: str | Path) -> list[Member]:
     return members
 
 
-def _in_tar(path: Path) -> list[Member]:
-    with tarfile.open(path, "r:") as tar:
-        return [
-            Member(str(Path(info.name).with_suffix("")), path, info.offset_data, info.size)
-            for info in tar
-            if info.isfile() and info.name.lower().endswith(SUFFIXES)
-        ]
+def _in_tar(path: Path, on_error: OnError) -> Iterator[Member]:
+    found = 0
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for info in tar:
+                if info.isfile() and info.name.lower().endswith(SUFFIXES) and _whole(info, path):
+                    found += 1
+                    yield Member(str(Path(info.name).with_suffix("")), path, info.offset_data, info.size)
+    except tarfile.TarError as error:
+        if on_error == "stop":
+            raise ValueError(
+                f"{path} is a damaged or compressed tar ({one_line(error)}); make it anew, or set "
+                "data.init_args.on_error to skip"
+            ) from error
+        log.warning(
+            "%s is damaged behind its picture %d: %s; the rest is left out", path, found, one_line(error)
+        )
+
+
+def _whole(info: tarfile.TarInfo, path: Path) -> bool:
+    """Say whether all bytes of a member are there; `tarfile` itself looks no further than headers."""
+    if info.offset_data + info.size > path.stat().st_size:
+        raise tarfile.ReadError("unexpected end of data")
+    return True
 
 
 def folder_members(root: str | Path, include: Sequence[str] = ("*",)) -> list[Member]:
@@ -69,7 +98,10 @@ def folder_members(root: str | Path, include: Sequence[str] = ("*",)) -> list[Me
     members = [
         Member(path.relative_to(root).as_posix(), path, 0, path.stat().st_size)
         for path in sorted(root.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and _included(path.relative_to(root).as_posix(), include)
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")  # macOS leaves ._NAME.jpg beside NAME.jpg
+        and path.is_file()
+        and _included(path.relative_to(root).as_posix(), include)
     ]
     if not members:
         raise FileNotFoundError(
@@ -90,7 +122,7 @@ def read(member: Member) -> bytes:
 
 
 def square(data: bytes, size: int) -> NDArray[np.uint8]:
-    """Decode a picture, scale its short side to `size` and crop the centre.
+    """Decode a picture as the codec does, scale its short side to `size` and crop the centre.
 
     Args:
         data: an encoded picture, in any format that Pillow reads.
@@ -98,9 +130,11 @@ def square(data: bytes, size: int) -> NDArray[np.uint8]:
 
     Returns:
         (3, size, size), RGB.
+
+    Raises:
+        PictureError: the bytes are no picture.
     """
-    with Image.open(BytesIO(data)) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+    upright = read_picture(BytesIO(data))
     if upright.size != (size, size):
         upright = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
     return np.ascontiguousarray(np.asarray(upright).transpose(2, 0, 1))
@@ -110,13 +144,14 @@ def decode(member: Member, size: int) -> NDArray[np.uint8]:
     """Read and decode one picture (see `square`).
 
     Raises:
-        ValueError: the bytes are no picture; the message says where they lie.
+        PictureError: the bytes are no picture; the message says where they lie.
     """
     try:
         return square(read(member), size)
-    except OSError as error:
-        raise ValueError(
-            f"{member.key} in {member.path} is no readable picture ({error}); remove it"
+    except (OSError, PictureError) as error:
+        raise PictureError(
+            f"{member.key} in {member.path} is no readable picture ({one_line(error)}); remove it, or set "
+            "data.init_args.on_error to skip"
         ) from error
 
 

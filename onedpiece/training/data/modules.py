@@ -5,7 +5,7 @@ A folder of pictures or WebDataset tars, resident in memory or streamed.
 
 import csv
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
@@ -16,14 +16,13 @@ from torch import Tensor
 
 from onedpiece.training.augment import AugmentConfig, augment, to_unit
 from onedpiece.training.data.cache import decoded
-from onedpiece.training.data.files import Member, Split, folder_members, split, tar_members
+from onedpiece.training.data.files import Member, OnError, Split, folder_members, split, tar_members
 from onedpiece.training.data.sampling import (
-    FixedBatches,
+    EndlessBatches,
+    OrderedBatches,
     Place,
-    ResidentBatches,
     StreamedBatches,
     decode_batch,
-    endless_rows,
     generator_for,
     streamed_loader,
 )
@@ -32,7 +31,42 @@ Mode = Literal["resident", "stream"]
 """`resident` decodes the set once into a uint8 tensor on the device; `stream` decodes as it goes."""
 
 
-class PhotoData(LightningDataModule, ABC):
+class ResumableData(LightningDataModule):
+    """A data module that counts the batches it has drawn, so that a resumed run draws the next one.
+
+    Attributes:
+        drawn: training batches so far, over all resumes.
+    """
+
+    drawn: int = 0
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
+    @property
+    def _place(self) -> Place:
+        return Place() if self.trainer is None else Place(self.trainer.global_rank, self.trainer.world_size)
+
+    def augmented(self, x: Tensor, config: AugmentConfig, seed: int) -> Tensor:
+        """Turn bytes (B, 3, H, W) into floats in [0, 1]; augment, and count, what is trained on."""
+        x = to_unit(x)
+        if self.trainer is None or not self.trainer.training:
+            return x
+        generator = generator_for(x.device, "augment", seed, self._place.rank, self.drawn)
+        self.drawn += 1
+        return augment(x, config, generator)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs to go on with the next batch."""
+        return {"drawn": self.drawn}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.drawn = int(state_dict["drawn"])
+
+
+class PhotoData(ResumableData, ABC):
     """Square photographs, with a held-out share to validate on.
 
     Training never ends an epoch: batch after batch follows from the seed and the batch's number alone
@@ -50,6 +84,11 @@ class PhotoData(LightningDataModule, ABC):
         val_limit: most pictures to validate on.
         augment: what training pictures go through.
         seed: of order and augmentation.
+        on_error: of a picture or shard that cannot be read: `stop`, or `skip`, which names and counts it.
+
+    Raises:
+        ValueError: on construction, a number out of range; later, the set has no room on disk or device.
+        PictureError: a picture cannot be read, and `on_error` is `stop`.
     """
 
     def __init__(
@@ -64,12 +103,17 @@ class PhotoData(LightningDataModule, ABC):
         val_limit: int = 64,
         augment: AugmentConfig = AugmentConfig(),  # noqa: B008 (frozen)
         seed: int = 0,
+        on_error: OnError = "stop",
     ) -> None:
         super().__init__()
+        if size < 1 or batch < 1 or workers < 0 or not 0 <= val_share < 1:
+            raise ValueError(
+                f"data needs size ≥ 1, batch ≥ 1, workers ≥ 0 and 0 ≤ val_share < 1; got size {size}, batch "
+                f"{batch}, workers {workers}, val_share {val_share}"
+            )
         self.path, self.size, self.batch, self.mode, self.cache = path, size, batch, mode, cache
         self.workers, self.val_share, self.val_limit, self.seed = workers, val_share, val_limit, seed
-        self.augment = augment
-        self.drawn = 0
+        self.augment, self.on_error = augment, on_error
         self._members: list[Member] = []
         self._split = Split([], [])
         self._pixels: Tensor | None = None
@@ -81,7 +125,7 @@ class PhotoData(LightningDataModule, ABC):
     def prepare_data(self) -> None:
         """Decode the set into the cache; only the first process of a machine does."""
         if self.mode == "resident" and self.cache is not None:
-            decoded(self.members(), self.size, self.cache, self.workers)
+            decoded(self.members(), self.size, self.cache, self.workers, self.on_error)
 
     def setup(self, stage: str) -> None:
         """List and split the pictures, and bring them to the device in `resident` mode."""
@@ -93,36 +137,45 @@ class PhotoData(LightningDataModule, ABC):
             self._pixels = self._load()
 
     def _load(self) -> Tensor:
+        check_memory(len(self._members) * 3 * self.size**2, self._device)
         if self.cache is not None:
             return self._decoded(self.cache).to(self._device)
         with TemporaryDirectory(prefix="onedpiece-") as folder:
             return self._decoded(folder).clone().to(self._device)
 
     def _decoded(self, folder: str) -> Tensor:
-        return torch.from_numpy(decoded(self._members, self.size, folder, self.workers))
-
-    @property
-    def _device(self) -> torch.device:
-        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-
-    @property
-    def _place(self) -> Place:
-        return Place() if self.trainer is None else Place(self.trainer.global_rank, self.trainer.world_size)
+        found = decoded(self._members, self.size, folder, self.workers, self.on_error)
+        skipped = set(found.skipped)
+        self._split = Split(*([row for row in rows if row not in skipped] for rows in self._split))
+        return torch.from_numpy(found.pixels)
 
     def train_dataloader(self) -> Iterable[Tensor]:
         """Return endless batches, from the first that was not drawn yet."""
-        rows = self._split.train
-        if self._pixels is not None:
+        rows, pixels = self._split.train, self._pixels
+        if pixels is not None:
             chosen = torch.tensor(rows, dtype=torch.int64)
-            return ResidentBatches(self._pixels, chosen, self.batch, self.seed, self.drawn, self._place)
+            return EndlessBatches(
+                lambda at: pixels[chosen[at].to(pixels.device)],
+                len(rows),
+                self.batch,
+                self.seed,
+                self.drawn,
+                self._place,
+            )
         members = [self._members[row] for row in rows]
-        batches = StreamedBatches(members, self.size, self.batch, self.seed, self.drawn, self._place)
+        batches = StreamedBatches(
+            members, self.size, self.batch, self.seed, self.drawn, self._place, self.on_error
+        )
         return streamed_loader(batches, self.workers)
 
     def val_dataloader(self) -> Iterable[Tensor]:
         """Return the pictures to validate on, this process's share of them, once."""
         rows = (self._split.held_out or self._split.train)[: self.val_limit]
-        return self._in_order(rows[self._place.rank :: self._place.world])
+        rows = rows[self._place.rank :: self._place.world]
+        if self._pixels is not None or not rows:
+            return self._in_order(rows)
+        pixels = decode_batch([self._members[row] for row in rows], self.size, self.on_error)
+        return OrderedBatches(lambda at: pixels[at], torch.arange(len(pixels)), self.batch)
 
     def statistics_batches(self, limit: int = 2048) -> Iterable[Tensor]:
         """Yield up to `limit` training pictures as (B, 3, size, size) in [0, 1], on the CPU.
@@ -132,29 +185,34 @@ class PhotoData(LightningDataModule, ABC):
         for pixels in self._in_order(self._split.train[:limit]):
             yield to_unit(pixels.cpu())
 
-    def _in_order(self, rows: Sequence[int]) -> FixedBatches:
-        chunks = [list(rows[start : start + self.batch]) for start in range(0, len(rows), self.batch)]
-        if self._pixels is not None:
-            return FixedBatches([self._pixels[chunk] for chunk in chunks])
-        members = [[self._members[row] for row in chunk] for chunk in chunks]
-        return FixedBatches([decode_batch(some, self.size) for some in members])
+    def _in_order(self, rows: Sequence[int]) -> OrderedBatches[Tensor]:
+        pixels = self._pixels
+        chosen = torch.tensor(rows, dtype=torch.int64)
+        if pixels is not None:
+            return OrderedBatches(lambda at: pixels[at.to(pixels.device)], chosen, self.batch)
+        return OrderedBatches(self._decode_rows, chosen, self.batch)
+
+    def _decode_rows(self, rows: Tensor) -> Tensor:
+        return decode_batch([self._members[row] for row in rows.tolist()], self.size, self.on_error)
 
     def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
         """Turn bytes into floats, and augment what is trained on."""
-        x = to_unit(batch)
-        if self.trainer is None or not self.trainer.training:
-            return x
-        generator = generator_for(x.device, "augment", self.seed, self._place.rank, self.drawn)
-        self.drawn += 1
-        return augment(x, self.augment, generator)
+        return self.augmented(batch, self.augment, self.seed)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs to go on with the next batch."""
-        return {"drawn": self.drawn}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.drawn = int(state_dict["drawn"])
+def check_memory(size: int, device: torch.device) -> None:
+    """Raise ValueError unless `size` bytes of pictures fit an accelerator's free memory.
+
+    On a CPU the set stays mapped from its cache, which needs no memory of its own.
+    """
+    if device.type != "cuda":
+        return
+    free, _ = torch.cuda.mem_get_info(device)
+    if size > free:
+        raise ValueError(
+            f"the decoded set takes {size / 1e9:.1f} GB and {device} has {free / 1e9:.1f} GB free; set "
+            "data.init_args.mode to stream"
+        )
 
 
 class FolderData(PhotoData):
@@ -180,7 +238,7 @@ class TarData(PhotoData):
 
     def members(self) -> list[Member]:
         """List the tars' pictures."""
-        return tar_members(self.path)
+        return tar_members(self.path, self.on_error)
 
 
 class Labelled(NamedTuple):
@@ -193,6 +251,10 @@ class Labelled(NamedTuple):
 
     x: Tensor
     target: Tensor
+
+    def take(self, rows: Tensor) -> "Labelled":
+        """Return the samples of some rows, (R,) int64."""
+        return Labelled(self.x[rows], self.target[rows])
 
 
 def read_labels(index: str | Path) -> dict[str, str]:
@@ -209,7 +271,7 @@ def read_labels(index: str | Path) -> dict[str, str]:
     return labels
 
 
-class LabelledData(LightningDataModule):
+class LabelledData(ResumableData):
     """Photos in WebDataset tars, labelled by an index; a folder for each class to test on.
 
     Args:
@@ -222,25 +284,26 @@ class LabelledData(LightningDataModule):
         workers: processes that decode; 0 decodes in this one.
         augment: what training pictures go through.
         seed: of order and augmentation.
+        on_error: of a picture or shard that cannot be read: `stop`, or `skip`, which names and counts it.
     """
 
     def __init__(
         self,
-        path: str = "../shared/data/train",
-        index: str = "../shared/data/train/index.tsv",
-        val_path: str = "../shared/data/downstream/imagenette_val",
+        path: str,
+        index: str,
+        val_path: str,
         size: int = 224,
         batch: int = 64,
         cache: str | None = None,
         workers: int = 2,
         augment: AugmentConfig = AugmentConfig(min_scale=0.5),  # noqa: B008 (frozen)
         seed: int = 0,
+        on_error: OnError = "stop",
     ) -> None:
         super().__init__()
         self.path, self.index, self.val_path = path, index, val_path
         self.size, self.batch, self.cache, self.workers, self.seed = size, batch, cache, workers, seed
-        self.augment = augment
-        self.drawn = 0
+        self.augment, self.on_error = augment, on_error
         self.classes: list[str] = []
         self._sets: dict[str, Labelled] = {}
 
@@ -250,7 +313,7 @@ class LabelledData(LightningDataModule):
             return
         labels = read_labels(self.index)
         self.classes = sorted(set(labels.values()))
-        train = [member for member in tar_members(self.path) if member.key in labels]
+        train = [member for member in tar_members(self.path, self.on_error) if member.key in labels]
         val = folder_members(self.val_path)
         self._sets["train"] = self._load(train, [labels[member.key] for member in train])
         self._sets["val"] = self._load(val, [member.key.split("/")[0] for member in val])
@@ -263,48 +326,30 @@ class LabelledData(LightningDataModule):
             )
         target = torch.tensor([self.classes.index(label) for label in labels])
         if self.cache is not None:
-            return Labelled(self._decoded(members, self.cache), target)
+            return self._decoded(members, target, self.cache)
         with TemporaryDirectory(prefix="onedpiece-") as folder:
-            return Labelled(self._decoded(members, folder).clone(), target)
+            found = self._decoded(members, target, folder)
+            return Labelled(found.x.clone(), found.target)
 
-    def _decoded(self, members: Sequence[Member], folder: str) -> Tensor:
-        return torch.from_numpy(decoded(members, self.size, folder, self.workers))
+    def _decoded(self, members: Sequence[Member], target: Tensor, folder: str) -> Labelled:
+        found = decoded(members, self.size, folder, self.workers, self.on_error)
+        x = torch.from_numpy(found.pixels)
+        if not found.skipped:
+            return Labelled(x, target)
+        kept = torch.ones(len(target), dtype=torch.bool)
+        kept[list(found.skipped)] = False
+        return Labelled(x[kept], target[kept])
 
     def train_dataloader(self) -> Iterable[Labelled]:
-        """Return endless batches that walk through one shuffle after the other."""
-        return _EndlessBatches(self._sets["train"], self.batch, self.seed)
+        """Return endless batches, from the first that was not drawn yet."""
+        data = self._sets["train"]
+        return EndlessBatches(data.take, len(data.target), self.batch, self.seed, self.drawn, self._place)
 
     def val_dataloader(self) -> Iterable[Labelled]:
         """Return the test pictures once, in order."""
-        return _OrderedBatches(self._sets["val"], self.batch)
+        data = self._sets["val"]
+        return OrderedBatches(data.take, torch.arange(len(data.target)), self.batch)
 
     def on_after_batch_transfer(self, batch: Labelled, dataloader_idx: int) -> Labelled:
         """Turn bytes into floats, and augment what is trained on."""
-        x = to_unit(batch.x)
-        if self.trainer is None or not self.trainer.training:
-            return Labelled(x, batch.target)
-        generator = generator_for(x.device, "augment", self.seed, self.drawn)
-        self.drawn += 1
-        return Labelled(augment(x, self.augment, generator), batch.target)
-
-
-class _EndlessBatches:
-    def __init__(self, data: Labelled, batch: int, seed: int) -> None:
-        self.data, self.batch, self.seed = data, batch, seed
-
-    def __iter__(self) -> Iterator[Labelled]:
-        for rows in endless_rows(0, len(self.data.target), self.batch, self.seed):
-            yield Labelled(self.data.x[rows], self.data.target[rows])
-
-
-class _OrderedBatches:
-    def __init__(self, data: Labelled, batch: int) -> None:
-        self.data, self.batch = data, batch
-
-    def __iter__(self) -> Iterator[Labelled]:
-        for start in range(0, len(self.data.target), self.batch):
-            rows = slice(start, start + self.batch)
-            yield Labelled(self.data.x[rows], self.data.target[rows])
-
-    def __len__(self) -> int:
-        return (len(self.data.target) + self.batch - 1) // self.batch
+        return Labelled(self.augmented(batch.x, self.augment, self.seed), batch.target)

@@ -3,18 +3,25 @@
 Both depend on names and numbers only: a resumed run draws what the first would have.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import count, islice
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from onedpiece.training.data.files import Member, decode
+from onedpiece.errors import PictureError
+from onedpiece.training.data.files import Member, OnError, decode
+
+log = logging.getLogger(__name__)
+
+Batch = TypeVar("Batch")
 
 
 class Place(NamedTuple):
@@ -60,26 +67,52 @@ def endless_rows(start: int, rows: int, batch: int, seed: int, place: Place = AL
         yield batch_rows(number, rows, batch, seed, place)
 
 
-class ResidentBatches:
-    """Endless batches out of one tensor that stays on its device: no workers, no copies from the host.
+class EndlessBatches(Generic[Batch]):
+    """Endless batches out of a set in memory: no workers, no copies from the host.
 
     Args:
-        pixels: (N, 3, S, S) uint8, on the device that trains.
-        rows: (M,) int64, which pictures to draw from.
-        batch: pictures a batch.
+        take: makes a batch of rows, (B,) int64.
+        rows: size of the set.
+        batch: rows a batch.
         seed: of the order (see `batch_rows`).
         start: number of the first batch.
         place: this process.
     """
 
-    def __init__(self, pixels: Tensor, rows: Tensor, batch: int, seed: int, start: int, place: Place) -> None:
-        self.pixels = pixels
-        self.rows = rows
-        self._numbers = (start, len(rows), batch, seed, place)
+    def __init__(
+        self,
+        take: Callable[[Tensor], Batch],
+        rows: int,
+        batch: int,
+        seed: int,
+        start: int = 0,
+        place: Place = ALONE,
+    ) -> None:
+        self.take = take
+        self._numbers = (start, rows, batch, seed, place)
 
-    def __iter__(self) -> Iterator[Tensor]:
-        for chosen in endless_rows(*self._numbers):
-            yield self.pixels[self.rows[chosen].to(self.pixels.device)]
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self.take, endless_rows(*self._numbers))
+
+
+class OrderedBatches(Generic[Batch]):
+    """A set once, in order; no list, which the trainer would take for several loaders.
+
+    Args:
+        take: makes a batch of rows, (B,) int64.
+        rows: (R,) int64, which to take.
+        batch: rows a batch; the last may have fewer.
+    """
+
+    def __init__(self, take: Callable[[Tensor], Batch], rows: Tensor, batch: int) -> None:
+        self.take = take
+        self._chunks: tuple[Tensor, ...] = torch.split(rows, batch) if len(rows) else ()
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self.take, self._chunks)
+
+    def __len__(self) -> int:
+        return len(self._chunks)
 
 
 class StreamedBatches(IterableDataset[Tensor]):
@@ -92,43 +125,58 @@ class StreamedBatches(IterableDataset[Tensor]):
         seed: of the order (see `batch_rows`).
         start: number of the first batch.
         place: this process.
+        on_error: of a picture that cannot be read; `skip` takes the next one of the set in its place.
     """
 
     def __init__(
-        self, members: Sequence[Member], size: int, batch: int, seed: int, start: int, place: Place
+        self,
+        members: Sequence[Member],
+        size: int,
+        batch: int,
+        seed: int,
+        start: int,
+        place: Place,
+        on_error: OnError = "stop",
     ) -> None:
-        self.members = members
-        self.size = size
+        self.members, self.size, self.on_error = members, size, on_error
         self._numbers = (start, len(members), batch, seed, place)
 
     def __iter__(self) -> Iterator[Tensor]:
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
         for rows in islice(endless_rows(*self._numbers), worker, None, workers):
-            yield decode_batch([self.members[int(row)] for row in rows], self.size)
+            yield torch.from_numpy(np.stack([self._decode(row) for row in rows.tolist()]))
+
+    def _decode(self, row: int) -> NDArray[np.uint8]:
+        for other in range(len(self.members)):
+            member = self.members[(row + other) % len(self.members)]
+            try:
+                return decode(member, self.size)
+            except PictureError as error:
+                if self.on_error == "stop":
+                    raise
+                log.warning("left out: %s", error)
+        raise PictureError(f"none of {len(self.members)} pictures can be read")
 
 
-def decode_batch(members: Sequence[Member], size: int) -> Tensor:
-    """Decode pictures into (B, 3, size, size) uint8."""
-    return torch.from_numpy(np.stack([decode(member, size) for member in members]))
+def decode_batch(members: Sequence[Member], size: int, on_error: OnError = "stop") -> Tensor:
+    """Decode pictures into (B, 3, size, size) uint8; with `skip`, without those that cannot be read."""
+    pictures = []
+    for member in members:
+        try:
+            pictures.append(decode(member, size))
+        except PictureError as error:
+            if on_error == "stop":
+                raise
+            log.warning("left out: %s", error)
+    if not pictures:
+        raise PictureError(f"none of {len(members)} pictures can be read; the first is {members[0].key}")
+    return torch.from_numpy(np.stack(pictures))
 
 
 def streamed_loader(batches: StreamedBatches, workers: int) -> DataLoader[Tensor]:
     """Return a loader whose `workers` processes decode ahead; 0 decodes in this process."""
     return DataLoader(batches, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
-
-
-class FixedBatches:
-    """A few batches, the same every time; no list, which the trainer would take for several loaders."""
-
-    def __init__(self, batches: Sequence[Tensor]) -> None:
-        self._batches = batches
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(self._batches)
-
-    def __len__(self) -> int:
-        return len(self._batches)
 
 
 def derive_seed(*parts: int | str) -> int:

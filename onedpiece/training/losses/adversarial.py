@@ -72,7 +72,7 @@ class Adversary(nn.Module):
         self.network = PatchDiscriminator(config.width)
         self.register_buffer("means", torch.zeros(2))  # of the logits of real and of reconstructed pictures
 
-    def fool(self, image: Tensor) -> Tensor:
+    def generator_loss(self, image: Tensor) -> Tensor:
         """Return the tokenizer's loss on reconstructions (B, 3, H, W); no gradient for the discriminator."""
         parameters = list(self.network.parameters())
         for parameter in parameters:
@@ -82,7 +82,7 @@ class Adversary(nn.Module):
             parameter.requires_grad_(True)
         return loss
 
-    def learn(self, image: Tensor, target: Tensor) -> Tensor:
+    def discriminator_loss(self, image: Tensor, target: Tensor) -> Tensor:
         """Return the discriminator's loss on reconstructions and originals, both (B, 3, H, W)."""
         real, fake = self.network(torch.cat([target, image.detach().to(target.dtype)])).float().chunk(2)
         loss = discriminator_hinge(real, fake)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from onedpiece.metrics.lpips import Lpips, Net
-from onedpiece.training.augment import draw_view, look
+from onedpiece.training.augment import crop_resize, sample_crop
 from onedpiece.training.schedule import ramp
 
 
@@ -75,5 +75,5 @@ class PerceptualLoss:
         if self.config.views == 0:
             return [(image, target)]
         size, out = image.shape[-1], self.config.view_size
-        views = [draw_view(size, out, self.config.min_scale, generator) for _ in range(self.config.views)]
-        return [(look(image.float(), view), look(target, view)) for view in views]
+        crops = [sample_crop(size, out, self.config.min_scale, generator) for _ in range(self.config.views)]
+        return [(crop_resize(image.float(), crop), crop_resize(target, crop)) for crop in crops]

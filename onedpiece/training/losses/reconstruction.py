@@ -31,18 +31,18 @@ class PixelConfig:
 
     l1: float = 1.0  # sharper where the network is unsure: it aims at the median
     l2: float = 0.0  # what PSNR counts: it aims at the mean
-    grid: float = 0.0  # beside a perceptual loss: keeps it from drawing texture with the patches' period
+    blocking: float = 0.0  # beside a perceptual loss: keeps it from drawing texture with the patches' period
 
     def __post_init__(self) -> None:
-        if min(self.l1, self.l2, self.grid) < 0 or self.l1 + self.l2 == 0:
+        if min(self.l1, self.l2, self.blocking) < 0 or self.l1 + self.l2 == 0:
             raise ValueError(
                 f"pixel's weights must not be negative, nor l1 and l2 both 0; "
-                f"got l1 {self.l1}, l2 {self.l2}, grid {self.grid}"
+                f"got l1 {self.l1}, l2 {self.l2}, blocking {self.blocking}"
             )
 
 
 def pixel_loss(image: Tensor, target: Tensor, config: PixelConfig) -> Tensor:
-    """Return l1 · mean |e| + l2 · mean e² + grid · `grid_error`(e), e = image − target; a float32 scalar.
+    """Return l1 · mean |e| + l2 · mean e² + blocking · `blocking_loss`(e), e = image − target; a scalar.
 
     Args:
         image: (B, 3, H, W), not clamped: a gradient is wanted outside [0, 1] too.
@@ -55,8 +55,8 @@ def pixel_loss(image: Tensor, target: Tensor, config: PixelConfig) -> Tensor:
         loss = loss + config.l1 * error.abs().mean()
     if config.l2:
         loss = loss + config.l2 * error.square().mean()
-    if config.grid:
-        loss = loss + config.grid * grid_error(error)
+    if config.blocking:
+        loss = loss + config.blocking * blocking_loss(error)
     return loss
 
 
@@ -67,7 +67,7 @@ class Decoded(NamedTuple):
     image: Tensor
 
 
-class Terms(NamedTuple):
+class LossTerms(NamedTuple):
     """The parts of a step's loss, each with its weight in it; scalars.
 
     Attributes:
@@ -89,7 +89,7 @@ class Terms(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Strengths:
+class LossWeights:
     """What the terms weigh at one moment of a run."""
 
     perceptual: float
@@ -97,7 +97,7 @@ class Strengths:
     quantizer: float
 
 
-class Objective:
+class TokenizerLoss:
     """Adds up the terms; a term of weight 0 is not computed.
 
     Args:
@@ -118,35 +118,35 @@ class Objective:
         decoded: Sequence[Decoded],
         target: Tensor,
         quantizer_loss: Tensor,
-        strengths: Strengths,
+        weights: LossWeights,
         generator: torch.Generator,
-    ) -> Terms:
+    ) -> LossTerms:
         """Return the terms of one step.
 
         Args:
             decoded: the decodings; their weights need not add up to 1.
             target: (B, 3, H, W) in [0, 1].
             quantizer_loss: scalar.
-            strengths: weights at this moment.
+            weights: of the terms at this moment.
             generator: of the random views, on the CPU.
         """
         zero = target.new_zeros(())
         pixel, perceptual, adversarial = zero, zero, zero
         for weight, image in decoded:
             pixel = pixel + weight * pixel_loss(image, target, self._pixel)
-            if self._perceptual is not None and strengths.perceptual > 0:
+            if self._perceptual is not None and weights.perceptual > 0:
                 perceptual = perceptual + weight * self._perceptual(image, target, generator)
-            if self._adversary is not None and strengths.adversarial > 0:
-                adversarial = adversarial + weight * self._adversary.fool(image)
-        return Terms(
+            if self._adversary is not None and weights.adversarial > 0:
+                adversarial = adversarial + weight * self._adversary.generator_loss(image)
+        return LossTerms(
             pixel,
-            strengths.perceptual * perceptual,
-            strengths.adversarial * adversarial,
-            strengths.quantizer * quantizer_loss,
+            weights.perceptual * perceptual,
+            weights.adversarial * adversarial,
+            weights.quantizer * quantizer_loss,
         )
 
 
-def grid_error(error: Tensor) -> Tensor:
+def blocking_loss(error: Tensor) -> Tensor:
     """Return the mean square of what is alike in all patches of a window, a scalar.
 
     The error is averaged over the patches of each window, so that what changes from patch to patch cancels
@@ -169,6 +169,6 @@ def _windows(pixels: int) -> tuple[int, int]:
     patches, rest = divmod(pixels, PERIOD)
     if rest:
         raise ValueError(
-            f"pixel.grid needs sides that are multiples of {PERIOD} pixels, got {pixels}; set it to 0"
+            f"pixel.blocking needs sides that are multiples of {PERIOD} pixels, got {pixels}; set it to 0"
         )
     return (patches // WINDOW, WINDOW) if patches % WINDOW == 0 else (1, patches)

@@ -69,7 +69,7 @@ def settings(tmp_path: Path) -> Settings:
         """
 trainer: {accelerator: cpu, devices: 1, precision: bf16-mixed, enable_progress_bar: false}
 model:
-  schedule: {minutes: 8, warmup: 0.05, floor: 0.01}
+  schedule: {minutes: 8, warmup: 0.05, min_lr_ratio: 0.01}
   head: {task: classify, width: 32, layers: 1, heads: 1}
   optimizer: {lr: 1.0e-3}
 data:

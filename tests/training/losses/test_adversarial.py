@@ -26,7 +26,7 @@ def test_lecam_by_hand() -> None:
 def test_fooling_moves_the_picture_only() -> None:
     adversary = Adversary(AdversarialConfig(weight=1.0, width=8))
     image = torch.rand(2, 3, 64, 64, requires_grad=True)
-    adversary.fool(image).backward()
+    adversary.generator_loss(image).backward()
     assert image.grad is not None
     assert float(image.grad.abs().sum()) > 0
     assert all(p.grad is None and p.requires_grad for p in adversary.parameters())
@@ -35,7 +35,7 @@ def test_fooling_moves_the_picture_only() -> None:
 def test_learning_moves_the_discriminator_only() -> None:
     adversary = Adversary(AdversarialConfig(weight=1.0, width=8, lecam=0.1))
     image = torch.rand(2, 3, 64, 64, requires_grad=True)
-    adversary.learn(image, torch.rand(2, 3, 64, 64)).backward()
+    adversary.discriminator_loss(image, torch.rand(2, 3, 64, 64)).backward()
     assert image.grad is None
     assert all(p.grad is not None for p in adversary.parameters())
     assert float(adversary.means.abs().sum()) > 0

@@ -1,0 +1,287 @@
+"""The Lightning module that trains the sharp network behind a tokenizer that stands."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Adam, Optimizer
+
+from onedpiece.metrics.lpips import Lpips
+from onedpiece.tokenizer import TokenizerConfig
+from onedpiece.tokenizer.sharp import LOW_PASS, SharpNetwork
+from onedpiece.tokenizer.tail_drop import KeepLaw, sample_lengths
+from onedpiece.training.base_module import Monitor
+from onedpiece.training.losses.adversarial import discriminator_hinge
+from onedpiece.training.losses.discriminators import FeatureDiscriminator, PixelDiscriminator
+from onedpiece.training.losses.features import EfficientNetLite, FeatureNetwork, SqueezeNet, feature_distance
+from onedpiece.training.optimizer import OptimizerConfig
+from onedpiece.training.schedule import ScheduleConfig, ramp
+from onedpiece.training.tokenizer_module import TokenizerModule, ValidationConfig
+
+
+@dataclass(frozen=True)
+class SharpLossConfig:
+    """What the sharp network is trained on.
+
+    Raises:
+        ValueError: on construction, a number out of range.
+    """
+
+    l1: float = 1.5  # mean absolute error: keeps edges where they are
+    lpips: float = 0.1  # LPIPS-squeeze at random scales; Alex stays out, to report by
+    features: float = 0.15  # EfficientNet distance: the brake against texture that only LPIPS likes
+    pixels: float = 0.1  # gradient of the pixel discriminator, as a share of that of all above
+    squeeze: float = 0.1  # … of the discriminator on SqueezeNet's features
+    efficientnet: float = 0.1  # … of the one on EfficientNet's
+    grow: float = 2.0  # the three shares grow by this factor to the end of the run
+    wait: int = 40  # steps of the discriminators alone
+    ramp: int = 100  # steps over which their gradients grow behind that
+
+    def __post_init__(self) -> None:
+        if min(self.l1, self.lpips, self.features, self.pixels, self.squeeze, self.efficientnet) < 0:
+            raise ValueError("losses: no weight may be negative")
+        if self.l1 + self.lpips + self.features == 0:
+            raise ValueError("losses: one of l1, lpips and features must be above 0")
+
+
+@dataclass(frozen=True)
+class SharpOptimizerConfig:
+    """Adam's numbers for the network and for the discriminators."""
+
+    lr: float = 1e-4  # the peak; the schedule scales it
+    betas: tuple[float, float] = (0.5, 0.99)
+    discriminator_lr: float = 4e-4  # constant
+    discriminator_betas: tuple[float, float] = (0.0, 0.99)
+    clip: float = 0.5  # largest norm of the network's gradient
+
+
+class Crops(NamedTuple):
+    """Squares cut from the same places: the faithful picture, the original, and the tokens' number."""
+
+    faithful: Tensor
+    target: Tensor
+    tokens: Tensor
+
+
+class SharpModule(TokenizerModule):
+    """Trains `tokenizer.sharp` on what the tokenizer decodes; everything else stays as it is.
+
+    Args:
+        schedule: length of the run and shape of the learning rate.
+        tokenizer: a preset's name, or a geometry, with `sharp_blocks`.
+        init_from: folder of weights to start from.
+        sharp_from: safetensors file of an RRDBNet to start the sharp network from: ours, or Real-ESRGAN's
+            x4plus as `tools/fetch_priors.py` writes it; None: what `init_from` has.
+        priors: folder with `efficientnet_lite0.safetensors`.
+        crop: side of the squares that are trained on, in pixels; a multiple of 32.
+        distribution: of the number of tokens.
+        losses: what is minimised.
+        optimizer: Adam's numbers.
+        ema_decay: limit of the average's decay.
+        validation: what validation measures.
+        seed: of lengths, crops and scales.
+        matmul_precision: of float32 products.
+
+    Source: `SharpLossConfig`'s terms are ESRGAN's (arXiv 1809.00219) with projected discriminators
+    (arXiv 2111.01007) whose gradients are high-passed and scaled to the reconstruction's.
+    """
+
+    def __init__(
+        self,
+        schedule: ScheduleConfig,
+        tokenizer: str | TokenizerConfig = "ti-256",
+        init_from: str | None = None,
+        sharp_from: str | None = None,
+        priors: str = "priors",
+        crop: int = 128,
+        distribution: KeepLaw = "mixture",
+        losses: SharpLossConfig = SharpLossConfig(),
+        optimizer: SharpOptimizerConfig = SharpOptimizerConfig(),
+        ema_decay: float = 0.999,
+        validation: ValidationConfig = ValidationConfig(),  # noqa: B008
+        seed: int = 0,
+        matmul_precision: Literal["highest", "high", "medium"] = "highest",
+    ) -> None:
+        super().__init__(
+            schedule,
+            tokenizer,
+            init_from,
+            train_parts=("sharp",),
+            optimizer=OptimizerConfig(lr=optimizer.lr, clip=optimizer.clip),
+            ema_decay=ema_decay,
+            validation=validation,
+            seed=seed,
+            matmul_precision=matmul_precision,
+        )
+        if self.tokenizer.sharp is None:
+            raise ValueError("model.tokenizer has sharp_blocks 0: there is no sharp network to train")
+        if sharp_from is not None:
+            load_rrdbnet(self.tokenizer.sharp, load_file(sharp_from))
+            self.ema.copy_from(self.tokenizer)
+        self.crop, self.distribution = crop, distribution
+        self.losses, self.sharp_optimizer = losses, optimizer
+        self.automatic_optimization = False
+        self._lpips = Lpips("squeeze") if losses.lpips else None
+        self._trunks: list[FeatureNetwork] = [SqueezeNet(), EfficientNetLite(Path(priors))]
+        self.pixel_discriminator = PixelDiscriminator()
+        self.feature_discriminators = nn.ModuleList(FeatureDiscriminator(t.channels) for t in self._trunks)
+
+    @property
+    def monitor(self) -> Monitor | None:
+        """LPIPS where validation measures it: PSNR does not want what this network draws."""
+        faithful = super().monitor
+        if faithful is None or self.validation.lpips is None:
+            return None
+        return Monitor(faithful.name.replace("psnr", "lpips"), larger_is_better=False)
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """Return the network's Adam and the discriminators'."""
+        config = self.sharp_optimizer
+        assert self.tokenizer.sharp is not None
+        discriminators = [
+            *self.pixel_discriminator.parameters(),
+            *self.feature_discriminators.parameters(),
+        ]
+        return [
+            Adam(self.tokenizer.sharp.parameters(), config.lr, config.betas),
+            Adam(discriminators, config.discriminator_lr, config.discriminator_betas),
+        ]
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Train on pictures (B, 3, H, W) in [0, 1], and return the reconstruction loss without its graph."""
+        generator = self.begin_step()
+        own, discriminators = self.manual_optimizers()
+        crops = self._crops(batch, generator)
+        drawn = self.tokenizer.sharpen(crops.faithful, crops.tokens)
+        with torch.no_grad():
+            beside = [trunk(crops.faithful) for trunk in self._trunks]
+        learned = self._train_discriminators(discriminators, drawn.detach(), crops, beside)
+        image = drawn.detach().requires_grad_()
+        loss = self._reconstruction(image, crops, generator)
+        self.guard(loss + learned)
+        (gradient,) = torch.autograd.grad(loss, image)
+        if self.batches >= self.losses.wait:
+            gradient = gradient + self._adversarial_gradient(image, crops, beside, gradient)
+            self.step_by_hand([own], drawn, self.lr, gradient)
+        self.log("train/discriminator", learned.detach())
+        self.after_step()
+        self.end_batch(loss)
+        return loss.detach()
+
+    def update_average(self) -> None:
+        """Average the weights, once the network learns."""
+        if self.batches >= self.losses.wait:
+            super().update_average()
+
+    @torch.no_grad()
+    def _crops(self, batch: Tensor, generator: torch.Generator) -> Crops:
+        """Decode prefixes of random length, and cut squares at random multiples of `LOW_PASS`."""
+        lengths = sample_lengths(len(batch), self.tokenizer.config.num_tokens, self.distribution, generator)
+        tokens = lengths.to(batch.device)
+        codes = self.tokenizer.encode(batch).codes
+        faithful = self.tokenizer.decode(codes, tokens).float().clamp(0, 1)
+        steps = (batch.shape[-1] - self.crop) // LOW_PASS + 1
+        corners = (torch.randint(0, steps, (len(batch), 2), generator=generator) * LOW_PASS).tolist()
+        return Crops(self._cut(faithful, corners), self._cut(batch, corners), tokens)
+
+    def _cut(self, x: Tensor, corners: Sequence[Sequence[int]]) -> Tensor:
+        size = self.crop
+        return torch.stack(
+            [
+                row[:, top : top + size, left : left + size]
+                for row, (top, left) in zip(x, corners, strict=True)
+            ]
+        )
+
+    def _reconstruction(self, image: Tensor, crops: Crops, generator: torch.Generator) -> Tensor:
+        config = self.losses
+        loss = config.l1 * (image - crops.target).abs().mean()
+        seen, wanted = self._scaled(image, crops.target, generator)
+        if self._lpips is not None:
+            loss = loss + config.lpips * self._lpips(seen, wanted).mean()
+        if config.features:
+            with torch.no_grad():
+                target = self._trunks[1](wanted)
+            loss = loss + config.features * feature_distance(self._trunks[1](seen), target).mean()
+        return loss
+
+    def _scaled(self, image: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Both under one random scale (about .75 … 1.35, in steps of 16 pixels), shift and flip."""
+        scale, *rest = torch.rand(4, generator=generator).tolist()
+        top, left, mirrored = int(8 * rest[0]), int(8 * rest[1]), rest[2] < 0.5
+        # Few sizes, so that kernels can be tuned for them.
+        size = max(32, round((self.crop - 8) * (0.75 + 0.6 * scale) / 16) * 16)
+        both = torch.cat([image, target])[..., top : top + self.crop - 8, left : left + self.crop - 8]
+        both = F.interpolate(both, size, mode="bilinear", align_corners=False, antialias=True)
+        both = both.flip(3) if mirrored else both
+        seen, wanted = both.chunk(2)
+        return seen, wanted.detach()
+
+    def _logits(self, which: int, picture: Tensor, crops: Crops, beside: list[list[Tensor]]) -> list[Tensor]:
+        """Logits of one discriminator on pictures (m·B, 3, H, W): m candidates for each crop."""
+        times = len(picture) // len(crops.faithful)
+        if which == 0:
+            return [self.pixel_discriminator(picture, crops.faithful.repeat(times, 1, 1, 1))]
+        known = [features.repeat(times, 1, 1, 1) for features in beside[which - 1]]
+        return list(self.feature_discriminators[which - 1](self._trunks[which - 1](picture), known))
+
+    @property
+    def _shares(self) -> tuple[float, float, float]:
+        config = self.losses
+        weight = ramp(self.steps, config.wait, config.ramp) * config.grow ** min(1.0, self.progress)
+        return weight * config.pixels, weight * config.squeeze, weight * config.efficientnet
+
+    def _adversarial_gradient(
+        self, image: Tensor, crops: Crops, beside: list[list[Tensor]], gradient: Tensor
+    ) -> Tensor:
+        """The discriminators' gradients without their low frequencies, each scaled to its share."""
+        total = torch.zeros_like(gradient)
+        for which, share in enumerate(self._shares):
+            if not share:
+                continue
+            logits = self._logits(which, image, crops, beside)
+            loss = -torch.stack([each.float().mean() for each in logits]).mean()
+            (wish,) = torch.autograd.grad(loss, image)
+            wish = wish - F.interpolate(F.avg_pool2d(wish, LOW_PASS), scale_factor=LOW_PASS)
+            total += wish * (share * gradient.norm() / wish.norm().clamp_min(1e-12))
+        return total
+
+    def _train_discriminators(
+        self, optimizer: LightningOptimizer, drawn: Tensor, crops: Crops, beside: list[list[Tensor]]
+    ) -> Tensor:
+        """One step of the discriminators, at a constant rate; return their loss."""
+        optimizer.zero_grad()
+        both = torch.cat([crops.target, drawn])
+        losses = []
+        for which in range(3):
+            halves = [each.float().chunk(2) for each in self._logits(which, both, crops, beside)]
+            losses.append(torch.stack([discriminator_hinge(real, fake) for real, fake in halves]).mean())
+        loss = torch.stack(losses).sum()
+        self.manual_backward(loss)
+        optimizer.step()
+        return loss
+
+
+def load_rrdbnet(network: SharpNetwork, state: dict[str, Tensor]) -> None:
+    """Load an RRDBNet's tensors; a first convolution of 3 channels is widened by zeros.
+
+    Raises:
+        ValueError: tensors are missing, unknown or of another shape.
+    """
+    first = state["conv_first.weight"]
+    wanted = network.conv_first.weight
+    if first.shape[1] == 3:
+        widened = torch.zeros_like(wanted)
+        widened[:, :3] = first
+        state = state | {"conv_first.weight": widened}
+    try:
+        network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"this is no RRDBNet of these sizes: {reason}") from error

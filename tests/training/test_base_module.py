@@ -1,0 +1,215 @@
+"""The base of the training modules: one clip, one guard, the clock, accumulation, and what it refuses."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from torch import Tensor
+
+from onedpiece.errors import TrainingError
+from onedpiece.training.base_module import check_trainer
+from onedpiece.training.callbacks import Checkpoints, ExportWeights
+from onedpiece.training.losses.adversarial import AdversarialConfig
+from onedpiece.training.optimizer import OptimizerConfig
+from onedpiece.training.schedule import ScheduleConfig
+from onedpiece.training.tail_drop import TailDropConfig
+from onedpiece.training.tokenizer_module import TokenizerModule
+
+from .conftest import Tiny
+
+MUON = OptimizerConfig(lr=2e-3, matrices="muon")
+GAN = AdversarialConfig(weight=0.1, start=0.0, width=8)
+WHOLE = TailDropConfig(prefix_weight=0.0)
+
+
+class GradientNorms(Callback):
+    """The norm over all parameters that each optimizer steps on."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: object) -> None:
+        gradients = [p.grad for p in pl_module.tokenizer.parameters() if p.grad is not None]
+        self.values.append(float(torch.nn.utils.get_total_norm(gradients)))
+
+
+@pytest.mark.parametrize("matrices", ["adamw", "muon"])
+def test_the_optimizers_clip_bounds_the_gradient(tiny: Tiny, matrices: Any) -> None:
+    free, bound = GradientNorms(), GradientNorms()
+    tiny.fit(tiny.module(steps=1, optimizer=OptimizerConfig(clip=0.0, matrices=matrices)), free)
+    tiny.fit(tiny.module(steps=1, optimizer=OptimizerConfig(clip=1e-3, matrices=matrices)), bound)
+    assert free.values[0] > 1e-2
+    assert bound.values == [pytest.approx(1e-3, rel=1e-3)]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "module", "message"),
+    [
+        ({"gradient_clip_val": 1.0}, {}, r"trainer\.gradient_clip_val .* set model\.optimizer\.clip"),
+        ({"precision": "bf16-true"}, {}, r"trainer\.precision is bf16-true"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(tiny: Tiny, trainer: Any, module: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny.fit(tiny.module(steps=1, **module), **trainer)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("accumulate_grad_batches", 4, r"accumulate_grad_batches needs a run with one optimizer"),
+        ("precision", "16-mixed", r"16-mixed needs a run with one optimizer"),
+    ],
+)
+@pytest.mark.parametrize("options", [{"optimizer": MUON}, {"adversarial": GAN}], ids=["muon", "gan"])
+def test_several_optimizers_refuse_what_needs_one(
+    tiny: Tiny, option: str, value: Any, message: str, options: Any
+) -> None:
+    trainer: Any = SimpleNamespace(gradient_clip_val=None, precision="32-true", accumulate_grad_batches=1)
+    setattr(trainer, option, value)
+    check_trainer(trainer, tiny.module())
+    with pytest.raises(ValueError, match=message):
+        check_trainer(trainer, tiny.module(**options))
+
+
+def test_half_precision_clips_what_was_unscaled(tiny: Tiny) -> None:
+    scaled, full = GradientNorms(), GradientNorms()
+    optimizer = OptimizerConfig(clip=1e-3)
+    tiny.fit(tiny.module(steps=1, optimizer=optimizer), full)
+    from lightning.pytorch.plugins import MixedPrecision
+
+    class OnCpu(MixedPrecision):
+        """Float32 arithmetic with the scaler of float16."""
+
+        def forward_context(self) -> Any:
+            return torch.autocast("cpu", enabled=False)
+
+    plugin = OnCpu("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**16))
+    tiny.fit(tiny.module(steps=1, optimizer=optimizer), scaled, plugins=plugin)
+    # Clipped while scaled, it would be 1e-3 / 65536.
+    assert scaled.values == [pytest.approx(full.values[0], rel=1e-3)]
+
+
+def test_accumulated_batches_are_one_step(tiny: Tiny) -> None:
+    module = tiny.module(schedule=ScheduleConfig(steps=3, warmup=0.0), tail_drop=WHOLE)
+    trainer = tiny.fit(module, accumulate_grad_batches=4)
+    assert (module.batches, module.steps, trainer.global_step) == (12, 3, 3)
+    assert int(module.ema.updates) == 3
+
+
+def test_accumulation_stopped_and_resumed_equals_uninterrupted(tiny: Tiny) -> None:
+    class StopAfterStep(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: object) -> None:
+            trainer.should_stop = trainer.should_stop or pl_module.steps >= 2
+
+    whole = tiny.module(steps=4)
+    tiny.fit(whole, accumulate_grad_batches=2)
+    tiny.fit(tiny.module(steps=4), StopAfterStep(), Checkpoints(minutes=0), accumulate_grad_batches=2)
+    resumed = tiny.module(steps=4)
+    tiny.fit(resumed, ckpt=tiny.folder / "checkpoints" / "last.ckpt", accumulate_grad_batches=2)
+    assert resumed.batches == 8
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
+    )
+
+
+class SlowFirstStep(Callback):
+    """A clock that a first step, as a compiled one, moves by ten minutes and every other by one."""
+
+    def __init__(self, module: TokenizerModule) -> None:
+        self.now, self.rates = 0.0, list[float]()
+        module.clock._now = lambda: self.now
+        encode = module._encode
+
+        def slow(x: Tensor) -> Any:
+            self.now += 60.0 if module.batches else 600.0
+            return encode(x)
+
+        module._encode = slow
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: object) -> None:
+        self.rates.append(pl_module.lr)
+
+
+@pytest.mark.parametrize("optimizer", [OptimizerConfig(lr=1.0), OptimizerConfig(lr=1.0, matrices="muon")])
+def test_the_first_step_eats_no_warmup(tiny: Tiny, optimizer: OptimizerConfig) -> None:
+    schedule = ScheduleConfig(minutes=8, warmup=0.5, min_lr_ratio=0.0)
+    module = tiny.module(schedule=schedule, optimizer=optimizer)
+    clock = SlowFirstStep(module)
+    tiny.fit(module, clock)
+    # four minutes of warm-up, a minute a step but the first
+    assert clock.rates[:5] == pytest.approx([0.0, 0.0, 0.25, 0.5, 0.75])
+    assert module.clock.seconds == 540.0  # the step that saw 480 was the last, and took one more
+
+
+class Poison(Callback):
+    """Makes a weight infinite before a batch."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == self.batch:
+            with torch.no_grad():
+                next(pl_module.tokenizer.decoder.parameters()).fill_(torch.nan)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"optimizer": MUON}, {"adversarial": GAN}], ids=["one", "muon", "gan"]
+)
+def test_a_diverged_run_stops_and_keeps_its_checkpoint(tiny: Tiny, options: Any) -> None:
+    often = 1e-9
+    module = tiny.module(steps=9, **options)
+    with pytest.raises(TrainingError, match="not finite at batch 4;"):
+        tiny.fit(module, Poison(3), Checkpoints(often), ExportWeights(often))
+    checkpoint = torch.load(tiny.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["onedpiece"]["batches"] == 3
+    assert all(torch.isfinite(t).all() for t in checkpoint["state_dict"].values())
+
+
+def test_a_gradient_that_is_not_finite_is_noticed_before_anything_is_written(tiny: Tiny) -> None:
+    class BadGradient(Callback):
+        def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+            if pl_module.batches == 3:
+                next(p for p in pl_module.tokenizer.parameters() if p.grad is not None).grad.fill_(torch.inf)
+
+    with pytest.raises(TrainingError, match="not finite at batch"):
+        tiny.fit(tiny.module(steps=9), BadGradient(), Checkpoints(1e-9))
+    checkpoint = torch.load(tiny.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["onedpiece"]["batches"] == 2
+
+
+def test_a_checkpoint_of_another_geometry_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    tiny.fit(tiny.module(steps=1), Checkpoints())
+    other = tiny.module(tokenizer=replace(tiny.config, width=64))
+    with pytest.raises(ValueError, match=r"another geometry than model\.tokenizer asks for"):
+        tiny.fit(other, ckpt=tiny.folder / "checkpoints" / "last.ckpt")
+
+
+def test_the_best_validation_is_kept_beside_the_last(tiny: Tiny) -> None:
+    class Spoil(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: object) -> None:
+            if pl_module.batches == 3:
+                with torch.no_grad():
+                    for p in [*pl_module.ema.average.decoder.parameters()]:
+                        p.mul_(-3)
+
+    module = tiny.module(steps=3, ema_decay=0.0)
+    tiny.fit(
+        module,
+        Spoil(),
+        Checkpoints(),
+        limit_val_batches=1.0,
+        val_check_interval=1,
+        check_val_every_n_epoch=None,
+    )
+    best = torch.load(tiny.folder / "checkpoints" / "best.ckpt", weights_only=True)
+    last = torch.load(tiny.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["onedpiece"]["batches"] == 3
+    assert best["onedpiece"]["batches"] < 3
