@@ -186,7 +186,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     keeps = [float(keep) for keep in options.keeps.split(",") if keep]
     made = codecs(options.model, keeps, options.tuned)
-    side = next(iter(made.values())).side
+    side = next(iter(made.values())).image_size
     photos = read_photos([options.data], side).photos[: options.first]
     lines = measure(made, photos, options.rounds)
     conditions = (

@@ -32,7 +32,8 @@ from torch import Tensor
 import onedpiece
 from onedpiece._files import atomic_path, atomic_write_text
 from onedpiece.codec import Codec
-from onedpiece.codec.images import read_square, to_image, to_tensor
+from onedpiece.codec.images import read_square
+from onedpiece.codec.tensors import to_image, to_tensor
 from onedpiece.errors import MissingWeightsError
 from onedpiece.evaluation.classifier import HeldOutClassifier
 from onedpiece.evaluation.photos import find_photos, read_class_labels
@@ -196,8 +197,7 @@ def _scores(
 
 
 def _detokenize(codec: Codec, indices: Tensor, sharpness: float | None) -> Tensor:
-    # Only where it is asked for: not every tokenizer has it.
-    return codec.tokenizer.detokenize(indices, **({"sharpness": sharpness} if sharpness else {}))
+    return codec.tokenizer.detokenize(indices, sharpness=sharpness or 0.0)
 
 
 def _beside(reference: Reference, decoded: Tensor, networks: Networks) -> Scores:

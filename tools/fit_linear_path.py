@@ -1,4 +1,4 @@
-"""Measure the linear path's statistics over training photographs, for `onedpiece.weights.initial`.
+"""Measure the linear path's statistics over training photographs, for `onedpiece.weights.untrained`.
 
     python -m tools.fit_linear_path ../shared/data/train/train-*.tar --preset ti-256
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.tokenizer import Tokenizer, preset
 from tools.shards import read_shards
 

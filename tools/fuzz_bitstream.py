@@ -43,11 +43,10 @@ def seeds() -> list[bytes]:
         tiles = Tiles(256, 16, counts)
         codes.append(Code(draw(0, 4096, sum(counts)), 4096, FINGERPRINT, (481, 321), tiles))
     likely = draw(0, 8, (3, 60)) + 64 * draw(0, 8, (3, 60))
-    codes += [
-        Code(row, 4096, FINGERPRINT, size, None, TABLES) for row, size in zip(likely, sizes, strict=True)
-    ]
+    codes += [Code(row, 4096, FINGERPRINT, size) for row, size in zip(likely, sizes, strict=True)]
     # Tiled and coded files are a few of many kinds, and have most to get wrong.
-    return [code.to_bytes() for code in codes] + 8 * [code.to_bytes() for code in codes[-6:]]
+    written = [code.to_bytes(lambda _: TABLES) for code in codes]
+    return written + 8 * written[-6:]
 
 
 def mutate(data: bytes, random: np.random.Generator) -> bytes:

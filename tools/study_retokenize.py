@@ -171,7 +171,7 @@ class Study:
         seed_everything(seed, verbose=False)
         module = ClassifierModule(
             ScheduleConfig(steps=stage.steps, warmup=0.1, min_lr_ratio=0.01),
-            ClassifierConfig(weights=start and str(start), stem=entry.stem, options=OPTIONS),
+            ClassifierConfig(weights=None if start is None else str(start), stem=entry.stem, options=OPTIONS),
             entry.reducer,
             entry.objective,
             teacher_weights=str(teacher) if teacher else None,

@@ -170,10 +170,11 @@ class LoadedModel:
 
     def check_fingerprint(self, fingerprint: bytes) -> None:
         """Raise WrongModelError unless it is this model's."""
-        if fingerprint != self.fingerprint and fingerprint.hex() in RETIRED:
+        release = RETIRED.get(fingerprint.hex())
+        if fingerprint != self.fingerprint and release is not None:
             raise WrongModelError(
-                f"the file was made by the model of onedpiece {RETIRED[fingerprint.hex()]}, whose tokens "
-                f"this version cannot read; decode it with pip install onedpiece=={RETIRED[fingerprint.hex()]}"
+                f"the file was made by the model of onedpiece {release}, whose tokens this version cannot read; "
+                f"decode it with onedpiece {release}"
             )
         if fingerprint != self.fingerprint:
             raise WrongModelError(

@@ -186,6 +186,11 @@ def find_site(model: nn.Module) -> ModelSite:
     if hasattr(model, "latent_token_positional_embedding") and hasattr(model, "class_embedding"):
         return _encoder_site(model)
     encoder = getattr(model, "encoder", None)
+    if encoder is None and hasattr(model, "linear_path"):
+        raise ValueError(
+            "this tokenizer has no encoder network (encoder_layers is 0): its tokens are the DCT's, "
+            "and there are no patches to merge"
+        )
     if isinstance(encoder, nn.Module):
         return find_site(encoder)
     raise ValueError(

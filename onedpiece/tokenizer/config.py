@@ -16,7 +16,7 @@ GRADED_FSQ: tuple[Grade, ...] = (
 )
 """Early tokens say little exactly, late ones much roughly (reverse water-filling), in 3,645 to 4,095 codes.
 
-All levels are odd: a coefficient that is 0 stays 0. The last token is that of `TokenizerConfig.refines_dc`."""
+All levels are odd: a coefficient that is 0 stays 0. For the last token see `TokenizerConfig.refines_dc`."""
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ class LinearPath(nn.Module):
     measures them.
 
     The three mean colours (DC coefficients) are bounded: with `UNIFORM_LEVELS` or more their levels lie
-    evenly over all that a picture can have, the extremes included, so that saturated colours can be said. With
-    `config.refines_dc` the last token divides each of their cells once more.
+    evenly over all that a picture can have, the extremes included, so that saturated colours can be said.
+    With `config.refines_dc` the last token divides each of their cells once more.
     """
 
     order: Tensor

@@ -1,7 +1,5 @@
 """The sharp network: a picture with detail in place of a blur, from the faithful picture."""
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -89,7 +87,7 @@ class SharpNetwork(nn.Module):
         x = x + self.conv_body(self.body(x))
         x = F.leaky_relu(self.conv_up1(F.interpolate(x, scale_factor=2)), 0.2)
         x = F.leaky_relu(self.conv_up2(F.interpolate(x, scale_factor=2)), 0.2)
-        drawn = self.conv_last(F.leaky_relu(self.conv_hr(x), 0.2)).float()
+        drawn: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(x), 0.2)).float()
         return drawn + low_pass(faithful - drawn)
 
 
@@ -106,4 +104,4 @@ def network_input(faithful: Tensor, tokens: Tensor) -> Tensor:
 def low_pass(x: Tensor) -> Tensor:
     """Return x (B, C, H, W) as means over `LOW_PASS`² pixels, scaled up bilinearly."""
     means = F.avg_pool2d(x, LOW_PASS)
-    return cast(Tensor, F.interpolate(means, x.shape[-2:], mode="bilinear", align_corners=False))
+    return F.interpolate(means, x.shape[-2:], mode="bilinear", align_corners=False)

@@ -110,7 +110,7 @@ class Tokenizer(nn.Module):
         if self.sharp is None:
             raise ValueError("this tokenizer has no sharp network (sharp_blocks is 0): sharpness must be 0")
         small = F.interpolate(faithful, self.config.linear_size, mode="area")
-        added = self.sharp(faithful, tokens) - faithful
+        added: Tensor = self.sharp(faithful, tokens) - faithful
         return faithful + sharpness * activity(small, faithful.shape[-1]) * added
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Reconstruction:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from onedpiece._files import atomic_path
 from onedpiece.retokenize import apply
+from onedpiece.retokenize.matching import Removal
 from onedpiece.retokenize.stem import with_coherence_stem
 from onedpiece.training.base_module import Monitor, TrainingModule
 from onedpiece.training.classifier_objectives import (
@@ -198,7 +199,8 @@ def _build_objective(
     if reducer.name != "slimming" or teacher_weights is None:
         raise ValueError("objective recalibration needs the reducer slimming and teacher_weights")
     twin = build_classifier(ClassifierConfig(**{**vars(classifier), "weights": teacher_weights}))
-    patches, kept = int(vit.patch_embed.num_patches), []
+    patches = int(vit.patch_embed.num_patches)
+    kept: list[int] = []
     for layer in range(len(vit.blocks)):
         stage = vit.blocks.reducer.stages
         kept.append(stage[str(layer)].keep if str(layer) in stage else [patches, *kept][-1])

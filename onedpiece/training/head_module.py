@@ -44,7 +44,7 @@ class HeadModule(TrainingModule):
         optimizer: which optimizer, and its numbers.
         tail_drop: which prefixes a step reads; one length a batch needs no mask, and short ones cost less.
         mixup: share of the steps that blend photos (see `Mix`); classifiers with one length a batch only.
-        views: crops, flips and color jitter of the linear picture; places move only where no code tokens join.
+        views: crops, flips and color jitter of the linear picture; places move only without code tokens.
         counts: token counts at validation.
         ema_decay: limit of the average's decay.
         seed: of the fresh weights and of prefix lengths.

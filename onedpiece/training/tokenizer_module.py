@@ -28,7 +28,7 @@ from onedpiece.training.metrics import PrefixMetrics, counts_within
 from onedpiece.training.optimizer import OptimizerConfig, learns, train_only
 from onedpiece.training.schedule import ScheduleConfig
 from onedpiece.training.tail_drop import Prefix, TailDropConfig, draw_prefixes
-from onedpiece.weights import load_tokenizer, save
+from onedpiece.weights import load_tokenizer, save, untrained
 
 Statistics = Literal["none", "bundled", "data"]
 """Where the linear path's statistics come from: nowhere, the package, or the training pictures."""

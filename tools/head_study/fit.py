@@ -37,7 +37,7 @@ def fit(network: Network, loss_of: Callable[[Network, int], Tensor], settings: S
     network.train()
     while (progress := schedule.progress(clock.seconds, steps)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = numbers.lr * schedule.rate(progress)
+            group["lr"] = numbers.lr * schedule.lr_scale(progress)
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(network, steps)
         optimizer.zero_grad()
