@@ -70,9 +70,9 @@ def test_rows_that_are_there_are_not_run_again(
         ablate, "train", lambda study, row, folder, extra: trained.append(row.name) or ablate.Run(16, 2.0)
     )
     monkeypatch.setattr(ablate, "judged_photos", lambda folder, per_class: ([], {}))
-    for name in ("Judge", "Scorer", "Jury", "load", "decode_ms"):
+    for name in ("HeldOutClassifier", "Scorer", "Evaluators", "load", "decode_ms"):
         monkeypatch.setattr(ablate, name, lambda *args, **options: 1.0)
-    monkeypatch.setattr(ablate, "score", lambda codec, photos, counts, jury: {"psnr_8": 16.0})
+    monkeypatch.setattr(ablate, "score", lambda codec, photos, counts, evaluators: {"psnr_8": 16.0})
     rows = [ablate.Row(name, "") for name in ("a", "b", "c")]
     study = ablate.Study("base.yaml", 1, ["psnr"], [8], [], rows)
     args = Namespace(runs=tmp_path / "runs", only=["a", "b"], set=[], shared=tmp_path, on="a core")
