@@ -32,7 +32,8 @@ from torch import Tensor
 import onedpiece
 from onedpiece._files import atomic_path, atomic_write_text
 from onedpiece.codec import Codec
-from onedpiece.codec.images import read_square, to_image, to_tensor
+from onedpiece.codec.images import read_square
+from onedpiece.codec.tensors import to_image, to_tensor
 from onedpiece.errors import MissingWeightsError
 from onedpiece.evaluation.classifier import HeldOutClassifier
 from onedpiece.evaluation.photos import find_photos, read_class_labels
@@ -184,7 +185,7 @@ def _scores(
     )
     period = codec.tokenizer.config.patch_size
     yield ORIGINAL, _without_reference(pixels, images, labels, networks, period)
-    codes = codec.encode_batch(images)
+    codes = [each.code for each in codec.encode_batch(images)]
     indices = torch.from_numpy(np.stack([code.indices for code in codes]).astype(np.int64)).to(codec.device)
     for setting in settings:
         decoded = round_to_8_bits(_detokenize(codec, indices[:, : setting.tokens], setting.sharpness))

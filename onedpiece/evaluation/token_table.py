@@ -16,7 +16,7 @@ from torch import nn
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.baselines import restore, score_in_worker
 from onedpiece.evaluation.classifier import HeldOutClassifier
 from onedpiece.evaluation.formats import image_format
@@ -81,7 +81,8 @@ def token_rows(
         counts: token counts, each in 1 to the model's.
         evaluators: what measures.
     """
-    codes = [code for batch in batches(photos) for code in codec.encode_batch([p.image for p in batch])]
+    results = [each for batch in batches(photos) for each in codec.encode_batch([p.image for p in batch])]
+    codes = [each.code for each in results]
     return [_token_row(codec, photos, [code.first(count) for code in codes], evaluators) for count in counts]
 
 

@@ -14,7 +14,7 @@ from onedpiece.heads.config import HeadConfig
 from onedpiece.heads.head import Codes, Head, check_codes
 from onedpiece.heads.outputs import Prediction
 from onedpiece.tokenizer import Tokenizer
-from onedpiece.tokenizer.layers import undrawn
+from onedpiece.tokenizer.meta_init import no_init_weights
 from onedpiece.weights import fingerprint
 
 FORMAT = "onedpiece-head-1"
@@ -97,9 +97,12 @@ def load_head(path: str | Path) -> LoadedHead:
     """
     metadata, tensors = _read(Path(path))
     try:
-        with undrawn():
+        with no_init_weights():
             head = Head(HeadConfig.from_dict(json.loads(metadata["config"])))
-        head.load_state_dict(tensors, strict=True)
+        wide = {
+            name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+        }
+        head.load_state_dict(wide, strict=True, assign=True)
         stamp = bytes.fromhex(metadata["fingerprint"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise HeadError(f"the head in {path} does not load: {_one_line(error)}") from error

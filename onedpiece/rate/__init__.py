@@ -1,7 +1,7 @@
-"""How many tokens: quality targets, the search that meets them, sharing tokens out over tiles."""
+"""How many tokens: quality targets, the search that meets them, allocation over tiles."""
 
 from onedpiece.errors import TargetOutOfReachError
 from onedpiece.metrics.descriptors import TARGET_METRICS as METRICS
-from onedpiece.rate.target import Target
+from onedpiece.rate.target import QualityTarget, RateTarget
 
-__all__ = ["METRICS", "Target", "TargetOutOfReachError"]
+__all__ = ["METRICS", "QualityTarget", "RateTarget", "TargetOutOfReachError"]

@@ -2,7 +2,7 @@ import pytest
 from PIL import Image
 
 from onedpiece.codec import Codec
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.baselines import score_baseline
 from onedpiece.evaluation.comparison import ComparisonConfig, compare, reconstructor, score_codec
 from onedpiece.evaluation.export import curves_json, export_files

@@ -12,7 +12,7 @@ from PIL import Image
 
 import onedpiece
 from onedpiece.codec import Codec
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.metrics.pixel import psnr
 
 
