@@ -173,7 +173,7 @@ class LoadedModel:
         release = RETIRED.get(fingerprint.hex())
         if fingerprint != self.fingerprint and release is not None:
             raise WrongModelError(
-                f"the file was made by the model of onedpiece {release}, whose tokens this version cannot read; "
+                f"the file was made by the model of onedpiece {release}, whose tokens are not read any more; "
                 f"decode it with onedpiece {release}"
             )
         if fingerprint != self.fingerprint:

@@ -27,7 +27,7 @@ def transformers_pair(name: str, model_class: str) -> tuple[Any, Any]:
     except ImportError as error:
         raise ModuleNotFoundError(f"{name} needs an extra: pip install 'onedpiece[downstream]'") from error
     try:
-        processor = transformers.AutoProcessor.from_pretrained(name)
+        processor = transformers.AutoImageProcessor.from_pretrained(name)
         model = getattr(transformers, model_class).from_pretrained(name)
     except (OSError, ValueError) as error:
         raise missing_weights(f"{name}", error) from error

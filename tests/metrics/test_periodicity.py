@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.metrics.periodicity import mesh_ratio
 
 

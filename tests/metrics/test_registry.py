@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.metrics.descriptors import METRICS, TARGET_METRICS, metric
 from onedpiece.metrics.pixel import ms_ssim, psnr, round_to_8_bits, ssim
 from onedpiece.metrics.registry import Scorer

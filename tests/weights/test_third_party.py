@@ -11,10 +11,13 @@ def test_a_depth_map_of_any_size_is_brought_to_the_pictures() -> None:
     def processor(images: Image.Image, return_tensors: str) -> dict[str, Any]:
         return {"pixel_values": torch.zeros(1, 3, 8, 8)}
 
-    def model(pixel_values: torch.Tensor) -> SimpleNamespace:
-        return SimpleNamespace(predicted_depth=torch.tensor([[[1.0, 3.0], [1.0, 3.0]]]))
+    class Model:
+        device = torch.device("cpu")
 
-    depth = depth_seen(processor, model, Image.new("RGB", (6, 4)))
+        def __call__(self, pixel_values: torch.Tensor) -> SimpleNamespace:
+            return SimpleNamespace(predicted_depth=torch.tensor([[[1.0, 3.0], [1.0, 3.0]]]))
+
+    depth = depth_seen(processor, Model(), Image.new("RGB", (6, 4)))
     assert (depth.shape, depth.dtype) == ((4, 6), torch.float32)
     # columns of 1 and 3: rises from left to right, the same in every row, 2 in the mean
     assert (depth.diff(dim=1) >= 0).all()

@@ -117,7 +117,7 @@ def test_distilled_depth_asks_the_network(tar: Path) -> None:
 
 def test_a_missing_teacher_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     class Transformers:
-        class AutoProcessor:
+        class AutoImageProcessor:
             @staticmethod
             def from_pretrained(name: str) -> None:
                 raise OSError(f"We couldn't connect to load {name}")
