@@ -66,6 +66,7 @@ def test_tiles_share_one_budget_and_say_so(cli: Any, photos: Path, tmp_path: Pat
     assert cli("decode", tmp_path / "c.odp", "-o", tmp_path / "c.png").status == 0
 
 
+@pytest.mark.slow
 def test_a_bar_counts_the_tiles_of_one_photo(cli: Any, photos: Path) -> None:
     assert cli("encode", photos / "b.png", "--tiles").err == ""
     assert "4/4" in cli("encode", photos / "b.png", "--tiles", terminals="err").err

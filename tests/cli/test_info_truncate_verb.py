@@ -80,6 +80,7 @@ def test_it_needs_no_torch(code: Path, tmp_path: Path) -> None:
     assert Code.from_bytes((tmp_path / "c.odp").read_bytes()) == CODE[:16]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["info", "a.odp"], ["models"], ["--help"], ["decode", "--help"]])
 def test_neither_do_these(code: Path, words: list[str]) -> None:
     words = [str(code) if word == "a.odp" else word for word in words]

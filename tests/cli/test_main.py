@@ -134,6 +134,7 @@ def code(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", [["info"], ["truncate", "--tokens=2", "-o-"]])
 def test_a_closed_pipe_is_no_drama(
@@ -147,6 +148,7 @@ def test_a_closed_pipe_is_no_drama(
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 def test_a_full_disk_behind_standard_output_is_one_line(

@@ -39,6 +39,7 @@ def test_score_is_that_of_the_file(codec: Codec, photos: list[Photo]) -> None:
         assert psnr(to_tensor([photos[0].image]), image).item() == pytest.approx(point.score, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_best_file_is_chosen_anew_for_each_metric_and_budget(photos: list[Photo]) -> None:
     points = score_baseline(0, photos[0], "webp", (96, 384), Scorer(["psnr", "ssim"]))
     assert {(s.budget, s.metric) for s in points} == {(b, m) for b in (96, 384) for m in ("psnr", "ssim")}

@@ -31,6 +31,7 @@ def test_a_tiny_run_learns(task: str, side_data: Any, head_module: Any, fit: Any
     assert all(v <= WORST[task] if task == "depth" else v >= WORST[task] for v in values), values
 
 
+@pytest.mark.slow
 def test_a_run_with_a_reducer_and_full_codes(side_data: Any, head_module: Any, fit: Any) -> None:
     from dataclasses import replace
 
@@ -50,6 +51,7 @@ def test_blended_training_learns_too(side_data: Any, head_module: Any, fit: Any)
         head_module("segment", mixup=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["classify", "segment"])
 def test_training_on_views(task: str, side_data: Any, head_module: Any, fit: Any) -> None:
     from dataclasses import replace
