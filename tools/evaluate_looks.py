@@ -185,7 +185,7 @@ def _scores(
     )
     period = codec.tokenizer.config.patch_size
     yield ORIGINAL, _without_reference(pixels, images, labels, networks, period)
-    codes = [each.code for each in codec.encode_batch(images)]
+    codes = codec.encode_batch(images)
     indices = torch.from_numpy(np.stack([code.indices for code in codes]).astype(np.int64)).to(codec.device)
     for setting in settings:
         decoded = round_to_8_bits(_detokenize(codec, indices[:, : setting.tokens], setting.sharpness))

@@ -120,7 +120,7 @@ def score_codec(
     codec: Codec, photos: Sequence[Placed], budgets: Sequence[int], scorer: Scorer
 ) -> list[RDPoint]:
     """Return our points of a batch of photos; a budget that not even one token fits has none."""
-    codes = [each.code for each in codec.encode_batch([photo.image for _, photo in photos])]
+    codes = codec.encode_batch([photo.image for _, photo in photos])
     points: list[RDPoint] = []
     for budget in budgets:
         cut = [(placed, _fit(code, budget)) for placed, code in zip(photos, codes, strict=True)]
