@@ -9,6 +9,7 @@ They need a model that never changes: a tiny one, kept beside them in tests/data
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ CONFIG = TokenizerConfig(
     heads=2,
     encoder_layers=1,
     decoder_layers=2,
-    fsq_grades=((4, (64, 64)), (8, (16, 16, 16)), (12, (8, 8, 8, 8))),
+    fsq_grades=((4, (63, 65)), (8, (15, 15, 17)), (11, (7, 7, 9, 9)), (1, (15, 15, 17))),
     linear_size=16,
 )
 
@@ -79,6 +80,7 @@ def files(codec: Codec) -> dict[str, bytes]:
         "tiles": codec.encode(small, tiles=True, tokens=150).to_bytes(),
         "entropy": whole.to_bytes(codec.tables_of),
         "entropy-cut": whole.to_bytes(codec.tables_of)[:24],
+        "faithful": replace(whole, faithful=True).to_bytes(no_tables),
         "tiles-cut": codec.encode(small, tiles=True, tokens=150).to_bytes()[:80],
     }
 

@@ -107,7 +107,8 @@ def _starts(table: Table) -> tuple[int, ...]:
 def pack_entropy(indices: Sequence[int], tables: Tables) -> bytes | None:
     """Return the payload of the first k ≤ N tokens.
 
-    None where it would read as one more token: that happens to codes whose next token is all but certain.
+    None where it would read as one more token, which happens to codes whose next token is all but certain, and
+    where the tables have no place for a token.
     """
     low, width, bits = 0, 1, 0
     for position, index in enumerate(indices):
@@ -116,6 +117,8 @@ def pack_entropy(indices: Sequence[int], tables: Tables) -> bytes | None:
             low = (low << TOTAL_BITS) + starts[value] * width
             width *= starts[value + 1] - starts[value]
             bits += TOTAL_BITS
+        if index:
+            return None
     payloads = islice(_inside(low, low + width, bits), ENDINGS)
     return next((end for end in payloads if len(unpack_entropy(end, tables)) == len(indices)), None)
 

@@ -30,7 +30,13 @@ def test_the_header_is_seven_bytes_at_the_models_own_size() -> None:
 
 
 def test_flags_keep_their_bits_for_ever() -> None:
-    assert {flag.name: flag.value for flag in Flag} == {"SIZE": 1, "CODEBOOK": 2, "ENTROPY": 4, "TILES": 8}
+    assert {flag.name: flag.value for flag in Flag} == {
+        "SIZE": 1,
+        "CODEBOOK": 2,
+        "ENTROPY": 4,
+        "TILES": 8,
+        "FAITHFUL": 128,
+    }
     assert bytes.fromhex("d11d") == MAGIC
 
 
