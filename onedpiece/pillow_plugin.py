@@ -21,7 +21,7 @@ FORMAT = "ODP"
 EXTENSION = ".odp"
 MIME = "image/x-odp"
 OPTIONS = ("tokens", "max_bytes", "bpp", "psnr", "ssim", "lpips", "tiles", "best_effort")
-OWN_SIDE = 256  # of every published model; a file that names no size has it
+OWN_IMAGE_SIZE = 256  # of every published model; a file that names no size has it
 
 _chosen: "list[Codec]" = []
 
@@ -52,7 +52,7 @@ class OdpImageFile(ImageFile.ImageFile):
             seen = peek(self.fp.read(MAX_PEEK_BYTES))
         except BitstreamError as error:
             raise SyntaxError(str(error)) from error
-        side = _chosen[0].tokenizer.config.image_size if _chosen else OWN_SIDE
+        side = _chosen[0].image_size if _chosen else OWN_IMAGE_SIZE
         self._size = seen.size or (side, side)
         self._mode = "RGB"
         self.info["fingerprint"] = seen.fingerprint.hex()

@@ -71,7 +71,7 @@ class _Asked(NamedTuple):
 def _load_head(name: str, codec: "Codec") -> "LoadedHead":
     from onedpiece.heads import HeadError, Task, bundled_head, code_space_of, load_head
 
-    if not (Path(name).exists() or name in get_args(Task)):
+    if not (Path(name).exists() or Path(name).suffix or name in get_args(Task)):
         raise HeadError(f"no head {name!r}: it is no file, and the names are: {', '.join(get_args(Task))}")
     bundled = name in get_args(Task) and not Path(name).exists()
     loaded = load_head(bundled_head(name) if bundled else name)

@@ -61,15 +61,23 @@ class Report:
 
     @contextmanager
     def steps(self, what: str) -> "Iterator[Callable[[int, int], None] | None]":
-        """Give a callback for (done, total) that moves a bar of one file's steps; None off a terminal."""
+        """Give a callback for (done, total) that shows a bar of one file's steps; None off a terminal."""
         if self._bar or not sys.stderr.isatty():
             yield None
             return
-        bar, task = _start_bar(None, what)
+        started: list[tuple[Progress, TaskID]] = []
+
+        def step(done: int, total: int) -> None:
+            if not started:
+                started.append(_start_bar(None, what))
+            bar, task = started[0]
+            bar.update(task, completed=done, total=total)
+
         try:
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+            yield step
         finally:
-            bar.stop()
+            for bar, _ in started:
+                bar.stop()
 
     def _fail(self, source: str, error: Exception) -> None:
         self.statuses.append(status_of(error))

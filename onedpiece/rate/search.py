@@ -51,13 +51,13 @@ STRICT_Z = 0.5
 """The same while more are open than can be decoded: one that reaches then closes most of the gap."""
 
 OFFSET_STD = 0.25
-"""Standard deviation, in dB, of what the decoder adds to the forecast of a whole photo."""
+"""Standard deviation, in dB, of what the decoder adds to the estimate of a whole photo."""
 
 SLOPE_STD = 0.1
-"""The same of what it adds to every forecast dB."""
+"""The same of what it adds to every estimated dB."""
 
 STEP_STD = 0.5
-"""The same of what it adds from one token to the next, in forecast gains there: the mean gain, and the
+"""The same of what it adds from one token to the next, in estimated gains there: the mean gain, and the
 largest of the token's own and its neighbours', since what follows a jump is as uncertain as the jump."""
 
 WINDOW = 12

@@ -1,6 +1,9 @@
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import numpy as np
@@ -197,3 +200,41 @@ def test_a_16_bit_photo_is_compared_with_its_8_bits(cli: Any, tmp_path: Path) ->
     (tmp_path / "grey.png").write_bytes(file.getvalue())
     record = json.loads(cli("encode", tmp_path / "grey.png", "--json").out)
     assert record["psnr"] > 15
+
+
+def test_what_was_converted_is_in_the_record(cli: Any, photos: Path) -> None:
+    with Image.open(photos / "a.png") as image:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image.convert("RGBA").save(photos / "a.png", exif=exif)
+    assert json.loads(cli("encode", photos / "a.png", "--json").out)["converted"] == ["turned upright"]
+    assert "converted" not in json.loads(cli("encode", photos / "b.png", "--json").out)
+
+
+def test_control_characters_of_a_name_are_escaped(cli: Any, photos: Path) -> None:
+    odd = photos / "a\x1b[31m\n.png"
+    (photos / "a.png").rename(odd)
+    result = cli("encode", odd, "--tokens", 3)
+    assert b"\x1b" not in result.out
+    assert result.out.count(b"\n") == 1
+
+
+def test_two_endings_of_one_name_are_two_files(cli: Any, photos: Path, tmp_path: Path) -> None:
+    copy(photos / "a.png", photos / "b.jpg")
+    out = tmp_path / "out"
+    assert cli("encode", photos, "-o", out, "--tokens", 2).status == 0
+    assert {path.name for path in out.iterdir()} == {"a.odp", "b.jpg.odp", "b.png.odp"}
+
+
+def test_bits_a_pixel_that_are_no_byte_are_said(cli: Any, photos: Path) -> None:
+    Image.new("RGB", (1, 1)).save(photos / "dot.png")
+    result = cli("encode", photos / "dot.png", "--bpp", 0.5)
+    assert result.status == 2
+    assert "bpp 0.5 of 1x1 pixels is 0 bytes; the file of one token of this code takes" in result.err
+
+
+def test_a_closed_standard_output_is_one_line(photos: Path) -> None:
+    words = f"{sys.executable} -m onedpiece encode {photos}/a.png --tokens 8 -o - >&-"
+    done = subprocess.run(words, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "standard output is closed" in done.stderr

@@ -97,9 +97,8 @@ def test_overlays_have_the_photos_width(
     drawn = Image.open(tmp_path / "seen.png")
     assert drawn.width == 451
     assert drawn.height >= 300
-    assert cli("predict", photos, "--head", heads[task], "--overlay", tmp_path / "all").status == 2
-    # b.png and b.odp would both be b.png there: refused before anything is read
-    assert not (tmp_path / "all").exists()
+    assert cli("predict", photos, "--head", heads[task], "--overlay", tmp_path / "all").status == 0
+    assert {path.name for path in (tmp_path / "all").iterdir()} == {"b.png.png", "b.odp.png"}
 
 
 def test_an_overlay_on_standard_output(cli: Any, photos: Path, heads: dict[str, Path]) -> None:
@@ -144,6 +143,7 @@ def test_a_tiled_file_is_refused(cli: Any, photos: Path, heads: dict[str, Path])
     ("words", "message"),
     [
         (("--head", "missing.safetensors"), "missing.safetensors: No such file or directory"),
+        (("--head", "clasify"), "no head 'clasify': it is no file, and the names are: classify, "),
         (("--head", "depth"), "no head for 'depth' is bundled; there are: classify, segment"),
         (("--head", "a.png"), "a.png is damaged or no head"),
         (("--head", "HEAD", "--tokens", 17), "tokens is 17; tiny takes 1 to 16"),
