@@ -6,12 +6,14 @@ The public names load lazily, so that ``import onedpiece`` costs neither torch n
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from onedpiece import _providers
+
 if TYPE_CHECKING:
     from onedpiece.bitstream import Code
     from onedpiece.codec import Codec
     from onedpiece.errors import OnedpieceError
     from onedpiece.tokenizer import Tokenizer, TokenizerConfig
-    from onedpiece.weights import load
+    from onedpiece.weights.load import load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -40,6 +42,13 @@ def register_pillow() -> None:
     from onedpiece.pillow_plugin import register
 
     register()
+
+
+def _bundled_entropy_tables(fingerprint: bytes) -> Any:
+    return import_module("onedpiece.weights.entropy_tables").bundled_tables(fingerprint)
+
+
+_providers.entropy_tables.register(_bundled_entropy_tables)
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FORMAT = "ODP"
 EXTENSION = ".odp"
 MIME = "image/x-odp"
-WISHES = ("tokens", "max_bytes", "bpp", "psnr", "ssim", "lpips", "tiles", "best_effort")
+OPTIONS = ("tokens", "max_bytes", "bpp", "psnr", "ssim", "lpips", "tiles", "best_effort")
 OWN_SIDE = 256  # of every published model; a file that names no size has it
 
 _chosen: "list[Codec]" = []
@@ -83,11 +83,11 @@ def _accept(prefix: bytes) -> bool:
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    wishes = {name: image.encoderinfo[name] for name in WISHES if name in image.encoderinfo}
+    options = {name: image.encoderinfo[name] for name in OPTIONS if name in image.encoderinfo}
     try:
-        code: Code = _codec().encode(image, **wishes)
+        code: Code = _codec().encode(image, **options)
     except TargetOutOfReachError as error:
-        raise OSError(str(error)) from error
+        raise OSError(f"{error}; take that with best_effort=True") from error
     file.write(code.to_bytes())
 
 

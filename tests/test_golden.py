@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 from onedpiece.bitstream import Code
+from onedpiece.bitstream.entropy import no_tables
+from onedpiece.bitstream.format import Flag
 from onedpiece.codec import Codec
 from onedpiece.weights.load import load
 
@@ -44,7 +46,8 @@ def test_the_tokens_are_the_same(name: str, codec: Codec) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if "cut" not in name])
 def test_writing_gives_the_same_bytes(name: str, codec: Codec) -> None:
     data = (GOLDEN / f"{name}.odp").read_bytes()
-    assert Code.from_bytes(data, codec.tables_of).to_bytes() == data
+    tables_of = codec.tables_of if data[2] & Flag.ENTROPY else no_tables
+    assert Code.from_bytes(data, codec.tables_of).to_bytes(tables_of) == data
 
 
 @pytest.mark.parametrize("name", PICTURES)

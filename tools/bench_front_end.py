@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 import onedpiece
 from onedpiece.cli.options import NAMES, FrontEnd
-from onedpiece.codec.images import to_input
+from onedpiece.codec import tensors
 from onedpiece.evaluation.photos import Photo, read_photos
 from onedpiece.evaluation.token_table import Jury, token_rows
 from onedpiece.metrics.registry import Scorer
@@ -120,7 +120,9 @@ def measure(made: dict[tuple[str, str], onedpiece.Codec], photos: list[Photo], r
     tokenizers = {key: codec.tokenizer for key, codec in made.items()}
     pictures = torch.rand(max(BATCHES), 3, *photos[0].image.size, generator=torch.Generator().manual_seed(0))
     times = {batch: seconds_of(tokenizers, pictures[:batch], rounds) for batch in BATCHES}
-    shown = torch.stack([to_input(photo.image, photos[0].image.width).pixels for photo in photos[:COMPARED]])
+    shown = torch.stack(
+        [tensors.Photo(photo.image).pixels(photos[0].image.width) for photo in photos[:COMPARED]]
+    )
     reference = next(iter(tokenizers.values())).tokenize(shown)
     lines = []
     for at, ((label, weights), codec) in enumerate(made.items()):

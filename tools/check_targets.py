@@ -29,9 +29,9 @@ from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
 from onedpiece.codec.images import read_picture
 from onedpiece.evaluation.workers import start_executor
-from onedpiece.rate import METRICS, Target
-from onedpiece.rate.search import Found, fewest, fewest_foretold
-from onedpiece.rate.target import Aim
+from onedpiece.rate import METRICS, QualityTarget
+from onedpiece.rate.search import SearchResult, find_min_tokens, find_min_tokens_gp
+from onedpiece.rate.target import RateTarget
 from onedpiece.weights.load import load
 from tools.prefix_curves import Curves, stored_curves
 
@@ -72,18 +72,18 @@ def try_targets(metric: str, found: Curves, trials: int, seed: int) -> list[Tria
     scores = found[metric].tolist()
     forecast = found["forecast"].tolist() if "forecast" in found else None
     values = np.random.default_rng(seed).uniform(min(scores), max(scores), trials)
-    return [_try_target(Target(metric, float(value)), scores, forecast) for value in values]
+    return [_try_target(QualityTarget(metric, float(value)), scores, forecast) for value in values]
 
 
-def _try_target(target: Target, scores: list[float], forecast: list[float] | None) -> Trial:
+def _try_target(target: QualityTarget, scores: list[float], forecast: list[float] | None) -> Trial:
     def measure(tokens: int) -> float:
         return scores[tokens - 1]
 
-    found: Found
+    found: SearchResult
     if target.metric == "psnr" and forecast is not None:
-        found = fewest_foretold(target, measure, forecast)
+        found = find_min_tokens_gp(target, measure, forecast)
     else:
-        found = fewest(target, measure, len(scores), forecast)
+        found = find_min_tokens(target, measure, len(scores), forecast)
     brute = next(at + 1 for at, score in enumerate(scores) if target.margin(score) >= 0)
     return Trial(found.tokens - brute, found.measured, found.reached)
 
@@ -106,7 +106,7 @@ def time_ratio(codec: Codec, photo: Image.Image, value: float) -> float:
     """
     tokens = len(codec.encode(photo, psnr=value, tiles=False, best_effort=True))
     before = _seconds(lambda: codec.decode(codec.encode(photo, tokens=tokens, tiles=False)))
-    search = _seconds(lambda: codec.encode_to(photo, Aim(psnr=value), tiles=False, best_effort=True))
+    search = _seconds(lambda: codec.encode_to(photo, RateTarget(psnr=value), tiles=False, best_effort=True))
     after = _seconds(lambda: codec.decode(codec.encode(photo, tokens=tokens, tiles=False)))
     return 2 * search / (before + after)
 

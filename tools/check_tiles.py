@@ -25,13 +25,13 @@ from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
 from onedpiece.codec.images import read_picture, resize
 from onedpiece.codec.tile_grid import grid_of
-from onedpiece.codec.tiles import OVERLAP, TiledPhoto, compose, decode_tiled, tokenize_tiles, within
+from onedpiece.codec.tiles import OVERLAP, TokenizedTiles, compose, decode_tiled, fit_budget, tokenize_tiles
 from onedpiece.evaluation.baselines import candidates, restore
 from onedpiece.evaluation.formats import image_format
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.metrics.registry import image_scorer
-from onedpiece.rate.allocation import share_equally
-from onedpiece.rate.target import Aim
+from onedpiece.rate.allocation import allocate_equally
+from onedpiece.rate.target import RateTarget
 from onedpiece.weights.load import load
 from tools.seams import Decoded, borders
 
@@ -48,11 +48,11 @@ def photos_of(paths: Iterable[Path], size: tuple[int, int] | None = None) -> lis
     return [(name, photo if size is None else resize(photo, size)) for name, photo in read]
 
 
-def equal_code(codec: Codec, photo: TiledPhoto, budget: int) -> Code:
+def equal_code(codec: Codec, photo: TokenizedTiles, budget: int) -> Code:
     """Return the longest code of equal shares in at most `budget` bytes."""
     tiles, most = photo.indices.shape
     total = min(int(8 * budget / codec.bits_per_token), tiles * most)
-    while len((code := compose(codec, photo, share_equally(tiles, total))).to_bytes()) > budget:
+    while len((code := compose(codec.model, photo, allocate_equally(tiles, total))).to_bytes()) > budget:
         total -= 1
     return code
 
@@ -63,7 +63,7 @@ def random_part(codec: Codec, photo: Image.Image, bpp: float, random: np.random.
     left, top = (int(random.integers(whole - side + 1)) for whole, side in zip(photo.size, size, strict=True))
     part = photo.crop((left, top, left + width, top + height))
     code = codec.encode(part, bpp=bpp, tiles=True)
-    return Decoded((left, top), codec.decode(code), grid_of(part.size, codec.side, OVERLAP))
+    return Decoded((left, top), codec.decode(code), grid_of(part.size, codec.image_size, OVERLAP))
 
 
 def seams(codec: Codec, asked: argparse.Namespace) -> int:
@@ -90,11 +90,11 @@ def shares(codec: Codec, asked: argparse.Namespace) -> int:
     """Adaptive against equal shares at equal bytes."""
     wins, gains = [], []
     for name, photo in photos_of(asked.data):
-        tiled = tokenize_tiles(codec, photo)
-        code = within(codec, tiled, Aim(bpp=asked.bpp))
+        tiled = tokenize_tiles(codec.model, photo)
+        code = fit_budget(codec.model, tiled, RateTarget(bpp=asked.bpp))
         size = len(code.to_bytes())
         equal = equal_code(codec, tiled, size)
-        ours, theirs = (image_psnr(photo, decode_tiled(codec, each)) for each in (code, equal))
+        ours, theirs = (image_psnr(photo, decode_tiled(codec.model, each)) for each in (code, equal))
         wins.append(ours > theirs)
         gains.append(ours - theirs)
         print(f"{name}: adaptive {ours:.3f} dB in {size} B, equal {theirs:.3f} in {len(equal.to_bytes())} B")

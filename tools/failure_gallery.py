@@ -21,7 +21,7 @@ from skimage import data
 
 import onedpiece
 from onedpiece.codec import Codec
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.baselines import restore, score_classical
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.photos import Photo

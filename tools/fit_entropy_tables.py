@@ -23,10 +23,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from onedpiece.bitstream.entropy import FILE, TOTAL, Tables
+from onedpiece.bitstream.entropy import TOTAL, Tables
 from onedpiece.cli.io import PICTURES
 from onedpiece.codec import Codec
 from onedpiece.tokenizer import TokenizerConfig
+from onedpiece.weights.entropy_tables import FILE
 from onedpiece.weights.load import load
 
 POOLED_WEIGHT = 24.0  # pictures that the mean of a grade's positions counts as
@@ -50,7 +51,7 @@ def tokens(codec: Codec, data: Path, limit: int, stride: int) -> NDArray[np.int6
     rows = []
     chosen = islice(pictures(data), 0, limit * stride, stride)
     while batch := list(islice(chosen, 8)):
-        rows += [code.indices for code in codec.encode_batch(batch)]
+        rows += [each.code.indices for each in codec.encode_batch(batch)]
         print(f"\r{len(rows)} pictures", end="", file=sys.stderr)
     print(file=sys.stderr)
     return np.stack(rows)

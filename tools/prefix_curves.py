@@ -9,7 +9,8 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.codec.images import read_picture, to_tensor
+from onedpiece.codec.images import read_picture
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.photos import batches
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.metrics.registry import Scorer
@@ -53,7 +54,7 @@ def stored_curves(codec: Codec, path: Path, metrics: Sequence[str], folder: Path
     photo = read_picture(path)
     code = codec.encode(photo, tiles=False)
     found = prefix_curves(codec, photo, code, Scorer(metrics))
-    forecast = codec.forecast(photo, code)
+    forecast = codec.estimate_psnr_curve(photo, code)
     if forecast is not None:
         found["forecast"] = np.array(forecast)
     partial = stored.with_suffix(".partial.npz")

@@ -101,7 +101,7 @@ class Study:
     def speed(self) -> None:
         """Time fresh networks; weights do not matter."""
         codes = self.material.codes(TEST).indices[:BATCH, :TOKENS].long()
-        side, config = self.codec.side, self.settings.head
+        side, config = self.codec.image_size, self.settings.head
         pixels = torch.randint(256, (BATCH, side, side, 3), dtype=torch.uint8)
         head, vit = fresh_head(config, self.codec, 0).eval(), fresh_vit(config, side, 0).eval()
         calls = {

@@ -18,7 +18,7 @@ from PIL import Image
 from rich.progress import Progress
 
 import onedpiece
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.photos import Photo, read_photos
 from onedpiece.evaluation.token_analysis import Gain, contribution_maps, first_token_clusters, marginal_gains
 

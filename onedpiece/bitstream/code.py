@@ -1,15 +1,18 @@
 """`Code`: a picture as an ordered list of tokens, and the .odp file that holds it."""
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from operator import index
-from typing import BinaryIO, Self
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onedpiece.bitstream.entropy import Tables, bundled_tables, pack_entropy, unpack_entropy
+from onedpiece._files import atomic_write_bytes
+from onedpiece.bitstream.entropy import Tables, TablesOf, known_tables, pack_entropy, unpack_entropy
 from onedpiece.bitstream.format import (
     MAX_FILE_BYTES,
     MAX_TOKENS,
@@ -24,9 +27,6 @@ from onedpiece.bitstream.packing import pack, unpack
 from onedpiece.bitstream.tiles import Tiles, check_tiles
 from onedpiece.errors import EntropyTablesError, NoTokensError, TrailingDataError
 
-TablesOf = Callable[[bytes], Tables | None]
-"""A model's fingerprint -> the tables of its entropy coder, None where it has none."""
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Code:
@@ -39,7 +39,6 @@ class Code:
         size: (width, height) of the photo in pixels; None is the model's own size.
         tiles: where the photo was cut into tiles, how, and how many tokens each has in the whole file; the
             indices are then in the order of `tiles.order`, and a prefix holds fewer.
-        tables: of the entropy coder, used where they make the file smaller; no part of what the code is.
 
     Raises:
         BitstreamError: a field that no .odp file can hold; the subclass and the message say which.
@@ -50,7 +49,6 @@ class Code:
     fingerprint: bytes
     size: tuple[int, int] | None = None
     tiles: Tiles | None = None
-    tables: Tables | None = None
 
     def __post_init__(self) -> None:
         check_codebook_size(self.codebook_size)
@@ -67,6 +65,20 @@ class Code:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices.tolist())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As small as numpy makes it, and read-only again on arrival.
+        fewest = np.min_scalar_type(self.codebook_size - 1)
+        return type(self), (
+            self.indices.astype(fewest),
+            self.codebook_size,
+            self.fingerprint,
+            self.size,
+            self.tiles,
+        )
 
     def __getitem__(self, which: slice) -> Self:
         if not isinstance(which, slice):
@@ -103,47 +115,76 @@ class Code:
             raise ValueError(f"tokens is {count}; this code has 1 to {len(self)}")
         return self[:count]
 
-    def fit(self, max_bytes: int) -> Self:
+    def fit(self, max_bytes: int, tables_of: TablesOf = known_tables) -> Self:
         """Return the longest prefix whose whole file has at most `max_bytes` bytes.
+
+        Args:
+            max_bytes: of the file that `to_bytes(tables_of)` gives.
+            tables_of: as in `to_bytes`.
 
         Raises:
             ValueError: not even one token fits.
         """
-        count = bisect_right(range(1, len(self) + 1), max_bytes, key=lambda k: len(self[:k].to_bytes()))
+
+        def size(count: int) -> int:
+            return len(self[:count].to_bytes(tables_of))
+
+        count = bisect_right(range(1, len(self) + 1), max_bytes, key=size)
         if not count:
-            smallest = len(self[:1].to_bytes())
+            smallest = size(1)
             raise ValueError(f"max_bytes is {max_bytes}; the file of one token of this code takes {smallest}")
         return self[:count]
 
-    def to_bytes(self) -> bytes:
-        """Return a complete .odp file: the header, then ⌈k·log2(codebook_size)/8⌉ bytes."""
+    def to_bytes(self, tables_of: TablesOf = known_tables) -> bytes:
+        """Return a complete .odp file: the header, then at most ⌈k·log2(codebook_size)/8⌉ bytes.
+
+        Args:
+            tables_of: finds the entropy coder's tables of a model by its fingerprint, for a smaller file;
+                by default those of bundled models and of models that were loaded in this process.
+                `entropy.no_tables` writes plain tokens.
+        """
         header = write_header(self.fingerprint, self.size, self.codebook_size, len(self), self.tiles)
         plain = header + pack(self.indices, self.codebook_size)
-        coded = self._to_entropy_coded_bytes()
+        coded = self._to_entropy_coded_bytes(tables_of)
         return coded if coded is not None and len(coded) < len(plain) else plain
 
-    def _to_entropy_coded_bytes(self) -> bytes | None:
+    def _to_entropy_coded_bytes(self, tables_of: TablesOf) -> bytes | None:
         # Tiles stay plain: one flipped bit would undo every tile after it, not one token.
-        if (
-            self.tables is None
-            or self.tiles is not None
-            or not self.tables.fits(self.codebook_size, len(self))
-        ):
+        tables = None if self.tiles else tables_of(self.fingerprint)
+        if tables is None or not tables.fits(self.codebook_size, len(self)):
             return None
-        payload = pack_entropy(self.indices.tolist(), self.tables)
+        payload = pack_entropy(self.indices.tolist(), tables)
         if payload is None:
             return None
-        head = write_header(self.fingerprint, self.size, self.codebook_size, len(self), None, self.tables.id)
+        head = write_header(self.fingerprint, self.size, self.codebook_size, len(self), None, tables.id)
         return head + payload
 
+    def save(self, path: str | PathLike[str], tables_of: TablesOf = known_tables) -> None:
+        """Write the .odp file that `to_bytes` gives; it appears whole or not at all.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        atomic_write_bytes(path, self.to_bytes(tables_of))
+
     @classmethod
-    def from_bytes(cls, data: bytes, tables_of: TablesOf = bundled_tables) -> Self:
+    def open(cls, path: str | PathLike[str], tables_of: TablesOf = known_tables) -> Self:
+        """Read an .odp file, or a prefix of one; no network is needed.
+
+        Raises:
+            BitstreamError: as `from_bytes`.
+            OSError: it cannot be opened.
+        """
+        with Path(path).open("rb") as file:
+            return cls.read(file, tables_of)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, tables_of: TablesOf = known_tables) -> Self:
         """Read a complete .odp file, or any prefix of one that still holds the header and a token.
 
         Args:
             data: the file's bytes.
-            tables_of: finds the entropy coder's tables of a model by its fingerprint, which entropy-coded
-                files need; those of bundled models are found without.
+            tables_of: as in `to_bytes`; entropy-coded files need the tables they were written with.
 
         Raises:
             BitstreamError: the subclass and the message say what was found and what was expected.
@@ -151,7 +192,6 @@ class Code:
         data = bytes(data)
         header = read_header(data)
         limit = MAX_TOKENS if header.tiles is None else sum(header.tiles.counts)
-        tables = None
         if header.tables_id is None:
             indices = unpack(data[header.end :], header.codebook_size, header.token_count, limit)
         else:
@@ -161,10 +201,10 @@ class Code:
             raise NoTokensError(
                 f"the file ends after {len(data)} bytes, before its first token; expected 1 or more"
             )
-        return cls(indices, header.codebook_size, header.fingerprint, header.size, header.tiles, tables)
+        return cls(indices, header.codebook_size, header.fingerprint, header.size, header.tiles)
 
     @classmethod
-    def read(cls, file: BinaryIO, tables_of: TablesOf = bundled_tables) -> Self:
+    def read(cls, file: BinaryIO, tables_of: TablesOf = known_tables) -> Self:
         """Read a file that is open for reading bytes, and no more of it than any .odp file has.
 
         Raises:

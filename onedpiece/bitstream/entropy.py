@@ -8,18 +8,15 @@ the number lies in [P, P + 1) / 256^b, and every leading token on which that who
 No probability is ever a float, and nothing is rounded, so that every machine decodes the same tokens.
 """
 
-import json
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from hashlib import sha256
 from itertools import accumulate, chain, islice
 from math import prod
-from pathlib import Path
 from typing import Any
 
-from onedpiece.errors import EntropyTablesError
+from onedpiece._providers import entropy_tables
 
 TOTAL_BITS = 16
 TOTAL = 1 << TOTAL_BITS
@@ -29,11 +26,6 @@ ENDINGS = 32  # payloads to try for one that does not read as one more token
 
 Table = tuple[int, ...]
 """Frequencies of a digit's values, each at least 1, TOTAL in all."""
-
-
-FILE = "entropy.json"
-BUNDLED = Path(__file__).resolve().parents[1] / "weights"
-"""Read as data only: a file of a bundled model can then be cut and described without the model."""
 
 
 @dataclass(frozen=True)
@@ -168,46 +160,15 @@ class _Reader:
         return digit
 
 
-def load_tables(folder: str | Path, fingerprint: bytes) -> Tables | None:
-    """Return the tables in a model's folder; None where there are none.
-
-    Raises:
-        EntropyTablesError: they are damaged, or another model's; the message is one line.
-    """
-    path = Path(folder) / FILE
-    try:
-        plain = json.loads(path.read_text())
-        stated = plain["fingerprint"]
-        if stated == fingerprint.hex():
-            return Tables.from_plain(plain)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise EntropyTablesError(f"{path} holds no entropy tables: {' '.join(str(error).split())}") from error
-    raise EntropyTablesError(
-        f"{path} was made for model {stated}, beside it is {fingerprint.hex()}; "
-        "make it anew with tools/fit_entropy_tables.py, or remove it"
-    )
+TablesOf = Callable[[bytes], Tables | None]
+"""A model's fingerprint -> the tables of its entropy coder, None where it has none."""
 
 
-def tables_beside(folder: str | Path | None, fingerprint: bytes) -> Tables | None:
-    """Return the tables in a model's folder, or else those of the bundled model of this fingerprint.
-
-    Raises:
-        EntropyTablesError: as `load_tables`.
-    """
-    found = None if folder is None else load_tables(folder, fingerprint)
-    return found or bundled_tables(fingerprint)
+def known_tables(fingerprint: bytes) -> Tables | None:
+    """Return the tables of a model that is bundled or was loaded in this process; None of all others."""
+    tables: Tables | None = entropy_tables(fingerprint)
+    return tables
 
 
-@cache
-def bundled_tables(fingerprint: bytes) -> Tables | None:
-    """Return the tables of the bundled model of this fingerprint; None where there are none.
-
-    Raises:
-        EntropyTablesError: as `load_tables`.
-    """
-    for path in sorted(BUNDLED.glob(f"*/{FILE}")):
-        if f'"{fingerprint.hex()}"' in path.read_text():
-            return load_tables(path.parent, fingerprint)
-    return None
+def no_tables(fingerprint: bytes) -> None:
+    """Know no tables: what writes plain files, and reads no others."""

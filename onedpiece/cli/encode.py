@@ -1,12 +1,14 @@
 """`onedpiece encode`: photos to .odp files."""
 
+import sys
+from contextlib import redirect_stdout
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from warnings import filterwarnings
 
 import typer
 
-from onedpiece.cli.io import PICTURES, STREAM, Job, plan, reading, write
+from onedpiece.cli.io import STREAM, Job, plan, reading, write
 from onedpiece.cli.options import (
     CHUNK,
     DEVICE,
@@ -20,15 +22,15 @@ from onedpiece.cli.options import (
     front_end,
 )
 from onedpiece.cli.report import Report, counted, name_of
+from onedpiece.codec.find import ENDINGS
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from onedpiece.bitstream import Code
-    from onedpiece.codec import Codec
-    from onedpiece.codec.tiles import Reached
-    from onedpiece.rate.search import Found
-    from onedpiece.rate.target import Aim
+    from onedpiece.codec import Codec, EncodeResult
+    from onedpiece.codec.colour import Converted
+    from onedpiece.rate.search import SearchResult
+    from onedpiece.rate.target import RateTarget
 
 
 def encode(
@@ -46,7 +48,10 @@ def encode(
     lpips: Annotated[float | None, typer.Option(metavar="X", help="The same for LPIPS, at most X.")] = None,
     tiles: Annotated[
         bool | None,
-        typer.Option(help="Cut the photo into tiles of the model's size; by default where it is worth it."),
+        typer.Option(
+            help="Cut the photo into tiles of the model's size; by default only where one square cannot use "
+            "the size, or reach the quality, that is asked for."
+        ),
     ] = None,
     best_effort: Annotated[
         bool, typer.Option("--best-effort", help="Where a target is out of reach, take the best there is.")
@@ -64,81 +69,68 @@ def encode(
     where it is out of reach, nothing is written and the exit status is 1.
     """
     reduced = front_end(retokenize, keep)
-    jobs = plan(inputs, out, ".odp", PICTURES, skip_existing=skip_existing)
+    jobs = plan(inputs, out, ".odp", ENDINGS, skip_existing=skip_existing)
     if not jobs:
         return
-    from onedpiece.rate.target import Aim
+    from onedpiece.rate.target import RateTarget
     from onedpiece.weights import load
 
-    aim = Aim(tokens, max_bytes, bpp, psnr, ssim, lpips)
+    target = RateTarget(tokens, max_bytes, bpp, psnr, ssim, lpips)
     _expect_large_photos()
     codec = load(model, device)
-    codec.check_aim(aim, tiles=tiles)
+    codec.check_target(target, tiles=tiles)
     if reduced:
         reduced.put_into(codec)
-    wish = _Wish(aim, tiles, best_effort, reduced)
+    options = EncodeOptions(target, tiles, best_effort, reduced)
     with Report(
         [job.source for job in jobs], as_json=as_json, data_on_stdout=jobs[0].target == STREAM
     ) as report:
         for start in range(0, len(jobs), CHUNK):
-            _encode_together(codec, jobs[start : start + CHUNK], wish, report)
+            _encode_together(codec, jobs[start : start + CHUNK], options, report)
 
 
-class _Wish(NamedTuple):
-    aim: "Aim"
+class EncodeOptions(NamedTuple):
+    """What the command asks of every photo."""
+
+    target: "RateTarget"
     tiles: bool | None
     best_effort: bool
-    front_end: FrontEnd | None
+    reduction: FrontEnd | None
 
 
-def _encode_together(codec: "Codec", jobs: list[Job], wish: _Wish, report: Report) -> None:
-    photos = _read(jobs, report)
-    squares, reached = _tokenize_squares(codec, photos, wish), {}
-    for job, photo in photos.items():
+def _encode_together(codec: "Codec", jobs: list[Job], options: EncodeOptions, report: Report) -> None:
+    photos, encoded = _read(jobs, report), {}
+    with (
+        report.steps("tiles") as progress,
+        redirect_stdout(sys.stderr),
+    ):  # torch.hub says there what it fetches
+        outcomes = codec.encode_batch(
+            [photo.image for photo in photos.values()],
+            options.target,
+            tiles=options.tiles,
+            best_effort=options.best_effort,
+            progress=progress,
+            return_exceptions=True,
+        )
+    for job, outcome in zip(photos, outcomes, strict=True):
         with report.guarding(job.source):
-            each = _reach(codec, photo, squares.get(job), wish, report)
-            write(job.target, each.code.to_bytes())
-            reached[job] = each
-    images = codec.decode_batch([each.code for each in reached.values()])
-    for (job, each), image in zip(reached.items(), images, strict=True):
-        record = _record(job, each.code, photos[job], image) | _wish_record(wish, each.found)
+            if isinstance(outcome, Exception):
+                raise outcome
+            write(job.target, outcome.code.to_bytes())
+            encoded[job] = outcome
+    images = codec.decode_batch([each.code for each in encoded.values()])
+    for (job, each), image in zip(encoded.items(), images, strict=True):
+        record = _record(job, each, photos[job], image, options)
         report.done(_line(record), record)
 
 
-def _tokenize_squares(codec: "Codec", photos: "dict[Job, Image.Image]", wish: _Wish) -> "dict[Job, Code]":
-    """The codes of those photos that are not cut into tiles, all in one pass."""
-    from onedpiece.codec.tiles import wants_tiles
-
-    squares = [
-        job for job, photo in photos.items() if not wants_tiles(codec, photo.size, wish.aim, wish.tiles)
-    ]
-    codes = codec.encode_batch([photos[job] for job in squares], tokens=wish.aim.tokens)
-    return dict(zip(squares, codes, strict=True))
-
-
-def _reach(
-    codec: "Codec", photo: "Image.Image", square: "Code | None", wish: _Wish, report: Report
-) -> "Reached":
-    from onedpiece.codec.tiles import Reached
-
-    aim = wish.aim
-    if square is None:
-        with report.steps("tiles") as progress:
-            return codec.encode_to(photo, aim, tiles=True, best_effort=wish.best_effort, progress=progress)
-    if aim.target:
-        found = codec.reach(photo, square, aim.target, best_effort=wish.best_effort)
-        return Reached(square.first(found.tokens), found)
-    budget = aim.bytes_for(photo.size)
-    return Reached(square if budget is None else square.fit(budget), None)
-
-
-def _read(jobs: list[Job], report: Report) -> "dict[Job, Image.Image]":
-    from onedpiece.codec.images import read_picture
+def _read(jobs: list[Job], report: Report) -> "dict[Job, Converted]":
+    from onedpiece.codec.images import read_converted
 
     photos = {}
     for job in jobs:
         with report.guarding(job.source), reading(job.source, seekable=True) as file:
-            photos[job] = read_picture(file)
+            photos[job] = read_converted(file)
     return photos
 
 
@@ -149,32 +141,41 @@ def _expect_large_photos() -> None:
     filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def _record(job: Job, code: "Code", photo: "Image.Image", image: "Image.Image") -> dict[str, Any]:
+def _record(
+    job: Job, result: "EncodeResult", photo: "Converted", image: "Image.Image", options: EncodeOptions
+) -> dict[str, Any]:
     from onedpiece.metrics.pixel import image_psnr
 
-    size = len(code.to_bytes())
-    quality = image_psnr(photo, image)
-    return {
+    size = len(result.code.to_bytes())
+    width, height = photo.image.size
+    quality = image_psnr(photo.image, image)
+    record = {
         "file": job.source,
         "out": job.target,
-        "tokens": len(code),
+        "tokens": len(result.code),
         "bytes": size,
-        "bpp": 8 * size / (photo.width * photo.height),
-        "width": photo.width,
-        "height": photo.height,
+        "bpp": 8 * size / (width * height),
+        "width": width,
+        "height": height,
         "psnr": quality if isfinite(quality) else None,
     }
+    if photo.conversions:
+        record["converted"] = list(photo.conversions)
+    if result.code.tiles:
+        record["tiles"] = len(result.code.tiles.counts)
+    return record | _target_record(options, result.search)
 
 
-def _wish_record(wish: _Wish, found: "Found | None") -> dict[str, Any]:
-    """What to report of a re-tokenizer and of a target."""
-    record = wish.front_end.record() if wish.front_end else {}
-    if found is None or wish.aim.target is None:
+def _target_record(options: EncodeOptions, search: "SearchResult | None") -> dict[str, Any]:
+    """What to report of token reduction and of a quality target."""
+    record = options.reduction.record() if options.reduction else {}
+    quality = options.target.quality
+    if search is None or quality is None:
         return record
     return record | {
-        "target": {"metric": wish.aim.target.metric, "value": wish.aim.target.value},
-        "reached": found.score,
-        "met": found.reached,
+        "target": {"metric": quality.metric, "value": quality.value},
+        "reached": search.score,
+        "met": search.reached,
     }
 
 

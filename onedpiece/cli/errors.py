@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from onedpiece.errors import OnedpieceError
+from onedpiece.errors import OnedpieceError, TargetOutOfReachError
 
 BAD_INPUT = 2
 FAILED = 1
@@ -30,11 +30,18 @@ def message_of(error: Exception) -> str:
         text = error.format_message()
     elif isinstance(error, OSError):
         text = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+    elif isinstance(error, TargetOutOfReachError):
+        text = f"{error}; take that with --best-effort"
     elif isinstance(error, OnedpieceError | ValueError | RuntimeError | ImportError):
         text = str(error)
     else:
         text = f"unexpected {type(error).__name__}: {error} (set ONEDPIECE_DEBUG=1 for the traceback)"
     return " ".join(text.split()) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Return a name or message with its control characters escaped: it can neither colour nor fake a line."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def status_of(error: Exception) -> int:

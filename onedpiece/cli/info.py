@@ -27,7 +27,7 @@ def info(
 
 def _record(source: str, folder: str | None) -> dict[str, Any]:
     from onedpiece.bitstream import MAX_FILE_BYTES, Code
-    from onedpiece.bitstream.entropy import tables_beside
+    from onedpiece.weights.entropy_tables import tables_beside
 
     with reading(source) as file:
         data = file.read(MAX_FILE_BYTES + 1)
@@ -79,13 +79,14 @@ def truncate(
     Without -o, a.odp cut to K tokens is a.K.odp.
     """
     from onedpiece.bitstream import Code
-    from onedpiece.bitstream.entropy import tables_beside
+    from onedpiece.weights.entropy_tables import tables_beside
 
     if source != STREAM and Path(source).is_dir():
         raise ValueError(f"{source} is a folder; truncate takes one file")
     job = plan([source], out, f".{tokens}.odp", CODES)[0]
     with Report([source], data_on_stdout=job.target == STREAM) as report, report.guarding(source):
         with reading(source) as file:
-            data = Code.read(file, partial(tables_beside, model)).first(tokens).to_bytes()
+            tables_of = partial(tables_beside, model)
+            data = Code.read(file, tables_of).first(tokens).to_bytes(tables_of)
         write(job.target, data)
         report.done(f"{name_of(job.target)}: {counted(tokens)}, {len(data)} bytes", {})

@@ -1,6 +1,7 @@
 """Bytes in and out: which input becomes which output, and files that appear whole or not at all."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -8,14 +9,11 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from onedpiece._files import atomic_write_bytes
-from onedpiece.cli.errors import LostStdoutError, OutputError
+from onedpiece.cli.errors import LostStdoutError, OutputError, printable
+from onedpiece.codec.find import ENDINGS, find_images
 
 STREAM = "-"  # standard input, or standard output
 
-PICTURES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".tga"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".qoi"}
-)
 CODES = frozenset({".odp"})
 
 
@@ -25,6 +23,8 @@ def reading(source: str, *, seekable: bool = False) -> Iterator[BinaryIO]:
     if source != STREAM:
         with Path(source).open("rb") as file:
             yield file
+    elif sys.stdin is None:
+        raise ValueError("standard input is closed; name a file")
     elif seekable:
         yield BytesIO(sys.stdin.buffer.read())
     else:
@@ -57,6 +57,8 @@ def say(line: str, *, aside: bool = False) -> None:
     if aside:
         sys.stderr.write(line + "\n")
         return
+    if sys.stdout is None:  # closed by whoever started us, who does not want to hear
+        return
     try:
         sys.stdout.write(line + "\n")
     except OSError as error:
@@ -64,6 +66,8 @@ def say(line: str, *, aside: bool = False) -> None:
 
 
 def _write_stdout(data: bytes) -> None:
+    if sys.stdout is None:
+        raise OutputError("standard output is closed; name a file with -o")
     if sys.stdout.isatty():
         raise ValueError("standard output is a terminal; name a file with -o")
     try:
@@ -90,7 +94,10 @@ def expand(inputs: Sequence[str], extensions: frozenset[str]) -> list[str]:
         raise ValueError("an input's name is empty; name a file or a folder (. is the one you are in)")
     if STREAM in inputs and len(inputs) > 1:
         raise ValueError("- (standard input) cannot be one of several inputs; give it alone")
-    return [source for name in inputs for source in _files_of(name, extensions)]
+    sources = [source for name in inputs for source in _files_of(name, extensions)]
+    return list(
+        {source if source == STREAM else Path(source).resolve(): source for source in sources}.values()
+    )
 
 
 def plan(
@@ -101,6 +108,7 @@ def plan(
     *,
     keep_existing: bool = False,
     skip_existing: bool = False,
+    option: str = "-o",
 ) -> list[Job]:
     """Return a job for every input, and make the folder that is named for the outputs of many.
 
@@ -111,6 +119,7 @@ def plan(
         extensions: which files of a folder count.
         keep_existing: refuse to replace a file that stands where the output was not named.
         skip_existing: leave out the jobs whose output is there: outputs appear whole, so that it is done.
+        option: what names the output on the command line, for messages.
 
     Raises:
         ValueError: the outputs cannot be told apart, would replace an input, or make no sense.
@@ -118,18 +127,21 @@ def plan(
     """
     sources = expand(inputs, extensions)
     if out == "":
-        raise ValueError("the output's name is empty; name a file with -o, or leave it out")
+        raise ValueError(f"the output's name is empty; name a file with {option}, or leave it out")
     many = len(inputs) > 1 or (inputs[0] != STREAM and Path(inputs[0]).is_dir())
-    if many or (out not in (None, STREAM) and Path(str(out)).is_dir()):
-        jobs = [Job(source, _into(out, source, suffix)) for source in sources]
+    into_folder = out not in (None, STREAM) and (Path(str(out)).is_dir() or str(out).endswith("/"))
+    if many or into_folder:
+        jobs = _told_apart([Job(source, _into(out, source, suffix)) for source in sources], suffix)
     else:
         jobs = [Job(source, _beside(source, suffix) if out is None else out) for source in sources]
-    _check_targets(jobs)
+    _check_targets(jobs, option)
+    if suffix == ".odp":
+        _check_no_picture(jobs)
     if skip_existing:
         jobs = [job for job in jobs if job.target == STREAM or not Path(job.target).exists()]
     elif keep_existing and out is None:
         _check_free(jobs)
-    if many and out is not None:
+    if (many or into_folder) and out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
     return jobs
 
@@ -137,13 +149,12 @@ def plan(
 def _files_of(name: str, extensions: frozenset[str]) -> list[str]:
     if name == STREAM or not Path(name).is_dir():
         return [name]
-    inside = sorted(
-        path for path in Path(name).iterdir() if path.suffix.lower() in extensions and path.is_file()
-    )
-    visible = [str(path) for path in inside if not path.name.startswith(".")]
-    if not visible:
+    paths, left_out = find_images(name, endings=extensions)
+    for path, reason in left_out:
+        sys.stderr.write(f"onedpiece: {printable(str(path))}: left out: {reason}\n")
+    if not paths:
         raise ValueError(f"{name} holds no file that ends in {', '.join(sorted(extensions))}")
-    return visible
+    return [str(path) for path in paths]
 
 
 def _beside(source: str, suffix: str) -> str:
@@ -162,7 +173,23 @@ def _into(folder: str | None, source: str, suffix: str) -> str:
     return str(Path(folder) / Path(source).with_suffix(suffix).name)
 
 
-def _check_targets(jobs: Iterable[Job]) -> None:
+def _told_apart(jobs: Sequence[Job], suffix: str) -> list[Job]:
+    """Give outputs that would be one their inputs' endings: a.jpg.odp and a.png.odp, not a.odp twice."""
+    counts = Counter(job.target for job in jobs)
+    return [job if counts[job.target] == 1 else Job(job.source, _with_ending(job, suffix)) for job in jobs]
+
+
+def _with_ending(job: Job, suffix: str) -> str:
+    return str(Path(job.target).with_name(Path(job.source).name + suffix))
+
+
+def _check_no_picture(jobs: Iterable[Job]) -> None:
+    for _, target in jobs:
+        if Path(target).suffix.lower() in ENDINGS and Path(target).exists():
+            raise ValueError(f"{target} is there and named as a picture; end the output in .odp")
+
+
+def _check_targets(jobs: Iterable[Job], option: str) -> None:
     sources = {Path(job.source).resolve(): job.source for job in jobs if job.source != STREAM}
     seen: dict[Path, str] = {}
     for source, target in jobs:
@@ -170,7 +197,7 @@ def _check_targets(jobs: Iterable[Job]) -> None:
             continue
         place = Path(target).resolve()
         if place in sources:
-            raise ValueError(f"{target} is an input; name another output with -o")
+            raise ValueError(f"{target} is an input; name another output with {option}")
         if place in seen:
             raise ValueError(
                 f"{seen[place]} and {source} would both be written to {target}; do one at a time"

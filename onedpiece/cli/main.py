@@ -15,7 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _tolerate_odd_names()
         status = _run(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started us
+            sys.stdout.flush()
         return status
     except KeyboardInterrupt:
         return 130

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import typer
 
-from onedpiece.cli.io import CODES, PICTURES, STREAM, Job, expand, plan, reading, write
+from onedpiece.cli.io import CODES, STREAM, Job, expand, plan, reading, write
 from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL
 from onedpiece.cli.report import Report, counted
+from onedpiece.codec.find import ENDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,16 +42,18 @@ def predict(
 
     The bundled heads know Imagenette's ten classes (classify) and CamVid's eleven of road scenes (segment).
     """
-    extensions = PICTURES | CODES
+    extensions = ENDINGS | CODES
     if overlay is None:
         jobs = [Job(source, "") for source in expand(inputs, extensions)]
     else:
-        jobs = plan(inputs, overlay, ".png", extensions)
-    from onedpiece.rate.target import Aim
+        jobs = plan(inputs, overlay, ".png", extensions, option="--overlay")
+        if Path(jobs[0].target).suffix.lower() not in ("", ".png"):
+            raise ValueError(f"--overlay is {overlay}; overlays are PNG files: end it in .png")
+    from onedpiece.rate.target import RateTarget
     from onedpiece.weights import load
 
     codec = load(model, device)
-    codec.check_aim(Aim(tokens))
+    codec.check_target(RateTarget(tokens))
     asked = _load_head(head, codec)
     on_stdout = jobs[0].target == STREAM
     with Report([job.source for job in jobs], as_json=as_json, data_on_stdout=on_stdout) as report:
@@ -68,6 +71,8 @@ class _Asked(NamedTuple):
 def _load_head(name: str, codec: "Codec") -> "LoadedHead":
     from onedpiece.heads import HeadError, Task, bundled_head, code_space_of, load_head
 
+    if not (Path(name).exists() or name in get_args(Task)):
+        raise HeadError(f"no head {name!r}: it is no file, and the names are: {', '.join(get_args(Task))}")
     bundled = name in get_args(Task) and not Path(name).exists()
     loaded = load_head(bundled_head(name) if bundled else name)
     if loaded.code_space != code_space_of(codec):
@@ -90,7 +95,7 @@ def _answer_together(
             if job.target:
                 write(job.target, _drawn(codec, head, each, prediction))
             record = {"file": job.source, "tokens": len(each.code)}
-            size = each.code.size or (codec.side, codec.side)
+            size = each.code.size or (codec.image_size, codec.image_size)
             answer = answer_record(prediction, head.head.config.classes, size)
             drawn = {"overlay": job.target} if job.target else {}
             report.done(_line(job, each.code, answer_text(answer)), record | answer | drawn)
@@ -98,6 +103,7 @@ def _answer_together(
 
 def _read(codec: "Codec", jobs: list[Job], tokens: int | None, report: Report) -> "dict[Job, _Asked]":
     from onedpiece.bitstream import Code
+    from onedpiece.rate.target import RateTarget
 
     read: dict[Job, Code | Image.Image] = {}
     for job in jobs:
@@ -107,7 +113,8 @@ def _read(codec: "Codec", jobs: list[Job], tokens: int | None, report: Report) -
                 found = found.first(tokens)
             read[job] = found
     photos = {job: found for job, found in read.items() if not isinstance(found, Code)}
-    encoded = dict(zip(photos, codec.encode_batch(list(photos.values()), tokens=tokens), strict=True))
+    results = codec.encode_batch(list(photos.values()), RateTarget(tokens))
+    encoded = {job: result.code for job, result in zip(photos, results, strict=True)}
     codes = {job: found for job, found in read.items() if isinstance(found, Code)} | encoded
     return {job: _Asked(codes[job], photos.get(job)) for job in read}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
-from onedpiece.cli.errors import FAILED, message_of, status_of
+from onedpiece.cli.errors import FAILED, message_of, printable, status_of
 from onedpiece.cli.io import STREAM, say
 from onedpiece.errors import OnedpieceError
 
@@ -56,7 +56,7 @@ class Report:
 
     def done(self, line: str, record: dict[str, Any]) -> None:
         """Say that one file is finished: `line`, or `record` as JSON."""
-        say(json.dumps(record) if self.as_json else line, aside=self.data_on_stdout)
+        say(json.dumps(record) if self.as_json else printable(line), aside=self.data_on_stdout)
         self._advance()
 
     @contextmanager
@@ -75,7 +75,7 @@ class Report:
         self.statuses.append(status_of(error))
         name = "standard input" if source == STREAM else source
         reason = error.strerror if isinstance(error, OSError) and error.strerror else message_of(error)
-        sys.stderr.write(f"onedpiece: {name}: {reason}\n")
+        sys.stderr.write(f"onedpiece: {printable(name)}: {printable(reason)}\n")
         self._advance()
 
     def _advance(self) -> None:

@@ -1,27 +1,26 @@
 """`Codec`: image → `Code` → image; the one place where network and bytes meet."""
 
 from collections.abc import Sequence
-from math import log2, log10
 from operator import index
 from os import PathLike
-from pathlib import Path
+from typing import Any, Literal, Self, overload
 
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from onedpiece.bitstream import Code, TooManyTokensError
+from onedpiece import _providers
+from onedpiece.bitstream import Code
 from onedpiece.bitstream.entropy import Tables
-from onedpiece.codec.images import Picture, checked_tensor, resize, size_of, to_image, to_input, to_photo
-from onedpiece.codec.tiles import Progress, Reached, decode_tiled, encode_tiled, wants_tiles
-from onedpiece.errors import WrongModelError
+from onedpiece.codec.images import resize
+from onedpiece.codec.model import EncodeResult, LoadedModel
+from onedpiece.codec.squares import BATCH, decode_squares, encode_squares, estimate_psnr_curve, fit_square
+from onedpiece.codec.tensors import Photo, Picture, as_list, resize_tensor, size_of, to_image, to_tensor
+from onedpiece.codec.tiles import Progress, decode_tiled, encode_tiled, tile_budget
 from onedpiece.metrics.pixel import image_psnr
-from onedpiece.metrics.registry import image_scorer
-from onedpiece.rate import Target
-from onedpiece.rate.search import Found, fewest, fewest_foretold
-from onedpiece.rate.target import Aim
+from onedpiece.rate.target import RateTarget
 from onedpiece.tokenizer import Tokenizer
-from onedpiece.tokenizer.dct_path import forecast
 
 CodeLike = Code | bytes | str | PathLike[str]
 """A code, the bytes of an .odp file, or the path of one."""
@@ -35,7 +34,8 @@ class Codec:
         fingerprint: the 4 bytes that tie a file to these weights.
         device: where the network runs, as torch names it.
         name: the model's, for messages.
-        tables: of the model's entropy coder; without, files are plain.
+        tables: of the model's entropy coder; this process then knows them, so that `Code.to_bytes` uses them.
+            None: files are plain, unless the process knows the model's tables from elsewhere.
 
     Raises:
         ValueError: there is no such device here.
@@ -49,36 +49,57 @@ class Codec:
         name: str = "unnamed",
         tables: Tables | None = None,
     ) -> None:
-        try:
-            self.device = torch.device(device)
-            self.tokenizer = tokenizer.to(self.device).eval()
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(
-                f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}"
-            ) from error
-        self.fingerprint = fingerprint
-        self.name = name
-        self.tables = tables
+        self.model = LoadedModel(tokenizer, fingerprint, device, name, tables)
+        if tables is not None:
+            _providers.entropy_tables.state(fingerprint, tables)
 
     def __repr__(self) -> str:
-        return (
-            f"<Codec {self.name}: {self.num_tokens} tokens, model {self.fingerprint.hex()}, on {self.device}>"
-        )
+        tokens, print_ = self.num_tokens, self.fingerprint.hex()
+        return f"<Codec {self.name}: {tokens} tokens, model {print_}, on {self.device}>"
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the network to a device, as torch names it, and return the codec.
+
+        Raises:
+            ValueError: there is no such device here.
+        """
+        self.model.to(device)
+        return self
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The network."""
+        return self.model.tokenizer
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The 4 bytes that tie a file to these weights."""
+        return self.model.fingerprint
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self.model.device
+
+    @property
+    def name(self) -> str:
+        """The model's name, for messages."""
+        return self.model.name
 
     @property
     def num_tokens(self) -> int:
-        """The most tokens that a code of this model has."""
-        return self.tokenizer.config.num_tokens
+        """The most tokens that the code of one square has."""
+        return self.model.num_tokens
 
     @property
-    def side(self) -> int:
+    def image_size(self) -> int:
         """Side of the model's square pictures, in pixels."""
-        return self.tokenizer.config.image_size
+        return self.model.image_size
 
     @property
     def bits_per_token(self) -> float:
-        """What one token takes in a file."""
-        return log2(self.tokenizer.config.codebook_size)
+        """What one token takes in a plain file."""
+        return self.model.bits_per_token
 
     def encode(
         self,
@@ -93,111 +114,149 @@ class Codec:
         tiles: bool | None = None,
         best_effort: bool = False,
     ) -> Code:
-        """Encode one photo; give at most one of the wishes: without any, all tokens are kept.
+        """Encode one photo; give at most one of the targets: without any, all tokens are kept.
 
         Args:
-            image: PIL image, path, or (3, H, W) float tensor in [0, 1], of any size.
+            image: PIL image, path, (3, H, W) tensor or (H, W, 3) array, of any size; tensors and arrays are
+                floats in [0, 1] or uint8.
             tokens: how many to keep, 1 to `num_tokens`; of tiles, from one to `num_tokens` for each.
             max_bytes: keep as many tokens as make a file of at most so many bytes.
             bpp: the same in bits a pixel of the photo.
             psnr: keep as few tokens as make the decoded file reach this many dB, at the photo's own size.
             ssim: the same for SSIM.
             lpips: the same for LPIPS-Alex, of which less is better.
-            tiles: cut the photo into tiles of the model's size that share the wish; False squeezes the whole
-                photo into one square and stretches it back on decoding; None: as `tiles.wants_tiles` judges.
-            best_effort: where a target is out of reach, take the best there is.
+            tiles: True cuts the photo into tiles of the model's size that share the target; False resizes the
+                whole photo to one square and back on decoding. None: one square, and tiles only where a size
+                is given that a square cannot use, or a quality that it cannot reach, and they are better.
+            best_effort: where a quality is out of reach, take the best there is.
 
         Raises:
-            ValueError: two wishes were given, one is out of range, or the tensor is not as described.
+            ValueError: two targets were given, one is out of range, or the tensor is not as described.
             TargetOutOfReachError: no prefix reaches psnr, ssim or lpips; it says what the best one reaches.
             PictureError: the picture cannot be read.
             OSError: the file cannot be opened.
         """
-        aim = Aim(tokens, max_bytes, bpp, psnr, ssim, lpips)
-        return self.encode_to(image, aim, tiles=tiles, best_effort=best_effort).code
+        target = RateTarget(tokens, max_bytes, bpp, psnr, ssim, lpips)
+        return self.encode_to(image, target, tiles=tiles, best_effort=best_effort).code
 
     def encode_to(
         self,
         image: Picture,
-        aim: Aim,
+        target: RateTarget,
         *,
         tiles: bool | None = None,
         best_effort: bool = False,
         progress: Progress | None = None,
-    ) -> Reached:
-        """As `encode`, for a caller who wants to know what was reached; `progress` is told of tiles."""
-        self.check_aim(aim, tiles=tiles)
-        image = image if isinstance(image, Tensor) else to_photo(image)
-        size = size_of(checked_tensor(image)) if isinstance(image, Tensor) else image.size
-        if wants_tiles(self, size, aim, tiles):
-            return encode_tiled(self, to_photo(image), aim, best_effort=best_effort, progress=progress)
-        if aim.target is None:
-            code = self.encode_batch([image], tokens=aim.tokens, max_bytes=aim.bytes_for(size))[0]
-            return Reached(code, None)
-        photo = to_photo(image)
-        code = self.encode_batch([photo])[0]
-        found = self.reach(photo, code, aim.target, best_effort=best_effort)
-        return Reached(code.first(found.tokens), found)
+    ) -> EncodeResult:
+        """As `encode`, with what the search for a quality found; `progress` is told of tiles."""
+        return self.encode_batch([image], target, tiles=tiles, best_effort=best_effort, progress=progress)[0]
+
+    @overload
+    def encode_batch(
+        self,
+        images: Sequence[Picture] | Tensor | NDArray[Any],
+        target: RateTarget | None = None,
+        *,
+        tiles: bool | None = None,
+        best_effort: bool = False,
+        progress: Progress | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> list[EncodeResult]: ...
+
+    @overload
+    def encode_batch(
+        self,
+        images: Sequence[Picture] | Tensor | NDArray[Any],
+        target: RateTarget | None = None,
+        *,
+        tiles: bool | None = None,
+        best_effort: bool = False,
+        progress: Progress | None = None,
+        return_exceptions: Literal[True],
+    ) -> list[EncodeResult | Exception]: ...
 
     def encode_batch(
-        self, images: Sequence[Picture], *, tokens: int | None = None, max_bytes: int | None = None
-    ) -> list[Code]:
-        """Encode several photos, of any sizes, in one pass; as `encode` for each."""
-        self.check_aim(Aim(tokens=tokens, max_bytes=max_bytes))
-        if not images:
-            return []
-        inputs = [to_input(image, self.side) for image in images]
-        pixels = torch.stack([each.pixels for each in inputs]).to(self.device)
-        rows = self.tokenizer.tokenize(pixels)[:, :tokens].cpu().numpy()
-        codebook = self.tokenizer.config.codebook_size
-        codes = [
-            Code(row, codebook, self.fingerprint, each.size, None, self.tables)
-            for row, each in zip(rows, inputs, strict=True)
-        ]
-        return codes if max_bytes is None else [code.fit(max_bytes) for code in codes]
-
-    def reach(self, photo: Image.Image, code: Code, target: Target, *, best_effort: bool = False) -> Found:
-        """Return the fewest tokens of a photo's code that reach a target.
-
-        The guarantee is that of `rate.predicted.fewest_foretold` for a PSNR, of `rate.search.fewest` else.
+        self,
+        images: Sequence[Picture] | Tensor | NDArray[Any],
+        target: RateTarget | None = None,
+        *,
+        tiles: bool | None = None,
+        best_effort: bool = False,
+        progress: Progress | None = None,
+        return_exceptions: bool = False,
+    ) -> list[EncodeResult] | list[EncodeResult | Exception]:
+        """Encode several photos, of any sizes, each to the target; squares share passes through the network.
 
         Args:
-            photo: RGB, as it was encoded.
-            code: all of its tokens.
-            target: what the decoded file is to reach, at the photo's own size.
-            best_effort: where that is out of reach, return the best there is.
+            images: as `encode` takes them, or a (B, 3, H, W) tensor, or a (B, H, W, 3) array.
+            target: for each of them; None: all tokens.
+            tiles: as in `encode`.
+            best_effort: as in `encode`.
+            progress: told of tiles done and tiles in all, for each photo that is cut into tiles.
+            return_exceptions: give what `encode` would raise of one photo in the place of its result.
 
         Raises:
-            TargetOutOfReachError: no prefix reaches it, and `best_effort` is off.
-            ValueError: the photo's size is none for the metric.
+            ValueError, TypeError, OSError, OnedpieceError: as `encode`.
         """
-        score, expected = image_scorer(target.metric, photo), self.forecast(photo, code)
+        target = target or RateTarget()
+        self.check_target(target, tiles=tiles)
+        outcomes: list[Any] = []
+        pictures = as_list(images)
+        for start in range(0, len(pictures), BATCH):
+            photos = [_attempt(Photo, picture) for picture in pictures[start : start + BATCH]]
+            read = [photo for photo in photos if isinstance(photo, Photo)]
+            codes = iter([None] * len(read) if tiles else encode_squares(self.model, read))
+            for photo in photos:
+                if isinstance(photo, Photo):
+                    photo = _attempt(
+                        self._to_target, photo, next(codes), target, tiles, best_effort, progress
+                    )
+                if isinstance(photo, Exception) and not return_exceptions:
+                    raise photo
+                outcomes.append(photo)
+        return outcomes
 
-        def measure(tokens: int) -> float:
-            return score([self.decode(code, tokens)])[0]
+    def _to_target(
+        self,
+        photo: Photo,
+        square: Code | None,
+        target: RateTarget,
+        tiles: bool | None,
+        best_effort: bool,
+        progress: Progress | None,
+    ) -> EncodeResult:
+        """Cut a photo's whole code to the target, or encode it as tiles."""
+        if square is None:
+            return encode_tiled(self.model, photo.image, target, best_effort=best_effort, progress=progress)
+        result = fit_square(self.model, photo, square, target)
+        if tiles is None and self._asks_for_more(photo, result, target):
+            tiled = encode_tiled(self.model, photo.image, target, best_effort=True, progress=progress)
+            result = self._better(photo, result, tiled, target)
+        if target.quality and result.search and not (result.search.reached or best_effort):
+            raise target.quality.out_of_reach(result.search.score, result.search.tokens)
+        return result
 
-        if target.metric == "psnr" and expected is not None:
-            found = fewest_foretold(target, measure, expected)
-        else:
-            found = fewest(target, measure, len(code), expected)
-        if not (found.reached or best_effort):
-            raise target.out_of_reach(found.score, found.tokens)
-        return found
+    def _asks_for_more(self, photo: Photo, square: EncodeResult, target: RateTarget) -> bool:
+        """Return whether tiles might meet a target better that the square falls short of."""
+        least, budget = tile_budget(self.model, photo.size), target.bytes_for(photo.size)
+        if least is None:
+            return False
+        if square.search:
+            return not square.search.reached
+        return budget is not None and budget >= least and len(square.code) == self.num_tokens
 
-    def forecast(self, photo: Image.Image, code: Code) -> list[float] | None:
-        """Return about the PSNR of every prefix of a photo's code, in dB; None if the model cannot tell.
+    def _better(
+        self, photo: Photo, square: EncodeResult, tiled: EncodeResult, target: RateTarget
+    ) -> EncodeResult:
+        if target.quality and square.search and tiled.search:
+            margin = target.quality.margin
+            return tiled if margin(tiled.search.score) > margin(square.search.score) else square
+        quality = [image_psnr(photo.image, self.decode(each.code)) for each in (square, tiled)]
+        return tiled if quality[1] > quality[0] else square
 
-        It is that of the decoded file, at the photo's own size: what squeezing loses comes on top.
-        """
-        path = self.tokenizer.linear_path
-        if path is None:
-            return None
-        pixels = to_input(photo, self.side).pixels[None].to(self.device)
-        codes = self.tokenizer.quantizer.codes_from_indices(torch.tensor(code.indices)[None].to(self.device))
-        squeezed = 10 ** (-image_psnr(photo, resize(resize(photo, (self.side, self.side)), photo.size)) / 10)
-        with torch.autocast(pixels.device.type, enabled=False):
-            lost = 10 ** (-forecast(path, pixels, codes)[0].double() / 10)
-        return [-10 * log10(error) for error in (squeezed + lost).tolist()]
+    def estimate_psnr_curve(self, photo: Image.Image, code: Code) -> list[float] | None:
+        """Estimate the PSNR of every prefix of a photo's code, in dB; None if the model cannot tell."""
+        return estimate_psnr_curve(self.model, Photo(photo), code)
 
     def decode(self, code: CodeLike, tokens: int | None = None) -> Image.Image:
         """Decode a code, the bytes of an .odp file or its path to an RGB image of the photo's own size.
@@ -210,48 +269,72 @@ class Codec:
             WrongModelError: another model made it.
             BitstreamError: the bytes are not an .odp file.
             ValueError: `tokens` is not in 1 to len(code).
+            TypeError: it is no code, bytes or path.
             OSError: the file cannot be opened.
         """
         return self.decode_batch([code], tokens)[0]
 
-    def decode_batch(self, codes: Sequence[CodeLike], tokens: int | None = None) -> list[Image.Image]:
-        """Decode several codes, of any lengths and sizes, in one pass; as `decode` for each."""
-        if not codes:
-            return []
+    @overload
+    def decode_batch(
+        self, codes: Sequence[CodeLike], tokens: int | None = None, *, output_type: Literal["pil"] = "pil"
+    ) -> list[Image.Image]: ...
+
+    @overload
+    def decode_batch(
+        self, codes: Sequence[CodeLike], tokens: int | None = None, *, output_type: Literal["pt"]
+    ) -> Tensor: ...
+
+    def decode_batch(
+        self,
+        codes: Sequence[CodeLike],
+        tokens: int | None = None,
+        *,
+        output_type: Literal["pil", "pt"] = "pil",
+    ) -> list[Image.Image] | Tensor:
+        """Decode several codes, of any lengths; squares share passes through the network.
+
+        Args:
+            codes: as `decode` takes them.
+            tokens: decode only so many leading ones of each; None: all there are.
+            output_type: "pil" for RGB images, each of its photo's size; "pt" for one (B, 3, H, W) tensor in
+                [0, 1] on the codec's device, of photos of one size.
+
+        Raises:
+            ValueError: as `decode`; or "pt", and the photos differ in size.
+        """
         prefixes = [self._prefix(self._to_code(code), tokens) for code in codes]
-        if any(code.tiles for code in prefixes):
-            return [self._decode_one(code) for code in prefixes]
-        indices, lengths = _pad(prefixes)
-        pictures = self.tokenizer.detokenize(indices.to(self.device), lengths).cpu()
+        squares = [code for code in prefixes if not code.tiles]
+        decoded = iter(decode_squares(self.model, squares))
+        pictures = [decode_tiled(self.model, code) if code.tiles else next(decoded) for code in prefixes]
+        own = (self.image_size, self.image_size)
+        sizes = [code.size or own for code in prefixes]
+        if output_type == "pt":
+            return self._stacked(pictures, sizes)
         return [
-            resize(to_image(picture), code.size or size_of(picture))
-            for picture, code in zip(pictures, prefixes, strict=True)
+            picture if isinstance(picture, Image.Image) else resize(to_image(picture), size)
+            for picture, size in zip(pictures, sizes, strict=True)
         ]
 
-    def _decode_one(self, code: Code) -> Image.Image:
-        return decode_tiled(self, code) if code.tiles else self.decode_batch([code])[0]
+    def _stacked(self, pictures: Sequence[Image.Image | Tensor], sizes: Sequence[tuple[int, int]]) -> Tensor:
+        if len(set(sizes)) > 1:
+            found = ", ".join(f"{width}x{height}" for width, height in sorted(set(sizes)))
+            raise ValueError(f"the photos are of sizes {found}; decode one size at a time, or to images")
+        if not pictures:
+            return torch.zeros(0, 3, self.image_size, self.image_size, device=self.device)
+        tensors = [to_tensor([each])[0] if isinstance(each, Image.Image) else each for each in pictures]
+        sized = [each if size_of(each) == sizes[0] else resize_tensor(each, sizes[0]) for each in tensors]
+        return torch.stack([each.to(self.device) for each in sized])
 
-    def check_aim(self, aim: Aim, *, tiles: bool | None = None) -> None:
+    def check_target(self, target: RateTarget, *, tiles: bool | None = None) -> None:
         """Raise ValueError unless `encode` can take it; no picture is needed for it."""
-        if tiles or aim.tokens is None:
+        if tiles or target.tokens is None:
             return
-        if not 1 <= index(aim.tokens) <= self.num_tokens:
-            raise ValueError(f"tokens is {aim.tokens}; {self.name} takes 1 to {self.num_tokens}")
+        if not 1 <= index(target.tokens) <= self.num_tokens:
+            raise ValueError(f"tokens is {target.tokens}; {self.name} takes 1 to {self.num_tokens}")
 
     def check_code(self, code: Code) -> None:
         """Raise WrongModelError unless this model made the code."""
-        config = self.tokenizer.config
-        self._check_fingerprint(code.fingerprint)
-        if code.codebook_size != config.codebook_size:
-            raise WrongModelError(
-                f"the file has {code.codebook_size} codebook entries, {self.name} has {config.codebook_size}"
-            )
-        longest = max(code.tiles.counts) if code.tiles else len(code)
-        if longest > config.num_tokens:
-            raise TooManyTokensError(
-                f"the file has {longest} tokens{' in a tile' if code.tiles else ''}; "
-                f"{self.name} makes at most {config.num_tokens}"
-            )
+        self.model.check_code(code)
 
     def tables_of(self, fingerprint: bytes) -> Tables | None:
         """Return the tables that read entropy-coded files of this model; None where it has none.
@@ -259,33 +342,26 @@ class Codec:
         Raises:
             WrongModelError: `fingerprint` is that of another model.
         """
-        self._check_fingerprint(fingerprint)
-        return self.tables
-
-    def _check_fingerprint(self, fingerprint: bytes) -> None:
-        if fingerprint != self.fingerprint:
-            raise WrongModelError(
-                f"the file was made by model {fingerprint.hex()}, this is {self.fingerprint.hex()} "
-                f"({self.name}); decode it with the model that made it"
-            )
+        return self.model.tables_of(fingerprint)
 
     def _to_code(self, code: CodeLike) -> Code:
         if isinstance(code, Code):
             return code
         if isinstance(code, bytes | bytearray | memoryview):
             return Code.from_bytes(code, self.tables_of)
-        with Path(code).open("rb") as file:
-            return Code.read(file, self.tables_of)
+        path: Any = code
+        if not isinstance(path, str | PathLike):
+            hint = "; decode_batch takes several" if isinstance(code, list | tuple) else ""
+            raise TypeError(f"found {type(code).__name__}; expected a Code, bytes or a path{hint}")
+        return Code.open(path, self.tables_of)
 
     def _prefix(self, code: Code, tokens: int | None) -> Code:
         self.check_code(code)
         return code if tokens is None else code.first(tokens)
 
 
-def _pad(codes: Sequence[Code]) -> tuple[Tensor, Tensor | None]:
-    """(B, longest) indices, and (B,) lengths where they differ."""
-    lengths = torch.tensor([len(code) for code in codes])
-    indices = torch.zeros(len(codes), int(lengths.max()), dtype=torch.int64)
-    for row, code in zip(indices, codes, strict=True):
-        row[: len(code)] = torch.tensor(code.indices)
-    return indices, None if bool((lengths == lengths[0]).all()) else lengths
+def _attempt(work: Any, *args: Any) -> Any:
+    try:
+        return work(*args)
+    except Exception as error:
+        return error

@@ -1,12 +1,12 @@
-"""Photos of any size through a codec of one size: tiles that share one budget or one target.
+"""Photos of any size through a model of one size: tiles that share one budget or one target.
 
-The tiles are tokenized first; the one budget is then spent by what the forecast of each tile says that a
-token takes away of the squared error.
+The tiles are tokenized first; the one budget is then allocated by how much of the squared error each token of
+each tile is estimated to remove.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,22 +15,23 @@ from PIL import Image
 from torch import Tensor
 
 from onedpiece.bitstream import Code, Tiles
+from onedpiece.bitstream.format import MAX_TILED_TOKENS
 from onedpiece.bitstream.tiles import order, tile_count
 from onedpiece.codec.images import resize
+from onedpiece.codec.model import EncodeResult, LoadedModel
+from onedpiece.codec.tensors import to_image, to_tensor
 from onedpiece.codec.tile_grid import blend, cut, grid_of, weights
 from onedpiece.metrics.registry import image_scorer
-from onedpiece.rate.allocation import share
-from onedpiece.rate.search import Found, fewest
-from onedpiece.rate.target import Aim, Target
-from onedpiece.tokenizer.dct_path import forecast
-
-if TYPE_CHECKING:
-    from onedpiece.codec.codec import Codec
+from onedpiece.rate.allocation import allocate_tokens
+from onedpiece.rate.search import find_min_tokens
+from onedpiece.rate.target import QualityTarget, RateTarget
 
 OVERLAP = 16  # pixels: enough for a fade without a visible seam, and each costs 6 % of the tokens
 BATCH = 8  # tiles at once: more gain nothing on a processor and hold more
-DECODED_UP_TO = 64  # tiles; of more, the forecast's errors cancel, and decoding them would take minutes
-ANCHORS = (1 / 16, 1 / 5, 1 / 2, 1)  # shares of a tile's tokens at which its real error is measured
+DECODED_UP_TO = 64  # tiles; of more, the estimate's errors cancel, and decoding them would take minutes
+ANCHORS = (1 / 16, 1 / 5, 1 / 2, 1)  # parts of a tile's tokens at which its real error is measured
+MIN_TOKENS = 16  # a tile on average, below which one square of the whole photo is better
+STEP = 1.02  # budgets that a target is searched over are 2 % apart
 
 T = TypeVar("T")
 
@@ -38,12 +39,7 @@ Progress = Callable[[int, int], None]
 """Tiles done and tiles in all, in one pass over them."""
 
 
-AUTOMATIC_ABOVE = 1024  # pixels of the longer side: four photo pixels a model pixel, and all detail is gone
-LEAST_SHARE = 16  # tokens a tile on average, below which one picture of the whole photo is better
-STEP = 1.02  # budgets that a target is searched over are 2 % apart
-
-
-class TiledPhoto(NamedTuple):
+class TokenizedTiles(NamedTuple):
     """A photo's tiles as tokens, before they share a budget.
 
     Attributes:
@@ -57,24 +53,35 @@ class TiledPhoto(NamedTuple):
     errors: NDArray[np.float64]
 
 
-def tokenize_tiles(codec: "Codec", photo: Image.Image, progress: Progress | None = None) -> TiledPhoto:
+def tile_budget(model: LoadedModel, size: tuple[int, int]) -> int | None:
+    """Return the bytes from which on tiles may beat one square of a photo of `size`; None if they cannot.
+
+    They cannot where the photo is no larger than one tile, or takes more than a file may have.
+    """
+    count = tile_count(size, model.image_size, OVERLAP)
+    too_many = count * model.num_tokens > MAX_TILED_TOKENS
+    return None if count == 1 or too_many else int(np.ceil(MIN_TOKENS * count * model.bits_per_token / 8))
+
+
+def tokenize_tiles(
+    model: LoadedModel, photo: Image.Image, progress: Progress | None = None
+) -> TokenizedTiles:
     """Return the tokens of an RGB photo's tiles, and what each token is expected to bring."""
-    grid = grid_of(photo.size, codec.side, OVERLAP)
+    grid = grid_of(photo.size, model.image_size, OVERLAP)
     count = len(grid.corners)
     indices, errors = [], []
     for tiles in batches(zip(cut(photo, grid), weights(grid), strict=True)):
-        stacked = torch.tensor(np.stack([np.asarray(picture) for picture, _ in tiles]))
-        pixels = (stacked.permute(0, 3, 1, 2).float() / 255).to(codec.device)
-        weight = torch.tensor(np.stack([weight for _, weight in tiles]))[:, None].to(codec.device)
-        tokens = codec.tokenizer.tokenize(pixels)
-        indices.append(tokens.cpu().numpy())
-        expected = _forecast(codec, pixels, tokens)
+        pixels = to_tensor([picture for picture, _ in tiles])
+        weight = torch.tensor(np.stack([weight for _, weight in tiles]))[:, None]
+        rows = model.tokenize(pixels)
+        indices.append(rows)
+        expected = model.estimate_errors(pixels, rows)
         if expected is None or count <= DECODED_UP_TO:
-            expected = _correct(expected, codec, pixels, tokens, weight)
+            expected = _correct(expected, model, pixels, rows, weight)
         errors.append(expected)
         if progress:
-            progress(sum(len(rows) for rows in indices), count)
-    return TiledPhoto(photo.size, np.concatenate(indices), np.concatenate(errors))
+            progress(sum(len(done) for done in indices), count)
+    return TokenizedTiles(photo.size, np.concatenate(indices), np.concatenate(errors))
 
 
 def batches(items: Iterable[T]) -> Iterator[list[T]]:
@@ -84,117 +91,93 @@ def batches(items: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
-def _forecast(codec: "Codec", pixels: Tensor, tokens: Tensor) -> NDArray[np.float64] | None:
-    """The squared error of every prefix, (B, N), without a decoder; None where the model cannot tell."""
-    path = codec.tokenizer.linear_path
-    if path is None:
-        return None
-    decibels = forecast(path, pixels, codec.tokenizer.quantizer.codes_from_indices(tokens))
-    return np.asarray(10 ** (-decibels.double().cpu().numpy() / 10))
-
-
 def _correct(
-    expected: NDArray[np.float64] | None, codec: "Codec", pixels: Tensor, tokens: Tensor, weight: Tensor
+    expected: NDArray[np.float64] | None,
+    model: LoadedModel,
+    pixels: Tensor,
+    rows: NDArray[np.int64],
+    weight: Tensor,
 ) -> NDArray[np.float64]:
     """Scale what is expected, (B, N), to what decodes of a few prefixes bring.
 
-    The factor is drawn between them over the logarithm of the count; where nothing is expected, the error is.
+    The factor is interpolated over the logarithm of the count; where nothing is expected, the error is.
     """
-    most = tokens.shape[1]
-    anchors = sorted(
-        {max(1, round(most * share)) for share in ANCHORS} | ({1} if expected is None else set())
-    )
-    measured = np.stack([_error(codec, pixels, tokens[:, :count], weight) for count in anchors], axis=1)
-    basis = np.ones((len(tokens), most)) if expected is None else expected
+    most = rows.shape[1]
+    anchors = sorted({max(1, round(most * part)) for part in ANCHORS} | ({1} if expected is None else set()))
+    measured = np.stack([_error(model, pixels, rows[:, :count], weight) for count in anchors], axis=1)
+    basis = np.ones((len(rows), most)) if expected is None else expected
     factors = measured / basis[:, np.array(anchors) - 1]
     places = np.log2(np.arange(1, most + 1))
     drawn = [np.interp(places, np.log2(anchors), row) for row in factors]
     return np.asarray(basis * np.stack(drawn), np.float64)
 
 
-def _error(codec: "Codec", pixels: Tensor, tokens: Tensor, weight: Tensor) -> NDArray[np.float64]:
-    difference = (codec.tokenizer.detokenize(tokens) - pixels).square()
-    return np.asarray((difference * weight).mean((1, 2, 3)).double().cpu().numpy())
+def _error(
+    model: LoadedModel, pixels: Tensor, rows: NDArray[np.int64], weight: Tensor
+) -> NDArray[np.float64]:
+    difference = (model.detokenize(list(rows)).cpu() - pixels).square()
+    return np.asarray((difference * weight).mean((1, 2, 3)).double().numpy())
 
 
-def wants_tiles(codec: "Codec", size: tuple[int, int], aim: Aim, tiles: bool | None) -> bool:
-    """Return whether a photo of `size` is cut: as `tiles` says, or where that is None, if it is worth it."""
-    if tiles is not None:
-        return tiles
-    if max(size) <= AUTOMATIC_ABOVE or aim.tokens is not None:
-        return False
-    budget = aim.bytes_for(size)
-    least = LEAST_SHARE * tile_count(size, codec.side, OVERLAP) * codec.bits_per_token / 8
-    return budget is None or budget >= least
-
-
-def compose(codec: "Codec", photo: TiledPhoto, counts: NDArray[np.int64]) -> Code:
+def compose(model: LoadedModel, photo: TokenizedTiles, counts: NDArray[np.int64]) -> Code:
     """Return the code in which each tile has so many tokens, `counts` (T,)."""
-    tiles = Tiles(codec.side, OVERLAP, tuple(counts.tolist()))
+    tiles = Tiles(model.image_size, OVERLAP, tuple(counts.tolist()))
     origin = order(tiles)
-    return Code(
-        photo.indices[origin.tile, origin.place],
-        codec.tokenizer.config.codebook_size,
-        codec.fingerprint,
-        photo.size,
-        tiles,
-    )
+    return model.code(photo.indices[origin.tile, origin.place], photo.size, tiles)
 
 
-def within(codec: "Codec", photo: TiledPhoto, aim: Aim) -> Code:
+def fit_budget(model: LoadedModel, photo: TokenizedTiles, target: RateTarget) -> Code:
     """Return the best code for a budget: so many tokens, bytes or bits a pixel, or else all tokens.
 
     Raises:
         ValueError: there are not so many tokens, or not even one token a tile fits.
     """
     tiles, most = photo.indices.shape
-    if aim.tokens is not None and not tiles <= aim.tokens <= tiles * most:
-        raise ValueError(f"tokens is {aim.tokens}; {tiles} tiles take {tiles} to {tiles * most}")
-    budget = aim.bytes_for(photo.size)
+    if target.tokens is not None and not tiles <= target.tokens <= tiles * most:
+        raise ValueError(f"tokens is {target.tokens}; {tiles} tiles take {tiles} to {tiles * most}")
+    budget = target.bytes_for(photo.size)
     if budget is None:
-        return compose(codec, photo, share(photo.errors, aim.tokens or tiles * most))
-    smallest = compose(codec, photo, np.ones(tiles, np.int64)).to_bytes()
+        return compose(model, photo, allocate_tokens(photo.errors, target.tokens or tiles * most))
+    smallest = compose(model, photo, np.ones(tiles, np.int64)).to_bytes()
     if len(smallest) > budget:
         raise ValueError(
-            f"the budget is {budget} bytes; one token for each of {tiles} tiles takes {len(smallest)}"
+            f"{target.budget_text(photo.size)}; one token for each of {tiles} tiles takes {len(smallest)}"
         )
-    total = min(int(8 * budget / codec.bits_per_token), tiles * most)
-    while len((code := compose(codec, photo, share(photo.errors, total))).to_bytes()) > budget:
+    total = min(int(8 * budget / model.bits_per_token), tiles * most)
+    while len((code := compose(model, photo, allocate_tokens(photo.errors, total))).to_bytes()) > budget:
         excess = len(code.to_bytes()) - budget
-        total = max(tiles, total - max(1, int(8 * excess / codec.bits_per_token)))
+        total = max(tiles, total - max(1, int(8 * excess / model.bits_per_token)))
     return code
 
 
-class Reached(NamedTuple):
-    """A code, and how the search for its target went; None without a target."""
-
-    code: Code
-    found: Found | None
-
-
 def encode_tiled(
-    codec: "Codec",
+    model: LoadedModel,
     photo: Image.Image,
-    aim: Aim,
+    target: RateTarget,
     *,
     best_effort: bool = False,
     progress: Progress | None = None,
-) -> Reached:
-    """Encode an RGB photo as tiles that share the aim's one budget, or reach its one target together.
+) -> EncodeResult:
+    """Encode an RGB photo as tiles that share the one budget, or reach the one quality together.
 
     Raises:
-        ValueError: as `within`.
+        ValueError: as `fit_budget`.
         TargetOutOfReachError: as `reach_tiled`.
     """
-    tiled = tokenize_tiles(codec, photo, progress)
-    if aim.target is None:
-        return Reached(within(codec, tiled, aim), None)
-    return reach_tiled(codec, photo, tiled, aim.target, best_effort=best_effort)
+    tiled = tokenize_tiles(model, photo, progress)
+    if target.quality is None:
+        return EncodeResult(fit_budget(model, tiled, target), None)
+    return reach_tiled(model, photo, tiled, target.quality, best_effort=best_effort)
 
 
 def reach_tiled(
-    codec: "Codec", picture: Image.Image, photo: TiledPhoto, target: Target, *, best_effort: bool = False
-) -> Reached:
+    model: LoadedModel,
+    picture: Image.Image,
+    photo: TokenizedTiles,
+    target: QualityTarget,
+    *,
+    best_effort: bool = False,
+) -> EncodeResult:
     """Return the smallest code, of budgets 2 % apart, whose decoded file reaches the target.
 
     Raises:
@@ -203,22 +186,22 @@ def reach_tiled(
     tiles, most = photo.indices.shape
     steps = int(np.ceil(np.log(most) / np.log(STEP)))
     totals = sorted({min(tiles * most, round(tiles * STEP**step)) for step in range(steps + 1)})
-    codes = [share(photo.errors, total) for total in totals]
+    codes = [allocate_tokens(photo.errors, total) for total in totals]
     errors = [photo.errors[np.arange(tiles), counts - 1].mean() for counts in codes]
     score = image_scorer(target.metric, picture)
-    found = fewest(
+    found = find_min_tokens(
         target,
-        lambda step: score([decode_tiled(codec, compose(codec, photo, codes[step - 1]))])[0],
+        lambda step: score([decode_tiled(model, compose(model, photo, codes[step - 1]))])[0],
         len(totals),
         [float(-10 * np.log10(max(error, 1e-9))) for error in errors],
     )
-    code = compose(codec, photo, codes[found.tokens - 1])
+    code = compose(model, photo, codes[found.tokens - 1])
     if not (found.reached or best_effort):
         raise target.out_of_reach(found.score, len(code))
-    return Reached(code, found._replace(tokens=len(code)))
+    return EncodeResult(code, found._replace(tokens=len(code)))
 
 
-def decode_tiled(codec: "Codec", code: Code, progress: Progress | None = None) -> Image.Image:
+def decode_tiled(model: LoadedModel, code: Code, progress: Progress | None = None) -> Image.Image:
     """Return the photo of a tiled code, or of a prefix: tiles it does not reach take the others' mean."""
     assert code.tiles is not None
     assert code.size is not None
@@ -227,22 +210,24 @@ def decode_tiled(codec: "Codec", code: Code, progress: Progress | None = None) -
     counts = np.bincount(held, minlength=len(code.tiles.counts))
     rows = np.zeros((len(counts), int(counts.max())), np.int64)
     rows[held, origin.place[: len(code)]] = code.indices
-    pictures = _decode_rows(codec, rows, counts, code.tiles.side, progress)
+    pictures = _decode_rows(model, rows, counts, code.tiles.side, progress)
     return blend(pictures, grid_of(code.size, code.tiles.side, code.tiles.overlap))
 
 
 def _decode_rows(
-    codec: "Codec", rows: NDArray[np.int64], counts: NDArray[np.int64], side: int, progress: Progress | None
+    model: LoadedModel,
+    rows: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    side: int,
+    progress: Progress | None,
 ) -> list[NDArray[np.uint8]]:
     pictures: list[NDArray[np.uint8]] = [np.zeros((side, side, 3), np.uint8)] * len(rows)
     # Tiles of like length go together, so that little is computed for padding.
     by_length = [int(tile) for tile in np.argsort(counts, kind="stable") if counts[tile]]
     for done, tiles in enumerate(batches(by_length)):
-        lengths = torch.tensor(counts[list(tiles)])
-        indices = torch.tensor(rows[list(tiles), : int(lengths.max())]).to(codec.device)
-        for tile, picture in zip(tiles, codec.tokenizer.detokenize(indices, lengths).cpu(), strict=True):
-            levels = (picture * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-            pictures[tile] = np.asarray(resize(Image.fromarray(levels), (side, side)))
+        squares = model.detokenize([rows[tile, : counts[tile]] for tile in tiles]).cpu()
+        for tile, square in zip(tiles, squares, strict=True):
+            pictures[tile] = np.asarray(resize(to_image(square), (side, side)))
         if progress:
             progress(min((done + 1) * BATCH, len(by_length)), len(by_length))
     if len(by_length) < len(rows):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.formats import Format, image_format
 from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.results import Shot

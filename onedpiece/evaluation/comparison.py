@@ -13,7 +13,7 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.baselines import restore, score_in_worker
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.photos import Photo, PhotoSet, batches
@@ -108,7 +108,7 @@ def _classical_jobs(
 
 def score_ours(codec: Codec, photos: Sequence[Photo], budgets: Sequence[int], scorer: Scorer) -> list[Shot]:
     """Return our shots of a batch of photos; a budget that not even one token fits has none."""
-    codes = codec.encode_batch([photo.image for photo in photos])
+    codes = [each.code for each in codec.encode_batch([photo.image for photo in photos])]
     shots: list[Shot] = []
     for budget in budgets:
         cut = [(photo, _fit(code, budget)) for photo, code in zip(photos, codes, strict=True)]

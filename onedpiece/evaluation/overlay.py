@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import draw_segmentation_masks
 
-from onedpiece.codec.images import to_image, to_tensor
+from onedpiece.codec.tensors import to_image, to_tensor
 from onedpiece.heads import ClassScores, Depth, Detections, Mask, Prediction
 
 SURE = 0.5

@@ -15,7 +15,7 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.baselines import restore, score_in_worker
 from onedpiece.evaluation.classifier import Judge
 from onedpiece.evaluation.formats import image_format
@@ -74,7 +74,7 @@ def token_rows(codec: Codec, photos: Sequence[Photo], counts: Iterable[int], jur
         counts: token counts, each in 1 to the model's.
         jury: who judges.
     """
-    codes = [code for batch in batches(photos) for code in codec.encode_batch([p.image for p in batch])]
+    codes = [each.code for each in codec.encode_batch([photo.image for photo in photos])]
     return [_token_row(codec, photos, [code.first(count) for code in codes], jury) for count in counts]
 
 

@@ -15,7 +15,7 @@ from onedpiece.errors import HeadError
 from onedpiece.heads.config import HeadConfig
 from onedpiece.heads.head import Codes, Head, check_codes
 from onedpiece.heads.outputs import Prediction
-from onedpiece.tokenizer.layers import undrawn
+from onedpiece.tokenizer.meta_init import assign_weights, no_init_weights
 
 FORMAT = "onedpiece-head-2"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
@@ -97,9 +97,9 @@ def load_head(path: str | Path) -> LoadedHead:
     """
     metadata, tensors = _read(Path(path))
     try:
-        with undrawn():
+        with no_init_weights():
             head = Head(HeadConfig.from_dict(json.loads(metadata["config"])))
-        head.load_state_dict(tensors, strict=True)
+        assign_weights(head, tensors)
         code_space = bytes.fromhex(metadata["code_space"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise HeadError(f"the head in {path} does not load: {one_line(error)}") from error

@@ -1,10 +1,10 @@
-"""Sharing tokens out over tiles: the next byte goes where it takes away most error."""
+"""Greedy marginal-gain rate allocation over tiles: the next token goes where it removes most error."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def share(errors: NDArray[np.float64], total: int) -> NDArray[np.int64]:
+def allocate_tokens(errors: NDArray[np.float64], total: int) -> NDArray[np.int64]:
     """Return how many tokens each tile gets, (T,), at least 1 each and `total` in all.
 
     All tokens take the same number of bytes, so that the greedy choice of the largest marginal gain minimises
@@ -41,6 +41,6 @@ def _hull(errors: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.interp(np.arange(len(errors)), corners, errors[corners]))
 
 
-def share_equally(tiles: int, total: int) -> NDArray[np.int64]:
-    """Return `total` tokens in shares that differ by at most one: what adaptive sharing is compared with."""
+def allocate_equally(tiles: int, total: int) -> NDArray[np.int64]:
+    """Return `total` tokens in shares that differ by at most one: the baseline of `allocate_tokens`."""
     return np.full(tiles, total // tiles) + (np.arange(tiles) < total % tiles)

@@ -1,4 +1,8 @@
-"""The fewest tokens that reach a target, from a handful of decodes: within a tolerance, or foretold."""
+"""Search for the fewest tokens that reach a quality, from a handful of decodes.
+
+`find_min_tokens` allows for a tolerance of non-monotonicity; `find_min_tokens_gp` fits a Gaussian process
+about the estimated PSNR curve.
+"""
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
@@ -9,58 +13,58 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onedpiece.rate.target import Target
+from onedpiece.rate.target import QualityTarget
 
 Measure = Callable[[int], float]
 """Token count -> the score of that prefix, decoded."""
 
-RIPPLES = {"psnr": 0.006, "ssim": 0.01, "lpips": 0.15}
+NON_MONOTONICITY_TOL = {"psnr": 0.006, "ssim": 0.01, "lpips": 0.15}
 """By how much a shorter prefix may score better than a longer one; more costs decodes, less exactness.
 
 SSIM and LPIPS as `tools/check_targets.py` measures them, with room. PSNR is for the tiles of a photo, whose
-bumps even out: one square's reach 0.03 dB, and `rate.predicted` takes them as they come."""
+bumps even out: one square's reach 0.03 dB, and `find_min_tokens_gp` takes them as they come."""
 
-SLOPES = {"psnr": 1.0, "ssim": 0.04, "lpips": -0.03}
-"""What one forecast dB brings, until two measurements say it better."""
+PRIOR_SLOPE = {"psnr": 1.0, "ssim": 0.04, "lpips": -0.03}
+"""Score per estimated dB, until two measurements give a better slope."""
 
 
 Curve = NDArray[np.float64]
 """One value a prefix, (N,)."""
 
-MOST = 3
+MAX_DECODES = 3
 """Prefixes decoded for one photo, after which an answer may be one token above the fewest."""
 
-SURE = 4.0
+N_SIGMA = 4.0
 """Standard deviations by which a prediction must fall short for its prefix not to be decoded."""
 
-CALM = 1.5
+OUTLIER_SIGMA = 1.5
 """Standard deviations by which a score may miss its prediction; one that misses by more is taken to show that
 this photo's deviations are that much larger than they are thought to be."""
 
-LEAST = 0.001
+MIN_STD = 0.001
 """In dB, the smallest deviation by which a miss is counted."""
 
-BOLD = -0.3
+ACCEPT_Z = -0.3
 """A prefix is decoded as the likely answer from so many standard deviations on; shortest first."""
 
-CAREFUL = 0.5
+STRICT_Z = 0.5
 """The same while more are open than can be decoded: one that reaches then closes most of the gap."""
 
-OFFSET = 0.25
+OFFSET_STD = 0.25
 """Standard deviation, in dB, of what the decoder adds to the forecast of a whole photo."""
 
-STRETCH = 0.1
+SLOPE_STD = 0.1
 """The same of what it adds to every forecast dB."""
 
-WALK = 0.5
+STEP_STD = 0.5
 """The same of what it adds from one token to the next, in forecast gains there: the mean gain, and the
 largest of the token's own and its neighbours', since what follows a jump is as uncertain as the jump."""
 
-AROUND = 12
+WINDOW = 12
 """Tokens to either side over which that mean gain is taken."""
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search came to.
 
     Attributes:
@@ -76,7 +80,7 @@ class Found(NamedTuple):
     measured: int
 
     @classmethod
-    def best(cls, target: Target, scores: Mapping[int, float]) -> "Found":
+    def best(cls, target: QualityTarget, scores: Mapping[int, float]) -> "SearchResult":
         """Return the fewest measured tokens that reach the target, or else those that score best."""
         margins = {tokens: target.margin(score) for tokens, score in scores.items()}
         reached = [tokens for tokens, margin in margins.items() if margin >= 0]
@@ -84,53 +88,55 @@ class Found(NamedTuple):
         return cls(tokens, scores[tokens], bool(reached), len(scores))
 
 
-def fewest(
-    target: Target,
+def find_min_tokens(
+    target: QualityTarget,
     measure: Measure,
     count: int,
-    forecast: Sequence[float] | None = None,
-    ripple: float | None = None,
-) -> Found:
+    psnr_curve: Sequence[float] | None = None,
+    tolerance: float | None = None,
+) -> SearchResult:
     """Return the fewest tokens, 1 to `count`, whose score reaches the target.
 
     Guarantee: the answer was measured and reaches the target. Where no prefix scores better than a longer one
-    by more than `ripple`, no shorter one reaches it: the answer is what measuring every prefix gives. (The
-    search ends once some count m falls short by more than `ripple`, so that none up to m reaches the target,
-    and all between m and the answer were measured and fall short.) A poor forecast costs decodes, never that.
+    by more than `tolerance`, no shorter one reaches it: the answer is what measuring every prefix gives. (The
+    search ends once some count m falls short by more than `tolerance`, so that none up to m reaches the
+    target, and all between m and the answer were measured and fall short.) A poor curve costs decodes, never
+    that.
 
     Args:
         target: what to reach.
         measure: decodes and scores one prefix; called once a count at most.
         count: tokens of the whole code.
-        forecast: (count,) the PSNR of every prefix, up to a shift and stretch; None: equal gains an octave.
-        ripple: in the metric's own unit; None: RIPPLES.
+        psnr_curve: (count,), the estimated PSNR of every prefix, up to a shift and stretch; None: equal gains
+            an octave.
+        tolerance: how far the scores may fall back, in the metric's unit; None: NON_MONOTONICITY_TOL.
     """
-    axis = _rising(forecast or [log2(tokens) for tokens in range(1, count + 1)])
-    ripple = RIPPLES[target.metric] if ripple is None else ripple
+    axis = _rising(psnr_curve or [log2(tokens) for tokens in range(1, count + 1)])
+    tolerance = NON_MONOTONICITY_TOL[target.metric] if tolerance is None else tolerance
     scores: dict[int, float] = {}
     margins: dict[int, float] = {}
-    while (tokens := _next(target, margins, axis, ripple, known=forecast is not None)) is not None:
+    while (tokens := _next(target, margins, axis, tolerance, known=psnr_curve is not None)) is not None:
         scores[tokens] = measure(tokens)
         margins[tokens] = target.margin(scores[tokens])
-    return Found.best(target, scores)
+    return SearchResult.best(target, scores)
 
 
-def _rising(forecast: Sequence[float]) -> list[float]:
-    """The forecast made strictly rising, so that every value belongs to one count."""
-    return [value + 1e-6 * place for place, value in enumerate(accumulate(forecast, max))]
+def _rising(psnr_curve: Sequence[float]) -> list[float]:
+    """Make the curve strictly rising, so that every value belongs to one count."""
+    return [value + 1e-6 * place for place, value in enumerate(accumulate(psnr_curve, max))]
 
 
 def _next(
-    target: Target, margins: dict[int, float], axis: list[float], ripple: float, *, known: bool
+    target: QualityTarget, margins: dict[int, float], axis: list[float], tolerance: float, *, known: bool
 ) -> int | None:
     """The count to measure next; None at the end."""
-    low = max((tokens for tokens, margin in margins.items() if margin < -ripple), default=0)
+    low = max((tokens for tokens, margin in margins.items() if margin < -tolerance), default=0)
     high = min((tokens for tokens, margin in margins.items() if margin >= 0), default=len(axis) + 1)
     open_counts = [tokens for tokens in range(low + 1, high) if tokens not in margins]
     if not open_counts:
         return None
     if margins:
-        place = _interpolate(margins, axis, high, abs(SLOPES[target.metric]))
+        place = _interpolate(margins, axis, high, abs(PRIOR_SLOPE[target.metric]))
     else:
         place = target.value if known and target.metric == "psnr" else axis[len(axis) // 8]
     guess = bisect_left(axis, place) + 1
@@ -164,71 +170,75 @@ class Prediction(NamedTuple):
     deviation: Curve
 
 
-def covariance(forecast: Curve) -> Curve:
-    """Return the covariance, (N, N) in dB², of how far the scores are from their forecast, (N,)."""
-    count = len(forecast)
-    rising = np.maximum.accumulate(forecast)
+def covariance(psnr_curve: Curve) -> Curve:
+    """Return the covariance, (N, N) in dB², of how far the scores are from their psnr_curve, (N,)."""
+    count = len(psnr_curve)
+    rising = np.maximum.accumulate(psnr_curve)
     place = np.arange(count)
-    first, last = np.maximum(place - AROUND, 0), np.minimum(place + AROUND, count - 1)
+    first, last = np.maximum(place - WINDOW, 0), np.minimum(place + WINDOW, count - 1)
     gains = (rising[last] - rising[first]) / np.maximum(last - first, 1)
-    own = np.pad(np.abs(np.diff(forecast)), (2, 1))
+    own = np.pad(np.abs(np.diff(psnr_curve)), (2, 1))
     largest = np.maximum(own[1:-1], np.maximum(own[:-2], own[2:]))
-    walked = np.cumsum(WALK**2 * (gains**2 + largest**2))
-    centred = forecast - forecast.mean()
-    return np.asarray(OFFSET**2 + STRETCH**2 * np.outer(centred, centred) + np.minimum.outer(walked, walked))
+    walked = np.cumsum(STEP_STD**2 * (gains**2 + largest**2))
+    centred = psnr_curve - psnr_curve.mean()
+    return np.asarray(
+        OFFSET_STD**2 + SLOPE_STD**2 * np.outer(centred, centred) + np.minimum.outer(walked, walked)
+    )
 
 
-def predict(forecast: Curve, spread: Curve, scores: dict[int, float]) -> Prediction:
+def predict(psnr_curve: Curve, spread: Curve, scores: dict[int, float]) -> Prediction:
     """Return what every prefix scores as far as the measured ones tell: the mean of a Gaussian process.
 
     Args:
-        forecast: (N,), in dB.
+        psnr_curve: (N,), in dB.
         spread: (N, N), as `covariance` makes it.
         scores: token count -> dB, what was measured.
     """
     if not scores:
-        return Prediction(forecast, np.sqrt(np.diag(spread)))
+        return Prediction(psnr_curve, np.sqrt(np.diag(spread)))
     seen = np.array(list(scores)) - 1
     against = spread[seen]
-    # A millionth of a dB keeps neighbours of a flat forecast apart.
+    # A millionth of a dB keeps neighbours of a flat psnr_curve apart.
     weights = np.linalg.solve(against[:, seen] + 1e-12 * np.eye(len(seen)), against)
-    errors = np.array(list(scores.values())) - forecast[seen]
+    errors = np.array(list(scores.values())) - psnr_curve[seen]
     left = np.diag(spread) - (weights * against).sum(0)
     left[seen] = 0
-    return Prediction(forecast + errors @ weights, np.sqrt(np.maximum(left, 0)))
+    return Prediction(psnr_curve + errors @ weights, np.sqrt(np.maximum(left, 0)))
 
 
-def fewest_foretold(target: Target, measure: Measure, forecast: Sequence[float]) -> Found:
+def find_min_tokens_gp(target: QualityTarget, measure: Measure, psnr_curve: Sequence[float]) -> SearchResult:
     """Return the fewest tokens whose PSNR reaches the target, or one more, from a handful of decodes.
 
     Guarantee: the answer was measured and reaches the target. Every prefix that is two or more tokens shorter
-    was measured and falls short, or is ruled out, because its prediction falls short by SURE standard
-    deviations, and by more in a photo whose scores were seen to miss their predictions (CALM). As far as the
-    predictions hold, the answer is thus at most one token above what measuring every prefix gives, and equal
-    to it where MOST decodes were enough to rule out the next shorter one as well. A target is called out of
-    reach when that holds for every prefix, and all tokens were measured.
+    was measured and falls short, or is ruled out, because its prediction falls short by N_SIGMA standard
+    deviations, and by more in a photo whose scores were seen to miss their predictions (OUTLIER_SIGMA). As
+    far as the predictions hold, the answer is thus at most one token above what measuring every prefix gives,
+    and equal to it where MAX_DECODES decodes were enough to rule out the next shorter one as well. A target
+    is called out of reach when that holds for every prefix, and all tokens were measured.
 
     Args:
         target: a PSNR.
         measure: decodes and scores one prefix; called once a count at most.
-        forecast: (N,), about the PSNR of every prefix.
+        psnr_curve: (N,), about the PSNR of every prefix.
     """
-    expected = np.asarray(forecast, np.float64)
+    expected = np.asarray(psnr_curve, np.float64)
     spread = covariance(expected)
     scores: dict[int, float] = {}
-    sure = SURE
+    sure = N_SIGMA
     while True:
         prediction = predict(expected, spread, scores)
-        tokens = _next_foretold(target, prediction, scores, sure)
+        tokens = _next_gp(target, prediction, scores, sure)
         if tokens is None:
-            return Found.best(target, scores)
+            return SearchResult.best(target, scores)
         scores[tokens] = measure(tokens)
         missed = abs(scores[tokens] - float(prediction.mean[tokens - 1]))
-        sure = max(sure, SURE * missed / (CALM * max(float(prediction.deviation[tokens - 1]), LEAST)))
+        sure = max(
+            sure, N_SIGMA * missed / (OUTLIER_SIGMA * max(float(prediction.deviation[tokens - 1]), MIN_STD))
+        )
 
 
-def _next_foretold(
-    target: Target, prediction: Prediction, scores: dict[int, float], sure: float
+def _next_gp(
+    target: QualityTarget, prediction: Prediction, scores: dict[int, float], sure: float
 ) -> int | None:
     """The count to measure next; None at the end."""
     count = len(prediction.mean)
@@ -237,15 +247,15 @@ def _next_foretold(
     risky = [tokens for tokens in range(1, answer) if tokens not in scores and hopes[tokens - 1] > -sure]
     if answer > count:
         # All tokens are looked at before a target is called out of reach.
-        return _likely(risky or [count] * (count not in scores), hopes, BOLD)
-    left = MOST - len(scores)
+        return _likely(risky or [count] * (count not in scores), hopes, ACCEPT_Z)
+    left = MAX_DECODES - len(scores)
     if len(risky) <= left:
-        return _likely(risky, hopes, BOLD)
+        return _likely(risky, hopes, ACCEPT_Z)
     shorter = [tokens for tokens in risky if tokens < answer - 1]
-    return _likely(shorter, hopes, CAREFUL if left > 0 else BOLD)
+    return _likely(shorter, hopes, STRICT_Z if left > 0 else ACCEPT_Z)
 
 
-def _hopes(target: Target, prediction: Prediction) -> Curve:
+def _hopes(target: QualityTarget, prediction: Prediction) -> Curve:
     """By how many standard deviations each prefix, (N,), is expected to reach the target."""
     margins = np.array([target.margin(float(mean)) for mean in prediction.mean])
     return np.asarray(margins / np.maximum(prediction.deviation, 1e-9))

@@ -1,4 +1,4 @@
-"""What a caller wants of a code: a quality to reach (`Target`), or one wish of several (`Aim`)."""
+"""What a caller asks of a code: a quality to reach (`QualityTarget`), or one of several (`RateTarget`)."""
 
 from dataclasses import dataclass, fields
 from math import isfinite
@@ -26,7 +26,7 @@ METRICS = {
 
 
 @dataclass(frozen=True)
-class Target:
+class QualityTarget:
     """A metric's value that the decoded picture must reach.
 
     Attributes:
@@ -42,7 +42,7 @@ class Target:
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
-            raise ValueError(f"no metric {self.metric!r} to aim at; there are: {', '.join(METRICS)}")
+            raise ValueError(f"no metric {self.metric!r} to reach; there are: {', '.join(METRICS)}")
         of = METRICS[self.metric]
         if not (isfinite(self.value) and of.lowest <= self.value <= of.highest):
             raise ValueError(f"{self.metric} is {self.value}; give {of.lowest:g} to {of.highest:g}{of.unit}")
@@ -56,18 +56,18 @@ class Target:
         of = METRICS[self.metric]
         return TargetOutOfReachError(
             f"{of.label} {self.value:g}{of.unit} is out of reach: the best is {score:.4g}{of.unit}, "
-            f"with {tokens} token{'s' if tokens > 1 else ''}; take that with --best-effort",
+            f"with {tokens} token{'s' if tokens > 1 else ''}",
             score,
             tokens,
         )
 
 
 @dataclass(frozen=True)
-class Aim:
+class RateTarget:
     """How large or how good a code shall be: at most one field is given; none means all tokens.
 
     Attributes:
-        tokens: how many to keep, from 1 to what the model makes (see `Codec.check_aim`).
+        tokens: how many to keep, from 1 to what the model makes (see `Codec.check_target`).
         max_bytes: the largest size of the whole file.
         bpp: the same in bits a pixel of the photo.
         psnr: the least PSNR of the decoded file in dB; as few tokens as reach it.
@@ -93,16 +93,22 @@ class Aim:
             raise ValueError(f"max_bytes is {self.max_bytes}; give the largest size of the file, in bytes")
         if self.bpp is not None and not (isfinite(self.bpp) and self.bpp > 0):
             raise ValueError(f"bpp is {self.bpp}; give bits a pixel, above 0, such as 0.05")
-        _ = self.target  # checks its own value
+        _ = self.quality  # checks its own value
 
     @property
-    def target(self) -> Target | None:
-        """The quality to reach, where it is one that was given."""
+    def quality(self) -> QualityTarget | None:
+        """The quality to reach, where one was given."""
         values = ((name, getattr(self, name)) for name in METRICS)
-        return next((Target(name, float(value)) for name, value in values if value is not None), None)
+        return next((QualityTarget(name, float(value)) for name, value in values if value is not None), None)
 
     def bytes_for(self, size: tuple[int, int]) -> int | None:
         """Return the largest size of the file of a photo of `size` (width, height); None where it is free."""
         if self.bpp is None:
             return self.max_bytes
         return int(self.bpp * size[0] * size[1] / 8)
+
+    def budget_text(self, size: tuple[int, int]) -> str:
+        """Say what `bytes_for` a photo of `size` comes to, in the words that it was given in."""
+        if self.bpp is None:
+            return f"max_bytes is {self.max_bytes}"
+        return f"bpp {self.bpp:g} of {size[0]}x{size[1]} pixels is {self.bytes_for(size)} bytes"

@@ -1,15 +1,13 @@
-"""Released One-D-Piece state dicts → our `Tokenizer`, sizes read off the shapes, nothing left over."""
+"""Released One-D-Piece state dicts → our names and geometry; `Tokenizer.from_official` builds."""
 
 import re
 from collections.abc import Mapping
 from math import gcd, isqrt
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from onedpiece.tokenizer.config import TokenizerConfig
-from onedpiece.tokenizer.quantizer import CosineVQ
-from onedpiece.tokenizer.tokenizer import Tokenizer
 
 CODEBOOK = "quantize.embedding.weight"
 # The pixel head is one module of ours, and three places in a released state dict.
@@ -68,14 +66,13 @@ def read_config(state_dict: Mapping[str, Tensor], heads: int | None = None) -> T
     )
 
 
-def released_shapes(config: TokenizerConfig) -> dict[str, Shape]:
-    """List the released key names of a geometry, each with its shape; allocates nothing.
+def released_shapes(ours: Mapping[str, Tensor], config: TokenizerConfig) -> dict[str, Shape]:
+    """List the released key names of a geometry, each with its shape.
 
     Args:
+        ours: the state dict of our `Tokenizer` of that geometry; its tensors may be on the meta device.
         config: with quantizer "vq", pixel head "vqgan" and no linear path.
     """
-    with torch.device("meta"):
-        ours = Tokenizer(config).state_dict()
     shapes = {
         released_name(name): tuple(tensor.shape)
         for name, tensor in ours.items()
@@ -121,26 +118,35 @@ def check_keys(state_dict: Mapping[str, Tensor], expected: Mapping[str, Shape]) 
         raise ValueError(f"not a released One-D-Piece state dict; {listed}")
 
 
-def from_official(state_dict: Mapping[str, Tensor], heads: int | None = None) -> Tokenizer:
-    """Build a tokenizer, in evaluation mode and float32, from a released One-D-Piece state dict.
+class Converted(NamedTuple):
+    """A released state dict in our terms.
+
+    Attributes:
+        config: the geometry.
+        state: tensors by our names, all but the quantizer's; the caller's, not copied.
+        codebook: (codebook_size, dim), of the quantizer.
+    """
+
+    config: TokenizerConfig
+    state: dict[str, Tensor]
+    codebook: Tensor
+
+
+def convert(state_dict: Mapping[str, Tensor], heads: int | None = None) -> Converted:
+    """Read geometry and names of a released One-D-Piece state dict; `check_keys` says if it is complete.
 
     Args:
-        state_dict: released key names (ALGORITHMS §1); its tensors are copied.
+        state_dict: released key names (ALGORITHMS §1).
         heads: attention heads, which the shapes do not tell; None: `default_heads` of the width.
 
     Raises:
-        ValueError: keys are missing, unexpected, or of shapes that fit no One-D-Piece.
+        ValueError: a key that tells a size is missing, or has a shape that makes no sense.
 
     Source: One-D-Piece, arXiv 2501.10064; the weights are on the hub as turing-motors/One-D-Piece-*-256.
     """
     config = read_config(state_dict, heads)
-    check_keys(state_dict, released_shapes(config))
-    tokenizer = Tokenizer(config)
-    assert isinstance(tokenizer.quantizer, CosineVQ)
-    tokenizer.quantizer.load_codebook(state_dict[CODEBOOK])
-    ours = {our_name(key): tensor for key, tensor in state_dict.items() if key != CODEBOOK}
-    tokenizer.load_state_dict(tokenizer.state_dict() | ours, strict=True)
-    return tokenizer.eval()
+    state = {our_name(key): tensor for key, tensor in state_dict.items() if key != CODEBOOK}
+    return Converted(config, state, state_dict[CODEBOOK])
 
 
 def _shape(state_dict: Mapping[str, Tensor], key: str, ndim: int) -> Shape:

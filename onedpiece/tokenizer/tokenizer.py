@@ -1,7 +1,7 @@
 """The tokenizer: encoder, quantizer and decoder as one module."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,9 @@ from onedpiece.tokenizer.dct_path import LinearPath
 from onedpiece.tokenizer.decoder import Decoder
 from onedpiece.tokenizer.encoder import Encoder
 from onedpiece.tokenizer.layers import truncated_normal
-from onedpiece.tokenizer.quantizer import Quantized, build_quantizer
+from onedpiece.tokenizer.meta_init import assign_weights, no_init_weights
+from onedpiece.tokenizer.official import check_keys, convert, released_shapes
+from onedpiece.tokenizer.quantizer import CosineVQ, Quantized, build_quantizer
 from onedpiece.tokenizer.tail_drop import Kept, cut_to_longest, key_mask
 
 __all__ = ["Quantized", "Reconstruction", "Tokenizer"]
@@ -134,15 +136,25 @@ class Tokenizer(nn.Module):
         return picture.clone()
 
     @classmethod
-    def from_official(cls, state_dict: Mapping[str, Tensor]) -> "Tokenizer":
-        """Build a tokenizer from a released One-D-Piece state dict (see `onedpiece.tokenizer.official`).
+    def from_official(cls, state_dict: Mapping[str, Tensor], heads: int | None = None) -> Self:
+        """Build a tokenizer, in evaluation mode and float32, from a released One-D-Piece state dict.
+
+        Args:
+            state_dict: released key names (see `onedpiece.tokenizer.official`); its tensors are copied.
+            heads: attention heads, which the shapes do not tell; None: 64 channels each.
 
         Raises:
-            ValueError: keys are missing, unknown or of a shape that fits no One-D-Piece.
+            ValueError: keys are missing, unexpected, or of shapes that fit no One-D-Piece.
         """
-        from onedpiece.tokenizer.official import from_official
-
-        return from_official(state_dict)
+        config, state, codebook = convert(state_dict, heads)
+        with no_init_weights():
+            tokenizer = cls(config)
+        check_keys(state_dict, released_shapes(tokenizer.state_dict(), config))
+        own = {name: tensor.clone() for name, tensor in state.items()}
+        assign_weights(tokenizer, tokenizer.state_dict() | own)
+        assert isinstance(tokenizer.quantizer, CosineVQ)
+        tokenizer.quantizer.load_codebook(codebook)
+        return tokenizer.eval()
 
     def _check_pictures(self, x: Tensor) -> None:
         size = self.config.image_size

@@ -211,7 +211,8 @@ def _build_objective(
     if reducer.name != "slimming" or teacher_weights is None:
         raise ValueError("objective recalibration needs the reducer slimming and teacher_weights")
     twin = build_classifier(ClassifierConfig(**{**vars(classifier), "weights": teacher_weights}))
-    patches, kept = int(vit.patch_embed.num_patches), []
+    patches = int(vit.patch_embed.num_patches)
+    kept: list[int] = []
     for layer in range(len(vit.blocks)):
         stage = vit.blocks.reducer.stages
         kept.append(stage[str(layer)].keep if str(layer) in stage else [patches, *kept][-1])

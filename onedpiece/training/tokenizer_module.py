@@ -22,7 +22,7 @@ from onedpiece.training.metrics import PrefixMetrics
 from onedpiece.training.optimizer import OptimizerConfig, build_optimizers, learns, train_only
 from onedpiece.training.schedule import SOURCES, Clock, ScheduleConfig
 from onedpiece.training.tail_drop import Prefix, PrefixConfig, draw_prefixes
-from onedpiece.weights import initial, load_tokenizer
+from onedpiece.weights import load_tokenizer, untrained
 
 Statistics = Literal["none", "bundled", "data"]
 """Where the linear path's statistics come from: nowhere, the package, or the training pictures."""
@@ -53,7 +53,7 @@ def build_tokenizer(
     if init_from is not None:
         return _from_weights(config, init_from)
     if statistics == "bundled":
-        return initial(_preset_name(config)).train()
+        return untrained(_preset_name(config)).train()
     return Tokenizer(config)
 
 

@@ -2,16 +2,16 @@
 
 from onedpiece.errors import WeightsError
 from onedpiece.weights.checkpoint import fingerprint, load_tokenizer, read_config, save
-from onedpiece.weights.load import ModelName, initial, load, names
+from onedpiece.weights.load import ModelName, load, names, untrained
 
 __all__ = [
     "ModelName",
     "WeightsError",
     "fingerprint",
-    "initial",
     "load",
     "load_tokenizer",
     "names",
     "read_config",
     "save",
+    "untrained",
 ]

@@ -118,16 +118,19 @@ def load_tokenizer(folder: str | Path) -> "Tokenizer":
     from safetensors.torch import load_file
 
     from onedpiece.tokenizer import Tokenizer, TokenizerConfig
-    from onedpiece.tokenizer.layers import undrawn
+    from onedpiece.tokenizer.meta_init import no_init_weights
 
     folder, card = Path(folder), read_config(folder)
     try:
-        with undrawn():
+        with no_init_weights():
             tokenizer = Tokenizer(TokenizerConfig.from_dict(card["tokenizer"]))
         state = {}
         for name in card["files"]:
-            state.update(load_file(folder / Path(name).name))
-        tokenizer.load_state_dict(state, strict=True)
+            state.update(load_file(folder / Path(name).name, device="cpu"))
+        wide = {
+            name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()
+        }
+        tokenizer.load_state_dict(wide, strict=True, assign=True)
     except (KeyError, TypeError, ValueError, OSError, SafetensorError, RuntimeError, struct.error) as error:
         raise WeightsError(f"the weights in {folder} do not load: {one_line(error)}") from error
     found = fingerprint(tokenizer).hex()

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from onedpiece.bitstream.entropy import load_tables
 from onedpiece.errors import WeightsError
 from onedpiece.weights.checkpoint import fingerprint, load_tokenizer
+from onedpiece.weights.entropy_tables import load_tables
 
 if TYPE_CHECKING:
     from onedpiece.codec import Codec
@@ -74,7 +74,7 @@ def _folder(name: str) -> Path | None:
 
 def _without_folder(name: str) -> "Tokenizer":
     if name == UNTRAINED:
-        return initial("ti-256")
+        return untrained("ti-256")
     if name.startswith(AUTHORS):
         from onedpiece.weights.hub import load_official
 
@@ -85,7 +85,7 @@ def _without_folder(name: str) -> "Tokenizer":
     )
 
 
-def initial(preset_name: str = "ti-256") -> "Tokenizer":
+def untrained(preset_name: str = "ti-256") -> "Tokenizer":
     """Return an untrained tokenizer whose linear path has the statistics of the training photographs.
 
     The networks are drawn with a fixed seed, so that it has one fingerprint.
@@ -106,9 +106,14 @@ def initial(preset_name: str = "ti-256") -> "Tokenizer":
     path = HERE / f"{preset_name}-linear.safetensors"
     if not path.is_file():
         raise WeightsError(f"no statistics are bundled for {preset_name!r}")
-    with torch.random.fork_rng(devices=[]):
+    default = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.set_default_dtype(torch.float32)
         torch.manual_seed(0)
-        tokenizer = Tokenizer(config)
+        try:
+            tokenizer = Tokenizer(config)
+        finally:
+            torch.set_default_dtype(default)
     assert tokenizer.linear_path is not None
     tokenizer.linear_path.load_state_dict(load_file(path), strict=True)
     return tokenizer.eval()

@@ -1,4 +1,7 @@
+import copy
 import io
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,3 +236,29 @@ def _payload(count: int, codebook_size: int) -> int:
     while 256**size < codebook_size**count:
         size += 1
     return size
+
+
+def test_a_file_of_94_bytes_pickles_to_less_than_1_kb() -> None:
+    code = code_of(*range(58))
+    assert len(code.to_bytes()) == 94  # 7 + 87
+    assert len(pickle.dumps(code)) < 1000
+
+
+@given(codes())
+def test_pickles_and_copies_are_equal_and_read_only(code: Code) -> None:
+    for other in (pickle.loads(pickle.dumps(code)), copy.deepcopy(code)):
+        assert other == code
+        assert other.indices.dtype == np.int64
+        assert not other.indices.flags.writeable
+
+
+def test_a_code_is_its_tokens_in_order() -> None:
+    assert list(code_of(3, 1, 2)) == [3, 1, 2]
+    assert 1 in code_of(3, 1, 2)
+
+
+def test_save_and_open(tmp_path: Path) -> None:
+    code = code_of(1, 4095, 2, size=(481, 321))
+    code.save(tmp_path / "a.odp")
+    assert (tmp_path / "a.odp").read_bytes() == code.to_bytes()
+    assert Code.open(tmp_path / "a.odp") == Code.open(str(tmp_path / "a.odp")) == code

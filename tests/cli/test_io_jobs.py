@@ -2,13 +2,23 @@ from pathlib import Path
 
 import pytest
 
-from onedpiece.cli.io import CODES, PICTURES, Job, expand, plan
+from onedpiece.cli.io import CODES, Job, expand, plan
+from onedpiece.codec.find import ENDINGS
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with d/ in it: pictures, others, a hidden one and one a level down."""
-    for name in ("d/b.PNG", "d/a.jpg", "d/x.txt", "d/.hidden.png", "d/deeper/c.png", "e.png", "d.x/b.webp"):
+    for name in (
+        "d/b.PNG",
+        "d/a.jpg",
+        "d/x.txt",
+        "d/.hidden.png",
+        "d/deeper/c.png",
+        "e.png",
+        "d.x/b.webp",
+        "d.y/b.PNG",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
@@ -16,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_folder_is_its_own_visible_pictures(folder: Path) -> None:
-    assert expand(["d", "e.png", "nowhere.png"], PICTURES) == ["d/a.jpg", "d/b.PNG", "e.png", "nowhere.png"]
+    assert expand(["d", "e.png", "nowhere.png"], ENDINGS) == ["d/a.jpg", "d/b.PNG", "e.png", "nowhere.png"]
 
 
 @pytest.mark.parametrize(
@@ -31,12 +41,15 @@ def test_a_folder_is_its_own_visible_pictures(folder: Path) -> None:
         (["d"], None, [("d/a.jpg", "d/a.odp"), ("d/b.PNG", "d/b.odp")]),
         (["d"], "new/er", [("d/a.jpg", "new/er/a.odp"), ("d/b.PNG", "new/er/b.odp")]),
         (["d/a.jpg", "e.png"], "d", [("d/a.jpg", "d/a.odp"), ("e.png", "d/e.odp")]),
+        (["d/b.PNG", "d.x/b.webp"], "d", [("d/b.PNG", "d/b.PNG.odp"), ("d.x/b.webp", "d/b.webp.odp")]),
+        (["d/b.PNG", "d/../d/b.PNG"], "d", [("d/../d/b.PNG", "d/b.odp")]),
+        (["e.png"], "fresh/", [("e.png", "fresh/e.odp")]),
     ],
 )
 def test_every_input_has_its_output(
     folder: Path, inputs: list[str], out: str | None, jobs: list[tuple[str, str]]
 ) -> None:
-    assert plan(inputs, out, ".odp", PICTURES) == [Job(*job) for job in jobs]
+    assert plan(inputs, out, ".odp", ENDINGS) == [Job(*job) for job in jobs]
     if out == "new/er":
         assert Path(out).is_dir()
 
@@ -48,7 +61,7 @@ def test_every_input_has_its_output(
         (["d"], "-", "cannot go to standard output"),
         (["d"], "e.png", "e.png is a file; many outputs need a folder"),
         (["-"], "d", "standard input has no name"),
-        (["d/b.PNG", "d.x/b.webp"], "d", "d/b.PNG and d.x/b.webp would both be written to d/b.odp"),
+        (["d/b.PNG", "d.y/b.PNG"], "d", "d/b.PNG and d.y/b.PNG would both be written to d/b.PNG.odp"),
         (["e.png"], "e.png", "e.png is an input"),
         (["e.png"], "d/../e.png", "is an input"),
         (["d/deeper"], "d/deeper/c.png/", "is a file"),
@@ -56,7 +69,7 @@ def test_every_input_has_its_output(
 )
 def test_what_makes_no_sense(folder: Path, inputs: list[str], out: str | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        plan(inputs, out, ".odp", PICTURES)
+        plan(inputs, out, ".odp", ENDINGS)
 
 
 def test_a_folder_without_any(folder: Path) -> None:
@@ -74,4 +87,21 @@ def test_existing_files_are_kept_where_they_were_not_named(folder: Path) -> None
 @pytest.mark.parametrize(("inputs", "out"), [([""], None), (["e.png", ""], "d"), (["e.png"], "")])
 def test_an_empty_name_is_not_the_current_folder(folder: Path, inputs: list[str], out: str | None) -> None:
     with pytest.raises(ValueError, match="name is empty"):
-        plan(inputs, out, ".odp", PICTURES)
+        plan(inputs, out, ".odp", ENDINGS)
+
+
+def test_a_picture_is_not_replaced_by_a_code(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"d/a\.jpg is there and named as a picture"):
+        plan(["e.png"], "d/a.jpg", ".odp", ENDINGS)
+    with pytest.raises(ValueError, match="name another output with --overlay"):
+        plan(["e.png"], "e.png", ".png", ENDINGS, option="--overlay")
+
+
+def test_what_is_left_out_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "d" / "broken.png").symlink_to("nowhere")
+    (folder / "d" / "logo.svg").touch()
+    assert expand(["d"], ENDINGS) == ["d/a.jpg", "d/b.PNG"]
+    assert capsys.readouterr().err.splitlines() == [
+        "onedpiece: d/broken.png: left out: a broken link or no file",
+        "onedpiece: d/logo.svg: left out: a kind of picture that is not read",
+    ]

@@ -10,6 +10,7 @@ from onedpiece.bitstream import BadMagicError, Code, TooManyTokensError
 from onedpiece.codec import Codec, WrongModelError
 from onedpiece.codec.images import resize
 from onedpiece.metrics.pixel import image_psnr
+from onedpiece.rate import RateTarget
 
 PRINT = bytes.fromhex("0badcafe")
 
@@ -99,7 +100,7 @@ def test_eight_bits_are_the_nearest_levels(codec: Codec, photo: Image.Image) -> 
 def test_batches_are_what_singles_are(codec: Codec, data: Path) -> None:
     paths = [data / f"{name}.png" for name in ("astronaut", "chelsea", "chelsea_451x300", "coffee")]
     singles = [codec.encode(path) for path in paths]
-    batch = codec.encode_batch(paths)
+    batch = [each.code for each in codec.encode_batch(paths)]
     assert [code.size for code in batch] == [(256, 256), (256, 256), (451, 300), (256, 256)]
     same = np.array([a.indices == b.indices for a, b in zip(singles, batch, strict=True)])
     assert same.mean() > 0.95  # a value on the edge between two codes may fall either way
@@ -147,7 +148,7 @@ def test_budgets_out_of_range(codec: Codec, photo: Image.Image, budget: dict[str
         (torch.zeros(1, 3, 8, 8), r"shape \(1, 3, 8, 8\); expected \(3, H, W\)"),
         (torch.zeros(8, 8, 3), "expected"),
         (torch.zeros(3, 0, 8), "expected"),
-        (torch.zeros(3, 8, 8, dtype=torch.uint8), "uint8; expected floats .* divide"),
+        (torch.zeros(3, 8, 8, dtype=torch.int64), "int64; expected floats .* or uint8"),
         (torch.full((3, 8, 8), 1.5), "from 1.5 to 1.5"),
         (torch.full((3, 8, 8), -0.1), "from -0.1 to -0.1"),
         (torch.full((3, 8, 8), float("nan")), "from nan to nan"),
@@ -159,8 +160,74 @@ def test_tensors_that_are_no_pictures(codec: Codec, tensor: torch.Tensor, messag
 
 
 def test_what_is_no_picture_at_all(codec: Codec) -> None:
-    with pytest.raises(TypeError, match="found ndarray; expected a PIL image"):
-        codec.encode(np.zeros((8, 8, 3)))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="found list; expected a PIL image"):
+        codec.encode([1, 2])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"the array has shape \(3, 8, 8\); expected \(H, W, 3\)"):
+        codec.encode(np.zeros((3, 8, 8)))
+    with pytest.raises(ValueError, match=r"the batch has shape \(3, 8, 8\)"):
+        codec.encode_batch(torch.zeros(3, 8, 8))
+
+
+def test_arrays_bytes_and_batches_are_pictures(codec: Codec, photo: Image.Image) -> None:
+    own = resize(photo, (32, 32))
+    code, levels = codec.encode(own), np.asarray(own)
+    assert codec.encode(levels) == codec.encode(levels / 255) == code
+    assert codec.encode(torch.tensor(levels).permute(2, 0, 1)) == code
+    stack = torch.stack([to_tensor(own), to_tensor(own).flip(2)])
+    flipped = own.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    for batch in (stack, stack.permute(0, 2, 3, 1).numpy(), [own, flipped]):
+        assert codec.encode_batch(batch)[0].code == code
+        assert len(codec.encode_batch(batch)) == 2
+
+
+def test_a_hair_outside_the_range_is_clipped(codec: Codec, photo: Image.Image) -> None:
+    own = to_tensor(resize(photo, (32, 32)))
+    assert codec.encode(own.clamp(0, 1) * 1.0005) is not None
+    with pytest.raises(ValueError, match=r"run from .* to 1\.00"):
+        codec.encode(torch.full((3, 8, 8), 1.002))
+
+
+def test_a_batch_goes_on_after_a_picture_that_cannot_be_read(codec: Codec, photo: Image.Image) -> None:
+    good, bad, small = codec.encode_batch(
+        [photo, "nowhere.png", photo], RateTarget(tokens=3), return_exceptions=True
+    )
+    assert isinstance(bad, FileNotFoundError)
+    assert not isinstance(good, Exception)
+    assert not isinstance(small, Exception)
+    assert good.code == small.code == codec.encode(photo, tokens=3)
+    with pytest.raises(FileNotFoundError):
+        codec.encode_batch([photo, "nowhere.png"])
+
+
+def test_a_target_for_each_of_a_batch(codec: Codec, photo: Image.Image) -> None:
+    small, large = resize(photo, (32, 32)), resize(photo, (64, 48))
+    results = codec.encode_batch([small, large], RateTarget(psnr=12.0))
+    for image, result in zip((small, large), results, strict=True):
+        assert result.search
+        assert result.search.reached
+        assert image_psnr(image, codec.decode(result.code)) >= 12
+
+
+def test_pictures_come_as_tensors(codec: Codec, photo: Image.Image) -> None:
+    codes = [codec.encode(photo, tokens=k) for k in (3, 9)]
+    tensors = codec.decode_batch(codes, output_type="pt")
+    assert tensors.shape == (2, 3, 256, 256)
+    assert 0 <= float(tensors.min()) <= float(tensors.max()) <= 1
+    for tensor, image in zip(tensors, codec.decode_batch(codes), strict=True):
+        assert (tensor * 255 - torch.tensor(np.asarray(image)).permute(2, 0, 1)).abs().max() < 3
+    with pytest.raises(ValueError, match="sizes 32x32, 256x256"):
+        codec.decode_batch([codes[0], codec.encode(resize(photo, (32, 32)))], output_type="pt")
+    assert codec.decode_batch([], output_type="pt").shape == (0, 3, 32, 32)
+
+
+def test_several_codes_are_for_decode_batch(codec: Codec) -> None:
+    with pytest.raises(TypeError, match="found list; expected a Code, bytes or a path; decode_batch"):
+        codec.decode([])  # type: ignore[arg-type]
+
+
+def test_to_moves_and_returns_the_codec(codec: Codec) -> None:
+    assert codec.to("cpu") is codec
+    assert codec.device == torch.device("cpu")
 
 
 def test_another_models_code_is_refused_with_both_names(codec: Codec) -> None:

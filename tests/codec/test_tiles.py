@@ -9,11 +9,11 @@ from PIL import Image
 from onedpiece.bitstream import Code, TooManyTokensError
 from onedpiece.bitstream.tiles import order
 from onedpiece.codec import Codec
-from onedpiece.codec.tiles import compose, decode_tiled, tokenize_tiles, wants_tiles
+from onedpiece.codec.tiles import compose, decode_tiled, tokenize_tiles
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.rate import TargetOutOfReachError
-from onedpiece.rate.allocation import share_equally
-from onedpiece.rate.target import Aim
+from onedpiece.rate.allocation import allocate_equally
+from onedpiece.rate.target import RateTarget
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,10 @@ def test_tiles_are_better_than_one_square(codec: Codec, whole: tuple[Image.Image
 
 def test_sharing_by_gain_beats_equal_shares(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
     photo, _ = whole
-    tokenized = tokenize_tiles(codec, photo)
+    tokenized = tokenize_tiles(codec.model, photo)
     for total in (100, 300):
         shared = codec.encode(photo, tokens=total, tiles=True)
-        equal = compose(codec, tokenized, share_equally(25, total))
+        equal = compose(codec.model, tokenized, allocate_equally(25, total))
         assert len(shared) == len(equal) == total
         assert image_psnr(photo, codec.decode(shared)) > image_psnr(photo, codec.decode(equal))
 
@@ -73,8 +73,8 @@ def test_budgets_hold(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
 def test_one_target_for_the_whole_photo(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
     photo, code = whole
     best = image_psnr(photo, codec.decode(code))
-    reached = codec.encode_to(photo, Aim(psnr=best - 1), tiles=True)
-    assert reached.found
+    reached = codec.encode_to(photo, RateTarget(psnr=best - 1), tiles=True)
+    assert reached.search
     assert image_psnr(photo, codec.decode(reached.code.to_bytes())) >= best - 1
     assert len(reached.code) < len(code)
     # Budgets are 2 % apart: 5 % fewer tokens must fall short.
@@ -110,10 +110,10 @@ def test_a_photo_smaller_than_a_tile(codec: Codec, photo: Image.Image) -> None:
 def test_progress_counts_tiles(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
     photo, code = whole
     seen: list[tuple[int, int]] = []
-    codec.encode_to(photo, Aim(), tiles=True, progress=lambda *step: seen.append(step))
+    codec.encode_to(photo, RateTarget(), tiles=True, progress=lambda *step: seen.append(step))
     assert seen == [(8, 25), (16, 25), (24, 25), (25, 25)]
     seen.clear()
-    decode_tiled(codec, code, lambda *step: seen.append(step))
+    decode_tiled(codec.model, code, lambda *step: seen.append(step))
     assert seen[-1] == (25, 25)
 
 
@@ -123,17 +123,44 @@ def test_models_without_a_forecast_share_too(small_codec: Callable[..., Codec], 
     assert plain.decode(code.to_bytes()).size == (80, 50)
 
 
-def test_when_tiles_are_worth_it(codec: Codec) -> None:
-    small, large = (1000, 800), (2000, 1000)
-    assert not wants_tiles(codec, small, Aim(), None)
-    assert wants_tiles(codec, small, Aim(), True)
-    assert wants_tiles(codec, large, Aim(), None)
-    assert wants_tiles(codec, large, Aim(psnr=20), None)
-    assert not wants_tiles(codec, large, Aim(), False)
-    assert not wants_tiles(codec, large, Aim(tokens=32), None)
-    # 42 × 21 tiles, 16 tokens of 1.5 bytes each: 21,168 bytes
-    assert wants_tiles(codec, large, Aim(max_bytes=21_168), None)
-    assert not wants_tiles(codec, large, Aim(max_bytes=21_167), None)
+def test_tiles_are_for_what_a_square_cannot_do(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
+    photo, _ = whole
+    square = codec.encode(photo)
+    best = image_psnr(photo, codec.decode(square))
+    assert square.tiles is None
+    assert codec.encode(photo, psnr=best - 0.5).tiles is None
+    assert codec.encode(photo, psnr=best + 1).tiles is not None
+    assert codec.encode(photo, max_bytes=200).tiles is None
+    # 25 tiles of 16 tokens of 1.5 bytes: 600 bytes are where tiles may be better
+    assert codec.encode(photo, max_bytes=599).tiles is None
+    larger = codec.encode(photo, max_bytes=1000)
+    assert larger.tiles is not None
+    assert image_psnr(photo, codec.decode(larger)) > best
+    assert codec.encode(photo, max_bytes=1000, tiles=False) == square
+    assert codec.encode(photo, tokens=32).tiles is None
+
+
+@pytest.mark.parametrize("size", [(1100, 8), (2400, 48), (20_000, 3), (1040, 780)])
+def test_a_size_alone_is_no_reason_for_tiles(codec: Codec, photo: Image.Image, size: tuple[int, int]) -> None:
+    code = codec.encode(photo.resize(size))
+    assert code.tiles is None
+    assert len(code) == codec.num_tokens
+
+
+def test_tiles_that_are_worse_are_not_taken(codec: Codec, photo: Image.Image) -> None:
+    thin = photo.resize((400, 4))
+    square = codec.encode(thin)
+    code = codec.encode(thin, max_bytes=5000)
+    assert image_psnr(thin, codec.decode(code)) >= image_psnr(thin, codec.decode(square))
+
+
+def test_out_of_reach_of_both_is_said_of_the_better(codec: Codec, photo: Image.Image) -> None:
+    small = photo.resize((100, 100))
+    best = codec.encode(small, psnr=60, best_effort=True)
+    with pytest.raises(TargetOutOfReachError) as caught:
+        codec.encode(small, psnr=60)
+    assert caught.value.score == image_psnr(small, codec.decode(best))
+    assert caught.value.tokens == len(best)
 
 
 def test_a_tile_with_more_tokens_than_the_model_makes(codec: Codec, whole: tuple[Image.Image, Code]) -> None:

@@ -2,7 +2,7 @@ import pytest
 from PIL import Image
 
 from onedpiece.codec import Codec
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.baselines import score_classical
 from onedpiece.evaluation.comparison import Plan, compare, reconstructor, score_ours
 from onedpiece.evaluation.export import artefacts, curves_json

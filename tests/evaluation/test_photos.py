@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from onedpiece.codec.images import read_square, to_tensor
+from onedpiece.codec.images import read_square
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.photos import find_photos, read_photos
 
 

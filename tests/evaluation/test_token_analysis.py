@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from onedpiece.codec import Codec
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.token_analysis import contribution_maps, first_token_clusters, marginal_gains
 

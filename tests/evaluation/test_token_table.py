@@ -3,7 +3,7 @@ import json
 import pytest
 
 from onedpiece.codec import Codec
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.token_table import (
     Jury,

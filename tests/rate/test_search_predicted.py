@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from onedpiece.rate import Target, search
-from onedpiece.rate.search import Found, covariance, fewest_foretold, predict
+from onedpiece.rate import QualityTarget, search
+from onedpiece.rate.search import SearchResult, covariance, find_min_tokens_gp, predict
 
 COUNT = 256
 
@@ -22,7 +22,7 @@ def wandering(forecast: np.ndarray, seed: int, walk: float = 0.4) -> list[float]
     return [float(score) for score in forecast + 0.15 * rng.standard_normal() + np.cumsum(steps)]
 
 
-def search_for(target: Target, scores: list[float], forecast: np.ndarray) -> Found:
+def search_for(target: QualityTarget, scores: list[float], forecast: np.ndarray) -> SearchResult:
     asked: list[int] = []
 
     def measure(tokens: int) -> float:
@@ -30,7 +30,7 @@ def search_for(target: Target, scores: list[float], forecast: np.ndarray) -> Fou
         asked.append(tokens)
         return scores[tokens - 1]
 
-    found = fewest_foretold(target, measure, forecast.tolist())
+    found = find_min_tokens_gp(target, measure, forecast.tolist())
     assert found.measured == len(asked)
     assert found.score == scores[found.tokens - 1]
     return found
@@ -42,7 +42,7 @@ def test_a_handful_of_decodes_finds_what_brute_force_finds() -> None:
         forecast = foretold(seed)
         scores = wandering(forecast, seed + 100)
         for value in np.random.default_rng(seed).uniform(min(scores), max(scores), 40):
-            found = search_for(Target("psnr", float(value)), scores, forecast)
+            found = search_for(QualityTarget("psnr", float(value)), scores, forecast)
             assert found.reached
             above.append(found.tokens - next(at + 1 for at, score in enumerate(scores) if score >= value))
             decodes.append(found.measured)
@@ -55,7 +55,7 @@ def test_a_handful_of_decodes_finds_what_brute_force_finds() -> None:
 def test_a_true_forecast_needs_a_guess_the_answer_and_a_look_below() -> None:
     scores = foretold(0)
     # Half-way between the scores of 99 and 100 tokens.
-    found = search_for(Target("psnr", float(scores[98:100].mean())), scores.tolist(), scores)
+    found = search_for(QualityTarget("psnr", float(scores[98:100].mean())), scores.tolist(), scores)
     assert found.tokens == 100
     assert found.measured <= 5
 
@@ -70,19 +70,19 @@ def test_a_photo_that_ripples_more_than_thought_is_searched_with_more_care(
             forecast = foretold(seed)
             scores = wandering(forecast, seed + 100, walk=1.0)
             for value in np.random.default_rng(seed).uniform(min(scores), max(scores), 40):
-                found = search_for(Target("psnr", float(value)), scores, forecast)
+                found = search_for(QualityTarget("psnr", float(value)), scores, forecast)
                 above.append(found.tokens - next(k for k, score in enumerate(scores, 1) if score >= value))
         return sum(more > 1 for more in above)
 
     careful = too_long()
-    monkeypatch.setattr(search, "CALM", np.inf)
+    monkeypatch.setattr(search, "OUTLIER_SIGMA", np.inf)
     assert careful < 0.2 * too_long()
 
 
 def test_out_of_reach_is_said_after_looking_at_all_tokens() -> None:
     forecast = foretold(1)
     scores = wandering(forecast, 1)
-    found = search_for(Target("psnr", 60), scores, forecast)
+    found = search_for(QualityTarget("psnr", 60), scores, forecast)
     assert not found.reached
     assert found.tokens == COUNT
     assert found.measured <= 2
@@ -90,13 +90,17 @@ def test_out_of_reach_is_said_after_looking_at_all_tokens() -> None:
 
 def test_a_peak_before_the_end_is_still_found() -> None:
     # The third count is the only one that reaches 14.02; its forecast leaves it open.
-    found = search_for(Target("psnr", 14.02), [10.0, 12.0, 14.05, 14.0], np.array([10.0, 12.0, 14.0, 14.1]))
+    found = search_for(
+        QualityTarget("psnr", 14.02), [10.0, 12.0, 14.05, 14.0], np.array([10.0, 12.0, 14.0, 14.1])
+    )
     assert (found.tokens, found.reached) == (3, True)
 
 
 @pytest.mark.parametrize("value", [5.0, 9.0])
 def test_one_token_is_all_there_is(value: float) -> None:
-    assert search_for(Target("psnr", value), [7.0], np.array([7.0])) == Found(1, 7.0, value <= 7, 1)
+    assert search_for(QualityTarget("psnr", value), [7.0], np.array([7.0])) == SearchResult(
+        1, 7.0, value <= 7, 1
+    )
 
 
 def test_predictions_pass_through_what_was_measured() -> None:

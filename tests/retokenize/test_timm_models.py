@@ -21,7 +21,7 @@ MODULES = (
     *("vision_transformer", "vision_transformer_hybrid", "vision_transformer_relpos"),
     *("vision_transformer_sam", "vitamin", "volo", "xcit"),
 )
-TINY = {"embed_dim": 48, "depth": 3, "num_heads": 3, "num_classes": 10}
+TINY: dict[str, Any] = {"embed_dim": 48, "depth": 3, "num_heads": 3, "num_classes": 10}
 ACCEPTED = (
     "deit_tiny_patch16_224",
     "deit_tiny_distilled_patch16_224",
@@ -86,8 +86,14 @@ def change_of(name: str, reducer: str) -> Change:
 def tiny(name: str) -> tuple[Any, Tensor]:
     """Build a small model, of weights so large that every part of a block matters, and pictures."""
     torch.manual_seed(0)
-    side = 4 * timm.create_model(name, embed_dim=48, depth=1, num_heads=3).patch_embed.patch_size[0]
-    vit = timm.create_model(name, img_size=side, **TINY).eval()
+    sizes = TINY
+    try:
+        vit = timm.create_model(name, **sizes)
+    except AssertionError:  # a stem of its own, whose width is fixed
+        sizes = {"depth": 3, "num_classes": 10}
+        vit = timm.create_model(name, **sizes)
+    side = 4 * vit.patch_embed.patch_size[0]
+    vit = timm.create_model(name, img_size=side, **sizes).eval()
     with torch.no_grad():
         for parameter in vit.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -127,7 +133,8 @@ def test_other_attention_is_refused(name: str) -> None:
 def test_every_model_is_exact_or_refused(bounds: dict[str, float]) -> None:
     accepted = [name for name in vit_names() if not is_refused(name)]
     assert set(ACCEPTED) <= set(accepted)
-    for name in accepted:
+    different = {repr(tiny(name)[0]): name for name in accepted}  # most differ in their sizes alone
+    for name in different.values():
         check(name, bounds)
 
 

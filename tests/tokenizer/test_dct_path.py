@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig, preset
 from onedpiece.tokenizer.dct_path import LinearPath, colour_rotation, dct_matrix
-from onedpiece.weights import initial
+from onedpiece.weights import untrained
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_an_untrained_tokenizer_is_a_codec_that_improves_with_every_doubling(pho
     from torchvision.transforms.functional import pil_to_tensor
 
     picture = pil_to_tensor(photo)[None].float() / 255
-    fitted, unfitted = initial("ti-256"), Tokenizer(preset("ti-256"))
+    fitted, unfitted = untrained("ti-256"), Tokenizer(preset("ti-256"))
     for tokenizer in (fitted, unfitted):
         quality = [psnr(tokenizer, picture, tokens) for tokens in (8, 16, 32, 64, 128, 256)]
         assert quality == sorted(quality)

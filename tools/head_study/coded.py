@@ -12,7 +12,8 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.codec.images import resize, to_tensor
+from onedpiece.codec.images import resize
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.baselines import candidates, restore
 from onedpiece.evaluation.formats import image_format
 from onedpiece.metrics.pixel import psnr
@@ -84,14 +85,14 @@ class Coder:
     def _code(self, row: int, count: int) -> Code:
         codec = self.codec
         codebook = codec.tokenizer.config.codebook_size
-        return Code(
-            self.rows.codes[row, :count].astype(np.int64), codebook, codec.fingerprint, tables=codec.tables
-        )
+        return Code(self.rows.codes[row, :count].astype(np.int64), codebook, codec.fingerprint)
 
     def _picture(self, row: int) -> Image.Image:
         key = self.rows.keys[row]
         view = view_named(self.rows.variants[row], key)
-        return resize(apply_view(self.examples[key].load().image, view), (self.codec.side, self.codec.side))
+        return resize(
+            apply_view(self.examples[key].load().image, view), (self.codec.image_size, self.codec.image_size)
+        )
 
 
 def best_webp(image: Image.Image, budget: int) -> Shown:

@@ -46,7 +46,7 @@ def draw_answers(
     drawn = []
     for example in chosen:
         image = example.load().image
-        code = codec.encode_batch([image])[0]
+        code = codec.encode(image)
         for count in counts:
             (answer,) = head.predict(code[:count])
             path = folder / f"{Path(example.key).name}-{count:03d}.png"

@@ -79,7 +79,7 @@ def score_head(head: Head, test: CodeDataset) -> Iterator[tuple[int, float]]:
 def train_pixels(material: Material, kind: Kind, settings: Settings, seed: int) -> list[Cell]:
     """Train a network of the head's size on pixels, files of random size, and test it."""
     config = replace(settings.head, classes=material.source.classes)
-    vit = fresh_vit(config, material.codec.side, seed)
+    vit = fresh_vit(config, material.codec.image_size, seed)
     loss = pixel_loss(material.training_pictures(kind), settings, seed)
     fitted = fit(vit, loss, settings)
     cells = []

@@ -8,7 +8,7 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.codec.images import to_tensor
+from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.baselines import candidates, restore
 from onedpiece.evaluation.downstream.base import Example, Result, Tally, Task
 from onedpiece.evaluation.formats import image_format
@@ -66,7 +66,7 @@ def run(
         (n, count): _Condition(n, count, task.tally()) for n in study.against for count in study.tokens
     }
     for batch in batches(examples):
-        codes = codec.encode_batch([example.image for example in batch])
+        codes = [each.code for each in codec.encode_batch([example.image for example in batch])]
         for example in batch:
             original.add(example, example.image, None)
         for count, condition in ours.items():

@@ -133,9 +133,9 @@ def _tokenize(jobs: Sequence[tuple[Example, str]], codec: Codec) -> Iterator[Row
     loaded = {example.key: example.load() for example, _ in jobs}
     photos = [loaded[example.key] for example, _ in jobs]
     images = [apply_view(photo.image, view) for photo, view in zip(photos, views, strict=True)]
-    codes = codec.encode_batch(images)
+    codes = [each.code for each in codec.encode_batch(images)]
     for (example, variant), photo, view, code in zip(jobs, photos, views, codes, strict=True):
-        target = pack_target(apply_view_to_target(photo.target, view, codec.side))
+        target = pack_target(apply_view_to_target(photo.target, view, codec.image_size))
         yield Row(example.key, example.split, variant, code.indices.astype(np.uint16), target)
 
 

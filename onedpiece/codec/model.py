@@ -1,0 +1,164 @@
+"""`LoadedModel`: a tokenizer on a device, tied to the files it makes; squares in and out, as tensors."""
+
+from collections.abc import Sequence
+from math import log2
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from onedpiece.bitstream import Code, Tiles
+from onedpiece.bitstream.entropy import Tables
+from onedpiece.errors import TooManyTokensError, WrongModelError
+from onedpiece.rate.search import SearchResult
+from onedpiece.tokenizer import Tokenizer
+from onedpiece.tokenizer.dct_path import forecast
+
+
+class EncodeResult(NamedTuple):
+    """A code, and how the search for its quality target went; None without such a target."""
+
+    code: Code
+    search: SearchResult | None
+
+
+class LoadedModel:
+    """What tiles and codec stand on: square pictures ↔ tokens, and whose tokens these are.
+
+    Args:
+        tokenizer: the network; it is moved to `device` and put into evaluation mode.
+        fingerprint: the 4 bytes that tie a file to these weights.
+        device: where the network runs, as torch names it.
+        name: the model's, for messages.
+        tables: of the model's entropy coder; None: files are plain.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        fingerprint: bytes,
+        device: str | torch.device = "cpu",
+        name: str = "unnamed",
+        tables: Tables | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer.eval()
+        self.fingerprint = fingerprint
+        self.name = name
+        self.tables = tables
+        self.device = torch.device("cpu")
+        self.to(device)
+
+    def to(self, device: str | torch.device) -> None:
+        """Move the network.
+
+        Raises:
+            ValueError: there is no such device here.
+        """
+        try:
+            self.device = torch.device(device)
+            self.tokenizer.to(self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(
+                f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}"
+            ) from error
+
+    @property
+    def num_tokens(self) -> int:
+        """The most tokens that one square has."""
+        return self.tokenizer.config.num_tokens
+
+    @property
+    def image_size(self) -> int:
+        """Side of the model's square pictures, in pixels."""
+        return self.tokenizer.config.image_size
+
+    @property
+    def bits_per_token(self) -> float:
+        """What one token takes in a plain file."""
+        return log2(self.tokenizer.config.codebook_size)
+
+    def tokenize(self, pixels: Tensor) -> NDArray[np.int64]:
+        """Return the tokens of squares.
+
+        Args:
+            pixels: (B, 3, S, S) in [0, 1], on any device.
+
+        Returns:
+            (B, N), the most important first.
+        """
+        return np.asarray(self.tokenizer.tokenize(pixels.to(self.device)).cpu().numpy())
+
+    def detokenize(self, rows: Sequence[NDArray[np.int64]]) -> Tensor:
+        """Return the squares of codes of any lengths, (B, 3, S, S) in [0, 1], on the model's device.
+
+        Args:
+            rows: (k,) each, 1 ≤ k ≤ N.
+        """
+        lengths = torch.tensor([len(row) for row in rows])
+        indices = torch.zeros(len(rows), int(lengths.max()), dtype=torch.int64)
+        for padded, row in zip(indices, rows, strict=True):
+            padded[: len(row)] = torch.tensor(row)
+        same = bool((lengths == lengths[0]).all())
+        return self.tokenizer.detokenize(indices.to(self.device), None if same else lengths)
+
+    def estimate_errors(self, pixels: Tensor, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Estimate the mean squared error of every prefix without decoding; None if the model cannot tell.
+
+        Args:
+            pixels: (B, 3, S, S) in [0, 1].
+            rows: (B, N), all of their tokens.
+
+        Returns:
+            (B, N), of values in [0, 1].
+        """
+        path = self.tokenizer.linear_path
+        if path is None:
+            return None
+        pixels = pixels.to(self.device)
+        codes = self.tokenizer.quantizer.codes_from_indices(torch.tensor(rows).to(self.device))
+        with torch.autocast(self.device.type, enabled=False):
+            decibels = forecast(path, pixels, codes).double().cpu().numpy()
+        return np.asarray(10 ** (-decibels / 10))
+
+    def code(self, indices: Any, size: tuple[int, int], tiles: Tiles | None = None) -> Code:
+        """Return the code of a photo of `size`, (width, height), which a square's file need not name."""
+        own = tiles is None and size == (self.image_size, self.image_size)
+        codebook_size = self.tokenizer.config.codebook_size
+        return Code(indices, codebook_size, self.fingerprint, None if own else size, tiles)
+
+    def check_code(self, code: Code) -> None:
+        """Raise WrongModelError unless this model made the code."""
+        config = self.tokenizer.config
+        self.check_fingerprint(code.fingerprint)
+        if code.codebook_size != config.codebook_size:
+            raise WrongModelError(
+                f"the file has {code.codebook_size} codebook entries, {self.name} has {config.codebook_size}"
+            )
+        longest = max(code.tiles.counts) if code.tiles else len(code)
+        if longest > config.num_tokens:
+            raise TooManyTokensError(
+                f"the file has {longest} tokens{' in a tile' if code.tiles else ''}; "
+                f"{self.name} makes at most {config.num_tokens}"
+            )
+
+    def check_fingerprint(self, fingerprint: bytes) -> None:
+        """Raise WrongModelError unless it is this model's."""
+        if fingerprint != self.fingerprint:
+            raise WrongModelError(
+                f"the file was made by model {fingerprint.hex()}, this is {self.fingerprint.hex()} "
+                f"({self.name}); decode it with the model that made it"
+            )
+
+    def tables_of(self, fingerprint: bytes) -> Tables | None:
+        """Return the tables that read entropy-coded files of this model; None where it has none.
+
+        Raises:
+            WrongModelError: `fingerprint` is that of another model.
+        """
+        self.check_fingerprint(fingerprint)
+        return self.tables
