@@ -15,7 +15,7 @@ from onedpiece.errors import HeadError
 from onedpiece.heads.config import HeadConfig
 from onedpiece.heads.head import Codes, Head, check_codes
 from onedpiece.heads.outputs import Prediction
-from onedpiece.tokenizer.meta_init import no_init_weights
+from onedpiece.tokenizer.meta_init import assign_weights, no_init_weights
 
 FORMAT = "onedpiece-head-2"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
@@ -24,8 +24,7 @@ _FILES = {"classify": "classify_imagenette.safetensors", "segment": "segment_cam
 
 def code_space_of(codec: Codec) -> bytes:
     """Return the 4 bytes that name what a model's tokens mean: all that heads and caches depend on."""
-    space: bytes = getattr(codec.tokenizer, "code_space", codec.fingerprint)
-    return space
+    return codec.fingerprint
 
 
 class LoadedHead(NamedTuple):
@@ -99,10 +98,7 @@ def load_head(path: str | Path) -> LoadedHead:
     try:
         with no_init_weights():
             head = Head(HeadConfig.from_dict(json.loads(metadata["config"])))
-        wide = {
-            name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
-        }
-        head.load_state_dict(wide, strict=True, assign=True)
+        assign_weights(head, tensors)
         code_space = bytes.fromhex(metadata["code_space"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise HeadError(f"the head in {path} does not load: {one_line(error)}") from error
