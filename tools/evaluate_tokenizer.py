@@ -44,6 +44,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="a folder of photos")
     parser.add_argument("--model", help="a name or a folder; 'ti-256-untrained' is the start of training")
     parser.add_argument("--tokens", default=",".join(map(str, TOKEN_COUNTS)), help="token counts, by commas")
+    parser.add_argument("--sharpness", help="looks to decode, by commas, as 0,1; default: what files ask for")
     parser.add_argument("--labels", type=Path, help="TSV: file, imagenet_class_index")
     parser.add_argument("--judge", type=Path, help="a TFLite ImageNet classifier (extra: judge)")
     parser.add_argument("--webp", action="store_true", help="add rows of WebP at our files' sizes")
@@ -61,10 +62,12 @@ def evaluate(
 ) -> list[TableRow]:
     """Return the originals where there is a classifier, ours, and WebP at the same sizes where asked for."""
     rows = [] if evaluators.classifier is None else [originals_row(photos, evaluators)]
-    ours = token_rows(codec, photos, [int(count) for count in args.tokens.split(",")], evaluators)
+    counts = [int(count) for count in args.tokens.split(",")]
+    looks = [float(look) for look in args.sharpness.split(",")] if args.sharpness else [None]
+    ours = [row for look in looks for row in token_rows(codec, photos, counts, evaluators, look)]
     rows += ours
     if args.webp:
-        sizes = [int(row.bytes) for row in ours]
+        sizes = [int(row.bytes) for row in ours[: len(counts)]]
         rows += baseline_rows("webp", photos, sizes, evaluators, workers=args.threads)
     return rows
 

@@ -66,7 +66,7 @@ def quality(shared: Path) -> None:
             judge,
         ]
         record = Path(folder) / "table.json"
-        run(shared, *tool, "--webp", "--markdown", out, "--json", record)
+        run(shared, *tool, "--sharpness", "0,1", "--webp", "--markdown", out, "--json", record)
         replace_part(CARD, "quality", out.read_text(encoding="utf-8"))
         records = json.loads(record.read_text(encoding="utf-8"))
         replace_part(README, "headline", headline(records))

@@ -55,6 +55,7 @@ class TableRow:
     top1: float | None = None  # share, 0 to 1
     codes_in_use: float | None = None  # share of the codebook seen anywhere in these tokens, 0 to 1
     rfid: FidScore | None = None
+    sharpness: float | None = None  # of the decoder; None: what the files ask for, or no decoder of ours
 
 
 def originals_row(photos: Sequence[Photo], evaluators: Evaluators) -> TableRow:
@@ -71,7 +72,11 @@ def originals_row(photos: Sequence[Photo], evaluators: Evaluators) -> TableRow:
 
 
 def token_rows(
-    codec: Codec, photos: Sequence[Photo], counts: Iterable[int], evaluators: Evaluators
+    codec: Codec,
+    photos: Sequence[Photo],
+    counts: Iterable[int],
+    evaluators: Evaluators,
+    sharpness: float | None = None,
 ) -> list[TableRow]:
     """Return one row a token count, means over the photos.
 
@@ -80,21 +85,30 @@ def token_rows(
         photos: squares of the model's own side, at least one.
         counts: token counts, each in 1 to the model's.
         evaluators: what measures.
+        sharpness: what to decode with, 0 to 1; None: what the files ask for.
     """
     codes = [code for batch in batches(photos) for code in codec.encode_batch([p.image for p in batch])]
-    return [_token_row(codec, photos, [code.first(count) for code in codes], evaluators) for count in counts]
+    return [
+        _token_row(codec, photos, [code.first(count) for code in codes], evaluators, sharpness)
+        for count in counts
+    ]
 
 
 def _token_row(
-    codec: Codec, photos: Sequence[Photo], codes: Sequence[Code], evaluators: Evaluators
+    codec: Codec,
+    photos: Sequence[Photo],
+    codes: Sequence[Code],
+    evaluators: Evaluators,
+    sharpness: float | None,
 ) -> TableRow:
-    images = [image for batch in batches(codes) for image in codec.decode_batch(batch)]
+    decoded = (codec.decode_batch(batch, sharpness=sharpness) for batch in batches(codes))
+    images = [image for batch in decoded for image in batch]
     scores = tuple(
         _mean_score(metric.name, photos, images, evaluators.scorer) for metric in evaluators.scorer.metrics
     )
     used = np.unique(np.concatenate([code.indices for code in codes]))
     return TableRow(
-        codec=codec.name,
+        codec=codec.name if sharpness is None else f"{codec.name}, sharpness {sharpness:g}",
         tokens=len(codes[0]),
         bytes=fmean(len(code.to_bytes()) for code in codes),
         photos=len(photos),
@@ -102,6 +116,7 @@ def _token_row(
         top1=_top1(photos, images, evaluators),
         codes_in_use=len(used) / codes[0].codebook_size,
         rfid=None if evaluators.fid_network is None else _rfid(photos, images, evaluators.fid_network),
+        sharpness=sharpness,
     )
 
 
@@ -226,6 +241,7 @@ def _record(row: TableRow, metrics: Sequence[Metric]) -> dict[str, object]:
     return {
         "codec": row.codec,
         "tokens": row.tokens,
+        "sharpness": row.sharpness,
         "bytes": None if isnan(row.bytes) else row.bytes,
         "photos": row.photos,
         **{metric.json_key: score for metric, score in zip(metrics, row.scores, strict=True)},
