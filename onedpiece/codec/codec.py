@@ -349,7 +349,7 @@ class Codec:
         self.model.check_code(code)
 
     def tables_of(self, fingerprint: bytes) -> Tables | None:
-        """Return the tables that read entropy-coded files of this model; None where it has none.
+        """Return the tables that read entropy-coded files of this model; None where nobody here has any.
 
         Raises:
             WrongModelError: `fingerprint` is that of another model.
