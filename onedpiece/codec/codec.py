@@ -15,10 +15,9 @@ from onedpiece.bitstream import Code
 from onedpiece.bitstream.entropy import Tables
 from onedpiece.codec.images import resize
 from onedpiece.codec.model import EncodeResult, LoadedModel
-from onedpiece.codec.squares import BATCH, decode_squares, encode_squares, estimate_psnr_curve, fit_square
+from onedpiece.codec.squares import BATCH, decode_squares, encode_squares, estimate_psnr_curve
 from onedpiece.codec.tensors import Photo, Picture, as_list, resize_tensor, size_of, to_image, to_tensor
-from onedpiece.codec.tiles import Progress, decode_tiled, encode_tiled, tile_budget
-from onedpiece.metrics.pixel import image_psnr
+from onedpiece.codec.tiles import Progress, decode_tiled, fit_photo
 from onedpiece.rate.target import RateTarget
 from onedpiece.tokenizer import Tokenizer
 
@@ -239,52 +238,14 @@ class Codec:
             codes = iter([None] * len(read) if tiles else encode_squares(self.model, read))
             for photo in photos:
                 if isinstance(photo, Photo):
+                    code = next(codes)
                     photo = _attempt(
-                        self._to_target, photo, next(codes), target, tiles, best_effort, progress
+                        fit_photo, self.model, photo, code, target, tiles is None, best_effort, progress
                     )
                 if isinstance(photo, Exception) and not return_exceptions:
                     raise photo
                 outcomes.append(photo)
         return outcomes
-
-    def _to_target(
-        self,
-        photo: Photo,
-        square: Code | None,
-        target: RateTarget,
-        tiles: bool | None,
-        best_effort: bool,
-        progress: Progress | None,
-    ) -> EncodeResult:
-        """Cut a photo's whole code to the target, or encode it as tiles."""
-        if square is None:
-            return encode_tiled(self.model, photo.image, target, best_effort=best_effort, progress=progress)
-        result = fit_square(self.model, photo, square, target)
-        if tiles is None and self._asks_for_more(photo, result, target):
-            tiled = encode_tiled(self.model, photo.image, target, best_effort=True, progress=progress)
-            result = self._better(photo, result, tiled, target)
-        if target.quality and result.search and not (result.search.reached or best_effort):
-            raise target.quality.out_of_reach(result.search.score, result.search.tokens)
-        return result
-
-    def _asks_for_more(self, photo: Photo, square: EncodeResult, target: RateTarget) -> bool:
-        """Return whether tiles might meet a target better that the square falls short of."""
-        least, budget = tile_budget(self.model, photo.size), target.bytes_for(photo.size)
-        if least is None:
-            return False
-        if square.search:
-            return not square.search.reached
-        return budget is not None and budget >= least and len(square.code) == self.num_tokens
-
-    def _better(
-        self, photo: Photo, square: EncodeResult, tiled: EncodeResult, target: RateTarget
-    ) -> EncodeResult:
-        if target.quality and square.search and tiled.search:
-            margin = target.quality.margin
-            return tiled if margin(tiled.search.score) > margin(square.search.score) else square
-        looks = [self.decode(each.code, sharpness=0.0) for each in (square, tiled)]
-        quality = [image_psnr(photo.image, look) for look in looks]
-        return tiled if quality[1] > quality[0] else square
 
     def estimate_psnr_curve(self, photo: Image.Image, code: Code) -> list[float] | None:
         """Estimate the PSNR of every prefix of a photo's code, in dB; None if the model cannot tell."""
@@ -388,7 +349,7 @@ class Codec:
         self.model.check_code(code)
 
     def tables_of(self, fingerprint: bytes) -> Tables | None:
-        """Return the tables that read entropy-coded files of this model; None where it has none.
+        """Return the tables that read entropy-coded files of this model; None where nobody here has any.
 
         Raises:
             WrongModelError: `fingerprint` is that of another model.

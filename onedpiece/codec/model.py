@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onedpiece.bitstream import Code, Tiles
-from onedpiece.bitstream.entropy import Tables
+from onedpiece.bitstream.entropy import Tables, known_tables
 from onedpiece.errors import TooManyTokensError, WrongModelError
 from onedpiece.rate.search import SearchResult
 from onedpiece.tokenizer import Tokenizer
@@ -37,7 +37,7 @@ class LoadedModel:
         fingerprint: the 4 bytes of the code space, which tie a file to the models that can read it.
         device: where the network runs, as torch names it.
         name: the model's, for messages.
-        tables: of the model's entropy coder; None: files are plain.
+        tables: of the model's entropy coder; None: those that this process knows of its code space, if any.
 
     Raises:
         ValueError: there is no such device here.
@@ -183,10 +183,13 @@ class LoadedModel:
             )
 
     def tables_of(self, fingerprint: bytes) -> Tables | None:
-        """Return the tables that read entropy-coded files of this model; None where it has none.
+        """Return the tables that read entropy-coded files of this model; None where nobody here has any.
+
+        Without tables of its own, they are those that its code space is known to have, which files are
+        written with.
 
         Raises:
             WrongModelError: `fingerprint` is that of another model.
         """
         self.check_fingerprint(fingerprint)
-        return self.tables
+        return known_tables(fingerprint) if self.tables is None else self.tables

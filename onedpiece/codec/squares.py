@@ -48,6 +48,13 @@ def decode_squares(model: LoadedModel, codes: Sequence[Code], sharpness: float |
     return [squares[place] for place in range(len(codes))]
 
 
+def decode_square(
+    model: LoadedModel, code: Code, size: tuple[int, int], sharpness: float | None = None
+) -> Image.Image:
+    """Return the picture of a code of one square at `size`, (width, height)."""
+    return resize(to_image(decode_squares(model, [code], sharpness)[0]), size)
+
+
 def fit_square(model: LoadedModel, photo: Photo, code: Code, target: RateTarget) -> EncodeResult:
     """Cut a photo's whole code to the target; where a quality is out of reach, to the best there is.
 
@@ -85,15 +92,11 @@ def reach(model: LoadedModel, photo: Photo, code: Code, target: QualityTarget) -
     score, curve = image_scorer(target.metric, photo.image), estimate_psnr_curve(model, photo, code)
 
     def measure(tokens: int) -> float:
-        return score([_decode(model, code[:tokens], photo.size)])[0]
+        return score([decode_square(model, code[:tokens], photo.size)])[0]
 
     if target.metric == "psnr" and curve is not None:
         return find_min_tokens_gp(target, measure, curve)
     return find_min_tokens(target, measure, len(code), curve)
-
-
-def _decode(model: LoadedModel, code: Code, size: tuple[int, int]) -> Image.Image:
-    return resize(to_image(decode_squares(model, [code])[0]), size)
 
 
 def estimate_psnr_curve(model: LoadedModel, photo: Photo, code: Code) -> list[float] | None:

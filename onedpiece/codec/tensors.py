@@ -13,13 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from onedpiece.codec.images import read_picture, resize, to_rgb
+from onedpiece.tokenizer.tokenizer import RANGE_SLACK
 
 Picture = Image.Image | str | PathLike[str] | Tensor | NDArray[Any]
 """A PIL image, the path of one, a (3, H, W) tensor or an (H, W, 3) array: floats in [0, 1] or uint8."""
-
-RANGE_SLACK = 1e-3
-"""By how much a float may lie outside [0, 1]: what resampling leaves; it is clipped."""
-
 
 class Photo:
     """A picture of any size, read and converted to RGB once.
@@ -95,7 +92,7 @@ def checked_tensor(picture: Tensor | NDArray[Any]) -> Tensor:
 
 def _of_array(array: NDArray[Any]) -> Tensor:
     try:
-        return torch.from_numpy(np.ascontiguousarray(array))
+        return torch.from_numpy(np.require(array, requirements="CW"))  # copied where read-only
     except TypeError as error:
         raise ValueError(
             f"the array is of type {array.dtype}; expected floats in [0, 1], or uint8"

@@ -20,8 +20,10 @@ from onedpiece.bitstream.format import MAX_TILED_TOKENS
 from onedpiece.bitstream.tiles import order, tile_count
 from onedpiece.codec.images import resize
 from onedpiece.codec.model import FAITHFUL_METRICS, EncodeResult, LoadedModel
-from onedpiece.codec.tensors import to_image, to_tensor
+from onedpiece.codec.squares import decode_square, fit_square
+from onedpiece.codec.tensors import Photo, to_image, to_tensor
 from onedpiece.codec.tile_grid import blend, cut, grid_of, weights
+from onedpiece.metrics.pixel import image_psnr
 from onedpiece.metrics.registry import image_scorer
 from onedpiece.rate.allocation import allocate_tokens
 from onedpiece.rate.search import find_min_tokens
@@ -151,6 +153,63 @@ def fit_budget(model: LoadedModel, photo: TokenizedTiles, target: RateTarget) ->
         excess = len(code.to_bytes()) - budget
         total = max(tiles, total - max(1, int(8 * excess / model.bits_per_token)))
     return code
+
+
+def fit_photo(
+    model: LoadedModel,
+    photo: Photo,
+    square: Code | None,
+    target: RateTarget,
+    tiles_too: bool = True,
+    best_effort: bool = False,
+    progress: Progress | None = None,
+) -> EncodeResult:
+    """Encode a photo to the target: as one square, or as tiles where a square falls short and they are better.
+
+    Args:
+        model: encodes.
+        photo: what is encoded.
+        square: all tokens of the photo as one square; None: tiles, whatever they are.
+        target: how large the file or how good the picture is to be.
+        tiles_too: whether tiles may take the square's place.
+        best_effort: where a quality is out of reach, take the best there is.
+        progress: told of tiles.
+
+    Raises:
+        ValueError: the target is none for the photo.
+        TargetOutOfReachError: nothing reaches it, and `best_effort` is off.
+    """
+    if square is None:
+        return encode_tiled(model, photo.image, target, best_effort=best_effort, progress=progress)
+    result = fit_square(model, photo, square, target)
+    if tiles_too and _asks_for_more(model, photo, result, target):
+        tiled = encode_tiled(model, photo.image, target, best_effort=True, progress=progress)
+        result = _better(model, photo, result, tiled, target)
+    if target.quality and result.search and not (result.search.reached or best_effort):
+        raise target.quality.out_of_reach(result.search.score, result.search.tokens)
+    return result
+
+
+def _asks_for_more(model: LoadedModel, photo: Photo, square: EncodeResult, target: RateTarget) -> bool:
+    """Return whether tiles might meet a target better that the square falls short of."""
+    least, budget = tile_budget(model, photo.size), target.bytes_for(photo.size)
+    if least is None:
+        return False
+    if square.search:
+        return not square.search.reached
+    return budget is not None and budget >= least and len(square.code) == model.num_tokens
+
+
+def _better(
+    model: LoadedModel, photo: Photo, square: EncodeResult, tiled: EncodeResult, target: RateTarget
+) -> EncodeResult:
+    if target.quality and square.search and tiled.search:
+        margin = target.quality.margin
+        return tiled if margin(tiled.search.score) > margin(square.search.score) else square
+    of_square = decode_square(model, square.code, photo.size, sharpness=0.0)
+    of_tiles = decode_tiled(model, tiled.code, sharpness=0.0)
+    gain = image_psnr(photo.image, of_tiles) - image_psnr(photo.image, of_square)
+    return tiled if gain > 0 else square
 
 
 def encode_tiled(

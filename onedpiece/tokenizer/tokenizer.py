@@ -21,6 +21,10 @@ from onedpiece.tokenizer.tail_drop import Kept, cut_to_longest, key_mask
 __all__ = ["Quantized", "Reconstruction", "Tokenizer"]
 
 
+RANGE_SLACK = 1e-3
+"""By how much a pixel may lie outside [0, 1]: what resampling leaves; it is clipped."""
+
+
 class Reconstruction(NamedTuple):
     """What a training step needs.
 
@@ -59,7 +63,7 @@ class Tokenizer(nn.Module):
         """Encode x (B, 3, H, W) in [0, 1] to codes, indices and the quantizer's loss; differentiable.
 
         Raises:
-            ValueError: x has another shape.
+            ValueError: x has another shape, or the weights are not float32.
         """
         self._check_pictures(x)
         linear = None if self.linear_path is None else self.linear_path.analyse(x)
@@ -81,7 +85,11 @@ class Tokenizer(nn.Module):
 
         Returns:
             (B, 3, H, W), about [0, 1], not clamped.
+
+        Raises:
+            ValueError: the weights are not float32.
         """
+        self._check_float32()
         mask = None if lengths is None else key_mask(lengths, codes.shape[1])
         if self.linear_path is None:
             out: Tensor = self.decoder(codes, mask)
@@ -129,11 +137,13 @@ class Tokenizer(nn.Module):
             (B, N) int64 in 0…codebook_size − 1, the most important first.
 
         Raises:
-            ValueError: x has another shape.
+            ValueError: x has another shape, is not of floats, or has values outside [0, 1].
         """
-        with _evaluating(self), torch.inference_mode(), torch.autocast(x.device.type, enabled=False):
-            indices = self.encode(x.float()).indices
-        return indices.clone()  # an ordinary tensor again, which may take part in training
+        self._check_pictures(x)
+        _check_values(x)
+        with _evaluating(self), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            indices: Tensor = self.encode(x.float().clamp(0, 1)).indices
+        return indices
 
     def detokenize(
         self, indices: Tensor, lengths: Tensor | Sequence[int] | None = None, sharpness: float = 0.0
@@ -150,7 +160,7 @@ class Tokenizer(nn.Module):
             (B, 3, H, W) in [0, 1].
 
         Raises:
-            ValueError: k, a length, an index or the sharpness is out of range.
+            ValueError: k, a length, an index or the sharpness is out of range, or the weights are not float32.
         """
         limit, size = self.config.num_tokens, self.config.image_size
         if indices.ndim != 2 or not 1 <= indices.shape[1] <= limit:
@@ -161,7 +171,7 @@ class Tokenizer(nn.Module):
         if not len(indices):
             return torch.zeros(0, 3, size, size, device=indices.device)
         self._check_range(kept.indices)
-        with _evaluating(self), torch.inference_mode(), torch.autocast(indices.device.type, enabled=False):
+        with _evaluating(self), torch.no_grad(), torch.autocast(indices.device.type, enabled=False):
             codes = self.quantizer.codes_from_indices(kept.indices)
             picture = self.decode(codes, kept.lengths).float().clamp_(0, 1)
             if sharpness and self.sharp is not None:
@@ -169,7 +179,7 @@ class Tokenizer(nn.Module):
                 if counts is None:
                     counts = torch.full((len(codes),), codes.shape[1], device=codes.device)
                 picture = self.sharpen(picture, counts, sharpness).clamp_(0, 1)
-        return picture.clone()
+        return picture
 
     @classmethod
     def from_official(cls, state_dict: Mapping[str, Tensor], heads: int | None = None) -> Self:
@@ -192,7 +202,13 @@ class Tokenizer(nn.Module):
         tokenizer.quantizer.load_codebook(codebook)
         return tokenizer.eval()
 
+    def _check_float32(self) -> None:
+        dtype = next(self.parameters()).dtype
+        if dtype != torch.float32:
+            raise ValueError(f"the tokenizer's weights are {dtype}; it works in float32 only: load it again")
+
     def _check_pictures(self, x: Tensor) -> None:
+        self._check_float32()
         size = self.config.image_size
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, size, size):
             raise ValueError(f"pictures are {tuple(x.shape)}; this tokenizer takes (B, 3, {size}, {size})")
@@ -204,6 +220,17 @@ class Tokenizer(nn.Module):
             row, place = (int(i) for i in outside.nonzero()[0])
             found, most = int(indices[row, place]), int(codes[place]) - 1
             raise ValueError(f"token {place} is {found}; the codebook has 0…{most} there")
+
+
+def _check_values(x: Tensor) -> None:
+    """Raise ValueError unless pictures are floats in [0, 1], but for what resampling leaves."""
+    if not x.is_floating_point():
+        raise ValueError(f"pictures are of type {x.dtype}; this tokenizer takes floats in [0, 1]")
+    if not x.numel():
+        return
+    low, high = (float(end) for end in x.aminmax())
+    if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK):  # also for NaN
+        raise ValueError(f"the pictures' values run from {low:.6g} to {high:.6g}; expected [0, 1]")
 
 
 class _evaluating:  # noqa: N801

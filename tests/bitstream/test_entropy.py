@@ -139,11 +139,16 @@ def test_files_round_trip_and_every_prefix_is_a_code(indices: list[int]) -> None
 
 def test_a_token_beyond_its_positions_codes_stays_plain() -> None:
     # 15² · 17 = 3825 codes in 12 bits: 3824 has a place in the tables, 4000 has none.
-    few = Tables((tuple(tuple([TOTAL - size + 1, *[1] * (size - 1)]) for size in (15, 15, 17)),) * 9)
+    def even(*sizes: int) -> tuple[tuple[int, ...], ...]:
+        return tuple((TOTAL // size + TOTAL % size, *[TOTAL // size] * (size - 1)) for size in sizes)
+
+    few = Tables((even(15, 15, 17),) * 8 + (even(63, 65),))
     assert few.codebook_size == 4096
     assert pack_entropy([0, 3824], few) is not None
     assert pack_entropy([0, 4000], few) is None
+    assert pack_entropy([0] * 8 + [4000], few) is not None
     code = Code(np.array([0, 0, 0, 4000]), 4096, PRINT)
+    assert code.to_bytes(lambda _: few) == code.to_bytes(no_tables)
     assert Code.from_bytes(code.to_bytes(lambda _: few), lambda _: few) == code
 
 

@@ -188,20 +188,21 @@ def test_a_hair_outside_the_range_is_clipped(codec: Codec, photo: Image.Image) -
 
 
 def test_a_batch_goes_on_after_a_picture_that_cannot_be_read(codec: Codec, photo: Image.Image) -> None:
-    good, bad, small = codec.encode_batch(
+    good, bad, small = codec.encode_batch_to(
         [photo, "nowhere.png", photo], RateTarget(tokens=3), return_exceptions=True
     )
     assert isinstance(bad, FileNotFoundError)
     assert not isinstance(good, Exception)
     assert not isinstance(small, Exception)
     assert good.code == small.code == codec.encode(photo, tokens=3)
-    with pytest.raises(FileNotFoundError):
-        codec.encode_batch([photo, "nowhere.png"])
+    for encode in (codec.encode_batch, codec.encode_batch_to):
+        with pytest.raises(FileNotFoundError):
+            encode([photo, "nowhere.png"])
 
 
 def test_a_target_for_each_of_a_batch(codec: Codec, photo: Image.Image) -> None:
     small, large = resize(photo, (32, 32)), resize(photo, (64, 48))
-    results = codec.encode_batch([small, large], RateTarget(psnr=12.0))
+    results = codec.encode_batch_to([small, large], RateTarget(psnr=12.0))
     for image, result in zip((small, large), results, strict=True):
         assert result.search
         assert result.search.reached

@@ -1,5 +1,7 @@
 """The tokenizer as a whole: shapes, errors, modes, and that training moves every parameter."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +112,41 @@ def test_autocast_changes_nothing():
 def test_pictures_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"\(B, 3, 32, 32\)"):
         Tokenizer(CONFIGS["linear"]).tokenize(torch.rand(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (pictures() * float("nan"), "run from nan to nan"),
+        (pictures() * 255, r"run from 0\.\d+ to 25\d.*; expected \[0, 1\]"),
+        (pictures() * 2 - 1, "run from -0.9"),
+        ((pictures() * 255).to(torch.uint8), "of type torch.uint8"),
+    ],
+)
+def test_pictures_of_another_range_are_refused(x: torch.Tensor, message: str):
+    with pytest.raises(ValueError, match=message):
+        Tokenizer(CONFIGS["linear"]).tokenize(x)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_weights_are_float32_or_refused(name: str, dtype: torch.dtype):
+    tokenizer = Tokenizer(CONFIGS[name]).to(dtype)
+    for work in (lambda: tokenizer.tokenize(pictures()), lambda: tokenizer.detokenize(torch.zeros(1, 2).long())):
+        with pytest.raises(ValueError, match=f"weights are {dtype}; it works in float32 only"):
+            work()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharp_blocks", [0, 1])
+def test_compiled_methods_give_the_same(sharp_blocks: int):
+    tokenizer = Tokenizer(replace(CONFIGS["linear"], sharp_blocks=sharp_blocks)).eval()
+    indices = torch.compile(tokenizer.tokenize, backend="aot_eager")(pictures())
+    assert torch.equal(indices, tokenizer.tokenize(pictures()))
+    decode = torch.compile(tokenizer.detokenize, backend="aot_eager")
+    sharpness = float(bool(sharp_blocks))
+    expected = tokenizer.detokenize(indices, None, sharpness)
+    torch.testing.assert_close(decode(indices, None, sharpness), expected, atol=1e-5, rtol=0)
 
 
 def test_the_default_fits_the_bundle():

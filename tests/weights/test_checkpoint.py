@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import onedpiece.weights
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.weights import WeightsError, fingerprint, load_tokenizer, read_config, save
+from onedpiece.weights.checkpoint import weights_digest
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +60,45 @@ def shards_of(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def test_any_change_changes_the_fingerprint(small: TokenizerConfig):
+def test_any_change_changes_the_digest(small: TokenizerConfig):
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(small)
+    seen = [weights_digest(tokenizer)]
+    for _, tensor in sorted(tokenizer.state_dict().items()):
+        with torch.no_grad():
+            tensor[(-1,) * tensor.ndim] += 1
+        seen.append(weights_digest(tokenizer))
+    assert len(set(seen)) == len(seen)
+    other = Tokenizer(replace(small, default_sharpness=0.5))
+    assert weights_digest(other) != seen[0]
+
+
+def test_the_fingerprint_is_that_of_the_code_space(small: TokenizerConfig):
     torch.manual_seed(0)
     tokenizer = Tokenizer(small)
     before = fingerprint(tokenizer)
     with torch.no_grad():
-        tokenizer.decoder.mask_token[0, 0, 3] += 1
+        for module in (tokenizer.encoder, tokenizer.decoder):
+            for parameter in module.parameters():
+                parameter.add_(1)
+    assert fingerprint(tokenizer) == before
+    assert fingerprint(Tokenizer(replace(small, encoder_layers=0, sharp_blocks=1, width=128))) == before
+    assert tokenizer.linear_path is not None
+    tokenizer.linear_path.centroids[3] += 1
     assert fingerprint(tokenizer) != before
+    assert fingerprint(Tokenizer(replace(small, fsq_grades=((12, (15, 15, 17)),)))) != before
+
+
+@pytest.mark.parametrize("linear_path", [True, False])
+def test_what_gives_tokens_a_meaning_makes_the_code_space(small: TokenizerConfig, linear_path: bool):
+    """Without a DCT path the encoder does, and belongs to it."""
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(replace(small, linear_path=linear_path))
+    before = fingerprint(tokenizer)
+    assert tokenizer.encoder is not None
+    with torch.no_grad():
+        next(tokenizer.encoder.parameters()).add_(1)
+    assert (fingerprint(tokenizer) == before) == linear_path
 
 
 def _break_config(folder: Path, **changes: object) -> None:
@@ -76,13 +110,23 @@ def test_damage_is_named(folder: Path):
     shard = sorted(folder.glob("*.safetensors"))[0]
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(WeightsError, match="fingerprint"):
+    with pytest.raises(WeightsError, match=r"have digest [0-9a-f]{16}, config\.json says [0-9a-f]{16}"):
         load_tokenizer(folder)
     shard.write_bytes(whole[:100])
     with pytest.raises(WeightsError, match="do not load"):
         load_tokenizer(folder)
     shard.unlink()
     with pytest.raises(WeightsError, match="do not load"):
+        load_tokenizer(folder)
+
+
+def test_statistics_that_are_others_are_named(folder: Path, small: TokenizerConfig):
+    """A damaged code space is said to be one: every file would be misread."""
+    path = next(path for path in shards_of(folder) if "linear_path.scale" in load_file(path))
+    state = load_file(path)
+    state["linear_path.scale"][0] *= 2
+    save_file(state, path)
+    with pytest.raises(WeightsError, match=r"have fingerprint [0-9a-f]{8}, config\.json says [0-9a-f]{8}"):
         load_tokenizer(folder)
 
 
