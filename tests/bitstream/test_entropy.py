@@ -139,7 +139,7 @@ def test_files_round_trip_and_every_prefix_is_a_code(indices: list[int]) -> None
 
 def test_a_token_beyond_its_positions_codes_stays_plain() -> None:
     # 15² · 17 = 3825 codes in 12 bits: 3824 has a place in the tables, 4000 has none.
-    few = Tables((tuple(tuple([TOTAL - size + 1, *[1] * (size - 1)]) for size in (15, 15, 17)),) * 9)
+    few = Tables((tuple((TOTAL - size + 1, *[1] * (size - 1)) for size in (15, 15, 17)),) * 9)
     assert few.codebook_size == 4096
     assert pack_entropy([0, 3824], few) is not None
     assert pack_entropy([0, 4000], few) is None
