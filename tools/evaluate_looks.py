@@ -1,8 +1,8 @@
 """Print how real a model's pictures look, by token count and sharpness, over folders of labelled photos.
 
     python -m tools.evaluate_looks --tokens 64,256 --sharpness 0,0.5,1 --out looks
-        --data ../shared/data/eval/imagenet100 ../shared/data/downstream/imagenette_val
-        --judge ../shared/judge/imagenet_mobilenet_edgetpu.tflite
+        --data PHOTOS MORE_PHOTOS
+        --judge CLASSIFIER.tflite
         --efficientnet efficientnet_lite0.safetensors
 
 PSNR, SSIM, LPIPS-Alex, LPIPS-squeeze, EfficientNet-Lite0's distance, what a held-out classifier says (top-1,
