@@ -37,6 +37,7 @@ from onedpiece.metrics.descriptors import METRICS
 from onedpiece.metrics.registry import Scorer
 from onedpiece.weights import load
 from tools.markdown import replace_part, rows
+from tools.shared import add_shared, needed
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "configs" / "ablations"
@@ -207,8 +208,8 @@ def run_rows(name: str, rows: Sequence[Row], runs: Path, measure: Measure) -> No
 
 def measure_with(study: Study, args: argparse.Namespace) -> Measure:
     """Return what trains a row of the study by `onedpiece train fit` and scores it on Imagenette's photos."""
-    photos, labels = judged_photos(args.shared / "data", study.per_class)
-    judge = HeldOutClassifier(args.shared / "judge" / "imagenet_mobilenet_edgetpu.tflite")
+    photos, labels = judged_photos(needed(args.shared) / "data", study.per_class)
+    judge = HeldOutClassifier(needed(args.shared) / "judge" / "imagenet_mobilenet_edgetpu.tflite")
     evaluators = Evaluators(Scorer(study.metrics), classifier=judge, labels=labels)
 
     def measure(row: Row, folder: Path) -> dict[str, Any]:
@@ -276,7 +277,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--only", type=lambda text: text.split(";"), help="rows, by semicolons")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE for every row")
-    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="photographs and judge")
+    add_shared(parser)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "ablations", help="for logs and weights")
     parser.add_argument("--on", default="one core of a 4-core x86 machine with AMX", help="the device's name")
     parser.add_argument("--table", action="store_true", help="train nothing")
@@ -286,7 +287,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool and return the exit status."""
     args = parse(argv)
-    os.environ.setdefault("TORCH_HOME", str((args.shared / "torch_home").resolve()))
+    if args.shared is not None:
+        os.environ.setdefault("TORCH_HOME", str((args.shared / "torch_home").resolve()))
     torch.set_num_threads(1)
     study = read_study(args.study)
     if not args.table:

@@ -1,9 +1,10 @@
 """Measure what merging patches inside the encoder saves in time and costs in quality.
 
-    TORCH_HOME=../shared/torch_home python -m tools.bench_front_end [--data ../shared/data/eval/imagenet100]
+    python -m tools.bench_front_end --data PHOTOS --model runs/ti256/weights
         [--tuned runs/ti256_retokenize] [--keeps 0.75,0.5,0.25] [--first 50] [--threads 1] [--csv table.csv]
 
-One line for each re-tokenizer and share of patches, as `onedpiece encode --retokenize NAME --keep R` runs it,
+One line for each re-tokenizer and share of patches, as `onedpiece encode --retokenize NAME --keep R` runs it
+with a model that has an encoder network (configs/tokenizer_ti256.yaml trains one; the bundled one has none),
 beside the whole encoder and beside the linear path alone, which no transformer runs behind. Time is that of
 `tokenize`, in turns, the median of the rounds; quality is that of the decoded pictures at 64 and at 256
 tokens. `--tuned` names a folder of fine-tuned encoders, NAME-R/weights and whole/weights, as
@@ -67,9 +68,7 @@ class _Silent(nn.Module):
         return torch.zeros_like(linear)
 
 
-def codecs(
-    model: str | None, keeps: Sequence[float], tuned: Path | None
-) -> dict[tuple[str, str], onedpiece.Codec]:
+def codecs(model: str, keeps: Sequence[float], tuned: Path | None) -> dict[tuple[str, str], onedpiece.Codec]:
     """Return everything that is compared, by label and weights; the whole encoder first."""
     made = _both("whole encoder", model, tuned and tuned / "whole" / "weights")
     silent = onedpiece.load(model)
@@ -84,7 +83,7 @@ def codecs(
     return made
 
 
-def _both(label: str, model: str | None, folder: Path | None) -> dict[tuple[str, str], onedpiece.Codec]:
+def _both(label: str, model: str, folder: Path | None) -> dict[tuple[str, str], onedpiece.Codec]:
     shipped = {(label, "shipped"): onedpiece.load(model)}
     if folder is None or not folder.is_dir():
         return shipped
@@ -93,7 +92,7 @@ def _both(label: str, model: str | None, folder: Path | None) -> dict[tuple[str,
 
 def patches_left(codec: onedpiece.Codec, x: Tensor) -> int:
     """Patches behind the encoder's last layer."""
-    if isinstance(codec.tokenizer.encoder, _Silent):
+    if isinstance(codec.tokenizer.get_submodule("encoder"), _Silent):
         return 0
     target = find_site(codec.tokenizer)
     if not hasattr(codec.tokenizer, "remove"):
@@ -172,8 +171,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/eval/imagenet100"))
-    parser.add_argument("--model", help="a model's name or folder; the bundled one by default")
+    parser.add_argument("--data", type=Path, required=True, help="a folder of photos")
+    parser.add_argument(
+        "--model", required=True, help="a model with an encoder network, which the bundled one has not"
+    )
     parser.add_argument("--tuned", type=Path, help="folder of fine-tuned encoders")
     parser.add_argument("--keeps", default="0.75,0.5,0.25", help="shares of patches, by commas; may be empty")
     parser.add_argument("--first", type=int, help="only the first so many photos")

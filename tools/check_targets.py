@@ -1,6 +1,6 @@
 """Hold the targets against brute force: photos × trials, decodes, time; the table for issue 5.
 
-    python -m tools.check_targets --data ../shared/data/eval/imagenet100 --workers 4
+    python -m tools.check_targets --data PHOTOS --workers 4
 
 Decodes every prefix of every photo once (20 to 40 s a photo on one core: 100 photos take 10 to 15 minutes on
 four), keeps their scores in --cache, so that a run that was stopped goes on, and searches for --trials random

@@ -1,9 +1,9 @@
 """Tiles beside plain resize, equal shares and WebP; seams, cuts, memory: the tables for issue 5.
 
-    python -m tools.check_tiles shares --data ../shared/data/eval/native              # a minute
-    python -m tools.check_tiles seams --data ../shared/data/eval/native               # five
+    python -m tools.check_tiles shares --data PHOTOS              # a minute
+    python -m tools.check_tiles seams --data PHOTOS               # five
     python -m tools.check_tiles table --data PHOTO.jpg... --size 1920x1280            # the README's table
-    python -m tools.check_tiles cuts --data ../shared/data/eval/native --files 1000   # head -c N
+    python -m tools.check_tiles cuts --data PHOTOS --files 1000   # head -c N
     python -m tools.check_tiles memory --size 6000x4000                               # minutes on one core
 
 Each ends with status 1 where a promise of issue 5 is broken.

@@ -1,8 +1,8 @@
 """Print how real a model's pictures look, by token count and sharpness, over folders of labelled photos.
 
     python -m tools.evaluate_looks --tokens 64,256 --sharpness 0,0.5,1 --out looks
-        --data ../shared/data/eval/imagenet100 ../shared/data/downstream/imagenette_val
-        --judge ../shared/judge/imagenet_mobilenet_edgetpu.tflite
+        --data PHOTOS MORE_PHOTOS
+        --judge CLASSIFIER.tflite
         --efficientnet efficientnet_lite0.safetensors
 
 PSNR, SSIM, LPIPS-Alex, LPIPS-squeeze, EfficientNet-Lite0's distance, what a held-out classifier says (top-1,
@@ -37,7 +37,7 @@ from onedpiece.codec.tensors import to_image, to_tensor
 from onedpiece.errors import MissingWeightsError
 from onedpiece.evaluation.classifier import HeldOutClassifier
 from onedpiece.evaluation.photos import find_photos, read_class_labels
-from onedpiece.metrics.features import FeatureDistance, StageFeatures
+from onedpiece.metrics.features import EfficientNetLite, FeatureDistance, StageFeatures
 from onedpiece.metrics.lpips import Lpips, LpipsFeatures
 from onedpiece.metrics.periodicity import mesh_ratio
 from onedpiece.metrics.pixel import psnr, round_to_8_bits, ssim
@@ -148,7 +148,7 @@ def load_networks(judge: Path | None, efficientnet: Path | None) -> Networks:
             print(error, file=sys.stderr)
     return Networks(
         lpips,
-        FeatureDistance(efficientnet) if efficientnet else None,
+        FeatureDistance(EfficientNetLite(efficientnet)) if efficientnet else None,
         HeldOutClassifier(judge) if judge else None,
     )
 

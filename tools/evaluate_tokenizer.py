@@ -1,8 +1,8 @@
 """Print what a model is worth at 8, 16, 32, 64, 128 and 256 tokens, over a folder of photos.
 
-    python -m tools.evaluate_tokenizer --data ../shared/data/eval/imagenet100 [--webp]
-        [--labels ../shared/data/eval/imagenet100.tsv]
-        [--judge ../shared/judge/imagenet_mobilenet_edgetpu.tflite]
+    python -m tools.evaluate_tokenizer --data PHOTOS [--webp]
+        [--labels PHOTOS.tsv]
+        [--judge CLASSIFIER.tflite]
         [--markdown table.md] [--json table.json]
 
 LPIPS needs the weights of AlexNet and SqueezeNet: torchvision downloads them once, or finds them by

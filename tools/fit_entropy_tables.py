@@ -1,6 +1,6 @@
 """Fit the entropy coder's tables of a model to the tokens of training pictures, and store them in its folder.
 
-    python -m tools.fit_entropy_tables --model onedpiece/weights/ti-256 --data ../shared/data/train
+    python -m tools.fit_entropy_tables --model onedpiece/weights/ti-256 --data data/train
 
 A quarter of a second a picture on one core. The file, `entropy.json`, stands beside `config.json` and is no
 part of the model's fingerprint: tables may come later or be left out. It holds {"format": 1, "total": 65536,

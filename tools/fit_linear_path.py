@@ -1,6 +1,6 @@
 """Measure the linear path's statistics over training photographs, for `onedpiece.weights.untrained`.
 
-    python -m tools.fit_linear_path ../shared/data/train/train-*.tar --preset ti-256
+    python -m tools.fit_linear_path data/train/train-*.tar --preset ti-256
 
 writes onedpiece/weights/ti-256-linear.safetensors (about half a minute for 18,339 photographs).
 """

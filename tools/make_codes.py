@@ -1,6 +1,6 @@
 """Tokenize the photos that heads are trained on, once, or go on where that was cut short.
 
-python -m tools.make_codes [imagenette,camvid,pennfudan,scenes] [--shared ../shared] [--out runs/codes]
+python -m tools.make_codes [imagenette,camvid,pennfudan,scenes] [--shared FOLDER] [--out runs/codes]
 [--variants plain,flip,crop1,crop2,crop3] [--model M] [--device cpu]
 """
 
@@ -11,14 +11,17 @@ from pathlib import Path
 import onedpiece
 from onedpiece.training.codes import CamVid, DepthScenes, Imagenette, PennFudan, Source, build_cache
 from onedpiece.training.codes.build import progress_bar
+from tools.shared import add_shared, needed
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("imagenette", "camvid", "pennfudan", "scenes")
 
 
-def source(name: str, shared: Path) -> Source:
-    """Return a source by its name."""
-    data = shared / "data"
+def source(name: str, shared: Path | None) -> Source:
+    """Return a source by its name, one of NAMES; scenes need no photographs."""
+    if name == "scenes":
+        return DepthScenes()
+    data = needed(shared) / "data"
     if name == "imagenette":
         train = data / "train"
         return Imagenette(str(train), str(train / "index.tsv"), str(data / "downstream/imagenette_val"))
@@ -26,14 +29,14 @@ def source(name: str, shared: Path) -> Source:
         return CamVid(str(data / "downstream/camvid"))
     if name == "pennfudan":
         return PennFudan(str(data / "downstream/pennfudan"))
-    return DepthScenes()
+    raise ValueError(f"no source {name!r}; there are: {', '.join(NAMES)}")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="?", default=",".join(NAMES), help="sources, by commas")
-    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
+    add_shared(parser)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "codes")
     parser.add_argument("--variants", default="plain,flip,crop1,crop2,crop3")
     parser.add_argument("--model", help="a name or a folder; the bundled one by default")

@@ -2,7 +2,7 @@
 
     python -m tools.make_codes --out runs/codes      # once
     python -m tools.study_heads [train,table,speed,reduce,dense] [--caches runs/codes]
-        [--work runs/head_study] [--shared ../shared] [--inputs codes,webp,ours] [--seeds 0,1,2]
+        [--work runs/head_study] [--shared FOLDER] [--inputs codes,webp,ours] [--seeds 0,1,2]
         [--minutes 3] [--config configs/head_classify_imagenette.yaml] [--head segment --head FILE ...]
 
 `train` trains a classifier for each input and seed, the same minutes each and on one core (the process's
@@ -32,6 +32,7 @@ from tools.head_study.run import train_codes, train_pixels
 from tools.head_study.settings import read_settings
 from tools.head_study.speed import rates
 from tools.make_codes import source
+from tools.shared import add_shared
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHES = {"classify": "imagenette", "segment": "camvid", "detect": "pennfudan", "depth": "scenes"}
@@ -53,7 +54,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "head_classify_imagenette.yaml")
     parser.add_argument("--caches", type=Path, default=ROOT / "runs" / "codes")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "head_study")
-    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
+    add_shared(parser)
     parser.add_argument("--inputs", default=",".join(INPUTS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--minutes", type=float, default=3.0, help="of each training")

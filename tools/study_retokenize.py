@@ -40,6 +40,7 @@ from onedpiece.training.optimizer import OptimizerConfig
 from onedpiece.training.schedule import ScheduleConfig
 from tools.bench_retokenize import count_gflops, time_once
 from tools.markdown import replace_part
+from tools.shared import add_shared, needed
 from tools.study_retokenize_table import append, conditions, read, table
 
 SIDE, SMALL_SIDE = 128, 96
@@ -119,15 +120,15 @@ class Score(NamedTuple):
 class Study:
     """Where the pictures are, and where runs and results go."""
 
-    def __init__(self, shared: Path, out: Path) -> None:
+    def __init__(self, shared: Path | None, out: Path) -> None:
         self.shared, self.out = shared, out
         self._data: dict[int, LabelledData] = {}
 
     def data(self, side: int, seed: int = 0) -> LabelledData:
         """Return the pictures at a size, shuffled by a seed."""
         if side not in self._data:
-            train = self.shared / "data/train"
-            val = self.shared / "data/downstream/imagenette_val"
+            train = needed(self.shared) / "data/train"
+            val = needed(self.shared) / "data/downstream/imagenette_val"
             self._data[side] = LabelledData(
                 str(train),
                 str(train / "index.tsv"),
@@ -288,7 +289,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", choices=["train", "speed", "table"])
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    add_shared(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/study_retokenize"))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--rounds", type=int, default=7, help="timed passes of each network")

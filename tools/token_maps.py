@@ -1,6 +1,6 @@
 """Draw what the tokens mean: where each one acts, how much each one adds, and which photos share the first.
 
-    python -m tools.token_maps --data ../shared/data/eval/imagenet100 --out maps [--photos 16]
+    python -m tools.token_maps --data PHOTOS --out maps [--photos 16]
 
 Writes contributions.png, gains.png, clusters.png and token_maps.json into the folder.
 """

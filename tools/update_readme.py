@@ -1,6 +1,6 @@
 """Measure again the numbers and pictures of the READMEs and the model card, and write them in.
 
-    python -m tools.update_readme [--shared ../shared]
+    python -m tools.update_readme [--shared FOLDER]
         [--only picture,speed,quality,compare,downstream,retokenize,failures]
 
 Each part runs the command that stands beside its table; a part replaces what stands between
@@ -25,6 +25,7 @@ from PIL import Image
 
 from tools.card_tables import goals, headline, idle_tail
 from tools.markdown import replace_part, table
+from tools.shared import add_shared, needed
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -191,14 +192,12 @@ PARTS: dict[str, Callable[[Path], None]] = {
 def main() -> None:
     """Run the parts that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--shared", type=Path, default=ROOT.parent / "shared", help="photographs, labels and judge"
-    )
+    add_shared(parser)
     parser.add_argument("--only", default=",".join(PARTS), help="parts, by commas")
     arguments = parser.parse_args()
     for part in arguments.only.split(","):
         print(part, flush=True)
-        PARTS[part](arguments.shared.resolve())
+        PARTS[part](needed(arguments.shared).resolve())
 
 
 if __name__ == "__main__":

@@ -1,56 +1,164 @@
-"""EfficientNet-Lite0's distance: a second opinion beside LPIPS, by a network that textures fool less."""
+"""Pretrained networks that look at pictures: loading them, and what EfficientNet and SqueezeNet see."""
 
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from onedpiece._files import one_line
 from onedpiece.errors import MissingWeightsError
-from onedpiece.metrics.lpips import unit_length
 
-NETWORK = "tf_efficientnet_lite0"
-MIN_SIDE = 32  # pixels: the last of the five stages has a stride of 32
+EFFICIENTNET = "tf_efficientnet_lite0"
+MIN_SIDE = 32  # pixels: the last of EfficientNet's five stages has a stride of 32
+
+
+def missing_weights(what: str, reason: BaseException) -> MissingWeightsError:
+    """Return the error that says in one line which weights are missing and what to do."""
+    return MissingWeightsError(
+        f"the weights of {what} are neither in {torch.hub.get_dir()}/checkpoints nor to be downloaded "
+        f"({one_line(reason)}); connect once, or point TORCH_HOME at a folder that holds them"
+    )
+
+
+@contextmanager
+def fetching(what: str) -> Iterator[None]:
+    """Load pretrained weights inside of this: what torch.hub says goes to standard error.
+
+    torch.hub announces a download on standard output, where a file may be on its way out.
+
+    Args:
+        what: the network, for the message.
+
+    Raises:
+        MissingWeightsError: in place of any OSError (a URLError too) or RuntimeError inside.
+    """
+    try:
+        with redirect_stdout(sys.stderr or io.StringIO()):
+            yield
+    except (OSError, RuntimeError) as error:
+        raise missing_weights(what, error) from error
+
+
+def unit_length(features: Tensor) -> Tensor:
+    """Return features (B, C, H, W) as float32, each pixel's channels divided by their L2 norm.
+
+    Where all channels are 0 the gradient is 0; with the norm's own root it would be NaN.
+    """
+    features = features.float()
+    return features * torch.rsqrt(features.square().sum(dim=1, keepdim=True) + 1e-20)
+
+
+class FeatureNetwork:
+    """A frozen network that returns feature maps of several stages, on whatever device its pictures are.
+
+    Differentiable. It is no `nn.Module` on purpose: an attribute of this type stays out of a module's
+    parameters, state dict, averages and data-parallel wrapper.
+
+    Args:
+        network: from normalised pictures to a list of feature maps.
+        channels: of each stage.
+        mean: of each colour, in [0, 1], that the network takes as 0.
+        deviation: how far from it is 1.
+    """
+
+    def __init__(
+        self, network: Any, channels: tuple[int, ...], mean: tuple[float, ...], deviation: tuple[float, ...]
+    ) -> None:
+        self._network = network.float().eval().requires_grad_(False)
+        self.channels = channels
+        self._mean = torch.tensor(mean).view(1, -1, 1, 1)
+        self._deviation = torch.tensor(deviation).view(1, -1, 1, 1)
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """Return the stages' features (B, C, h, w) of pictures (B, 3, H, W) in [0, 1]."""
+        if self._mean.device != images.device:
+            self._network.to(images.device)
+            self._mean, self._deviation = self._mean.to(images.device), self._deviation.to(images.device)
+        return list(self._network((images.float() - self._mean) / self._deviation))
+
+
+class EfficientNetLite(FeatureNetwork):
+    """Five stages of EfficientNet-Lite0 (Apache-2.0), trained on ImageNet; sides of at least MIN_SIDE.
+
+    Args:
+        weights: a safetensors file with timm's keys of `tf_efficientnet_lite0`, as `tools/fetch_priors.py`
+            writes it; others in it are left alone.
+
+    Raises:
+        ModuleNotFoundError: timm is not installed; the message names the extra.
+        MissingWeightsError: there is no such file, or it holds another network.
+
+    Source: EfficientNet-Lite, the Lite variants of arXiv 1905.11946, in timm's naming.
+    """
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__(_efficientnet(weights), (16, 24, 40, 112, 320), (127 / 255,) * 3, (128 / 255,) * 3)
+
+
+class SqueezeNet(FeatureNetwork):
+    """Three stages of SqueezeNet 1.1, trained on ImageNet; weights come through torch.hub (`TORCH_HOME`).
+
+    Raises:
+        MissingWeightsError: its weights cannot be had.
+    """
+
+    def __init__(self) -> None:
+        from torchvision.models import squeezenet1_1
+
+        with fetching("SqueezeNet 1.1"):
+            layers = squeezenet1_1(weights="IMAGENET1K_V1").features
+        stages = _Stages(layers, (4, 7, 12))
+        super().__init__(stages, (128, 256, 512), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class _Stages(nn.Module):
+    def __init__(self, layers: nn.Sequential, ends: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layers, self.ends = layers[: ends[-1] + 1], ends
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if i in self.ends:
+                found.append(x)
+        return found
 
 
 class StageFeatures(NamedTuple):
     """A picture's features, to compare many others with.
 
     Attributes:
-        stages: five tensors, (B, C, h, w), each pixel's channels of length 1.
+        stages: one tensor a stage, (B, C, h, w), each pixel's channels of length 1.
     """
 
     stages: list[Tensor]
 
 
 class FeatureDistance:
-    """The distance of two pictures in the features of EfficientNet-Lite0, on whatever device they are.
+    """The distance of two pictures in a network's features; by EfficientNet a second opinion beside LPIPS.
 
-    The mean, over the network's five stages and over the places of each, of the squared difference of
-    features whose channels are of length 1 at every place: LPIPS without learnt weights (Zhang et al. 2018,
-    arXiv 1801.03924, section 3). Differentiable. As `Lpips`, it is no `nn.Module` on purpose.
+    The mean, over the network's stages and over the places of each, of the squared difference of features
+    whose channels are of length 1 at every place: LPIPS without learnt weights (Zhang et al. 2018,
+    arXiv 1801.03924, section 3). Differentiable.
 
     Args:
-        weights: a safetensors file with timm's keys of `tf_efficientnet_lite0`; others in it are left alone.
-
-    Raises:
-        ModuleNotFoundError: timm is not installed; the message names the extra.
-        MissingWeightsError: there is no such file, or it holds another network.
+        network: whose features.
     """
 
-    def __init__(self, weights: Path) -> None:
-        self._network: Any = _load(weights)
-        self._device = torch.device("cpu")
+    def __init__(self, network: FeatureNetwork) -> None:
+        self._network = network
 
     def features(self, images: Tensor) -> StageFeatures:
-        """Return the features of pictures, (B, 3, H, W) in [0, 1], with sides of at least MIN_SIDE."""
-        if images.device != self._device:
-            self._network.to(images.device)
-            self._device = images.device
-        stages = self._network((images.float() * 255 - 127) / 128)
-        return StageFeatures([unit_length(stage) for stage in stages])
+        """Return the features of pictures, (B, 3, H, W) in [0, 1]."""
+        return StageFeatures([unit_length(stage) for stage in self._network(images)])
 
     def __call__(self, reference: Tensor | StageFeatures, images: Tensor) -> Tensor:
         """Return the distance of each picture, (B,) float32; 0 is identical, 4 the most there can be.
@@ -65,22 +173,26 @@ class FeatureDistance:
         return torch.stack(distances).mean(dim=0)
 
 
-def _load(weights: Path) -> Any:
+def _efficientnet(weights: Path) -> Any:
     try:
         import timm
     except ImportError as error:
-        raise ModuleNotFoundError(f"{NETWORK} needs an extra: pip install 'onedpiece[retokenize]'") from error
+        raise ModuleNotFoundError(
+            f"{EFFICIENTNET} needs an extra: pip install 'onedpiece[retokenize]'"
+        ) from error
     try:
         state = load_file(weights)
     except (OSError, SafetensorError) as error:
-        raise MissingWeightsError(f"{weights}: no weights of {NETWORK} are there ({error})") from error
-    network = timm.create_model(NETWORK, pretrained=False, features_only=True)
+        raise MissingWeightsError(f"{weights}: no weights of {EFFICIENTNET} are there ({error})") from error
+    network = timm.create_model(EFFICIENTNET, pretrained=False, features_only=True)
     try:
         missing, _ = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise MissingWeightsError(f"{weights} holds another network than {NETWORK}") from error
+        raise MissingWeightsError(f"{weights} holds another network than {EFFICIENTNET}") from error
     # Counters of batches say nothing in evaluation mode, and timm's own files leave them out.
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing:
-        raise MissingWeightsError(f"{weights} holds another network than {NETWORK}: it has no {missing[0]}")
-    return network.float().eval().requires_grad_(False)
+        raise MissingWeightsError(
+            f"{weights} holds another network than {EFFICIENTNET}: it has no {missing[0]}"
+        )
+    return network

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from onedpiece.metrics.pretrained import fetching
+from onedpiece.metrics.features import fetching
 
 MIN_SAMPLES = 2000
 """Below this the covariance of 2048 features is rank-deficient, and the number is mostly the count's."""

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from onedpiece.metrics.pretrained import fetching
+from onedpiece.metrics.features import fetching, unit_length
 
 Net = Literal["alex", "squeeze", "vgg"]
 
@@ -32,15 +32,6 @@ class LpipsFeatures(NamedTuple):
 def checkpoint_path(net: Net) -> Path:
     """Return where torch.hub keeps the ImageNet weights of a trunk."""
     return Path(torch.hub.get_dir()) / "checkpoints" / NETS[net]
-
-
-def unit_length(features: Tensor) -> Tensor:
-    """Return features (B, C, H, W) as float32, each pixel's channels divided by their L2 norm.
-
-    Where all channels are 0 the gradient is 0; with the norm's own root it would be NaN.
-    """
-    features = features.float()
-    return features * torch.rsqrt(features.square().sum(dim=1, keepdim=True) + 1e-20)
 
 
 class Lpips:

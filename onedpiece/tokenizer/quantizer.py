@@ -3,7 +3,7 @@
 A *code* is the vector the decoder sees, an *index* the integer that goes into the file.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -87,19 +87,19 @@ class CosineVQ(nn.Module):
 
     def __init__(self, codebook_size: int, dim: int) -> None:
         super().__init__()
-        from vector_quantize_pytorch import VectorQuantize  # seconds to import, and FSQ needs none of it
-
-        self.vq = VectorQuantize(
-            dim=dim,
-            codebook_size=codebook_size,
-            use_cosine_sim=True,
-            kmeans_init=True,
-            decay=0.99,
-            threshold_ema_dead_code=1,
-            commitment_weight=0.25,
-        )
+        self.vq = _vector_quantize(codebook_size, dim, synchronised=False)
         # The library leaves zeros until k-means has run; an untrained tokenizer should decode to something.
         self.vq.codebook = F.normalize(torch.randn(codebook_size, dim), dim=-1)
+
+    def synchronise(self) -> None:
+        """Let the codebook follow the latents of all processes, of which there are several by now.
+
+        The library finds out by itself only if they are there when it is built.
+        """
+        rows, dim = self.vq.codebook.shape
+        synchronised = _vector_quantize(rows, dim, synchronised=True).to(self.vq.codebook.device)
+        synchronised.load_state_dict(self.vq.state_dict())
+        self.vq = synchronised.train(self.vq.training)
 
     def forward(self, latents: Tensor) -> Quantized:
         """Quantise (B, N, dim) latents in float32; the codebook starts and moves in training mode only."""
@@ -132,6 +132,21 @@ class CosineVQ(nn.Module):
             raise ValueError(f"the codebook is {tuple(embedding.shape)}, this quantizer's is {expected}")
         self.vq.codebook = F.normalize(embedding.float(), dim=-1)
         self.vq._codebook.initted.fill_(True)
+
+
+def _vector_quantize(rows: int, dim: int, *, synchronised: bool) -> Any:
+    from vector_quantize_pytorch import VectorQuantize  # seconds to import, and FSQ needs none of it
+
+    return VectorQuantize(
+        dim=dim,
+        codebook_size=rows,
+        use_cosine_sim=True,
+        kmeans_init=True,
+        decay=0.99,
+        threshold_ema_dead_code=1,
+        commitment_weight=0.25,
+        sync_codebook=synchronised,
+    )
 
 
 def build_quantizer(config: TokenizerConfig) -> GradedFSQ | CosineVQ:

@@ -105,19 +105,21 @@ class Tokenizer(nn.Module):
         """Return the sharp picture, or a mixture of both; differentiable in the faithful one.
 
         Args:
-            faithful: (B, 3, H, W) in [0, 1], as `detokenize` gives it.
+            faithful: (B, 3, S, S) in [0, 1], as `detokenize` gives it, or squares cut from it, S a multiple
+                of 8.
             tokens: (B,), how many tokens each was made of.
             sharpness: 0 is the faithful picture, 1 the most natural.
 
         Returns:
-            (B, 3, H, W), about [0, 1], not clamped; flat parts of the faithful picture stay as they are.
+            (B, 3, S, S), about [0, 1], not clamped; flat parts of the faithful picture stay as they are.
 
         Raises:
             ValueError: the tokenizer has no sharp network.
         """
         if self.sharp is None:
             raise ValueError("this tokenizer has no sharp network (sharp_blocks is 0): sharpness must be 0")
-        small = F.interpolate(faithful, self.config.linear_size, mode="area")
+        side = faithful.shape[-1] * self.config.linear_size // self.config.image_size
+        small = F.interpolate(faithful, side, mode="area")
         added: Tensor = self.sharp(faithful, tokens) - faithful
         return faithful + sharpness * activity(small, faithful.shape[-1]) * added
 

@@ -245,17 +245,20 @@ class ExportWeights(Periodic):
 
 
 @torch.no_grad()
-def reconstruction_grid(tokenizer: Tokenizer, x: Tensor, counts: Sequence[int]) -> Tensor:
+def reconstruction_grid(
+    tokenizer: Tokenizer, x: Tensor, counts: Sequence[int], sharpness: float = 0.0
+) -> Tensor:
     """Return (3, B·H, (1 + len(counts))·W) in [0, 1]: a row a picture, the original first.
 
     Args:
         tokenizer: what to look at.
         x: (B, 3, H, W) in [0, 1].
         counts: tokens to decode, one column each.
+        sharpness: of these.
     """
     with torch.autocast(x.device.type, enabled=False):
         indices = tokenizer.tokenize(x)
-        columns = [x, *(tokenizer.detokenize(indices[:, :count]) for count in counts)]
+        columns = [x, *(tokenizer.detokenize(indices[:, :count], sharpness=sharpness) for count in counts)]
     return torch.cat(columns, dim=3).transpose(0, 1).flatten(1, 2)
 
 
@@ -287,7 +290,7 @@ class ReconstructionGrid(Callback):
             return
         tokenizer = pl_module.averaged
         counts = counts_within(pl_module.validation.counts, tokenizer.config.num_tokens)
-        grid = reconstruction_grid(tokenizer, batch[: self.images], counts)
+        grid = reconstruction_grid(tokenizer, batch[: self.images], counts, pl_module.sharpness)
         _write_png(grid, Path(self.folder or Path(trainer.default_root_dir) / "pictures"), pl_module.steps)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

@@ -153,6 +153,7 @@ class PrefixMetrics:
         counts: how many tokens to decode.
         device: of the pictures.
         distance: of pictures from originals, perceptual, (B, 3, H, W) each → (B,); None: leave it out.
+        sharpness: of the pictures.
     """
 
     def __init__(
@@ -161,10 +162,11 @@ class PrefixMetrics:
         counts: Sequence[int],
         device: torch.device,
         distance: Callable[[Tensor, Tensor], Tensor] | None = None,
+        sharpness: float = 0.0,
     ) -> None:
         self.counts = counts_within(counts, config.num_tokens)
         self._grades = grade_sizes(config)
-        self._distance = distance
+        self._distance, self._sharpness = distance, sharpness
         self.images = torch.zeros((), device=device)
         self.psnr = torch.zeros(len(self.counts), device=device)
         self.lpips = torch.zeros(len(self.counts), device=device)
@@ -176,7 +178,7 @@ class PrefixMetrics:
         with torch.autocast(x.device.type, enabled=False):
             indices = tokenizer.tokenize(x)
             for i, count in enumerate(self.counts):
-                image = tokenizer.detokenize(indices[:, :count])
+                image = tokenizer.detokenize(indices[:, :count], sharpness=self._sharpness)
                 self.psnr[i] += psnr(x, image).clamp(max=PERFECT_DB).sum()
                 if self._distance is not None:
                     self.lpips[i] += self._distance(x, image).sum()

@@ -1,9 +1,9 @@
 """The Lightning module that trains the sharp network behind a tokenizer that stands."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
+from onedpiece.metrics.features import EfficientNetLite, FeatureDistance, FeatureNetwork, SqueezeNet
 from onedpiece.metrics.lpips import Lpips
 from onedpiece.tokenizer import TokenizerConfig
 from onedpiece.tokenizer.sharp import LOW_PASS, SharpNetwork
@@ -19,10 +20,12 @@ from onedpiece.tokenizer.tail_drop import KeepLaw, sample_lengths
 from onedpiece.training.base_module import Monitor
 from onedpiece.training.losses.adversarial import discriminator_hinge
 from onedpiece.training.losses.discriminators import FeatureDiscriminator, PixelDiscriminator
-from onedpiece.training.losses.features import EfficientNetLite, FeatureNetwork, SqueezeNet, feature_distance
 from onedpiece.training.optimizer import OptimizerConfig
 from onedpiece.training.schedule import ScheduleConfig, ramp
 from onedpiece.training.tokenizer_module import TokenizerModule, ValidationConfig
+from onedpiece.weights.checkpoint import read_config
+
+EFFICIENTNET = "efficientnet_lite0.safetensors"
 
 
 @dataclass(frozen=True)
@@ -74,29 +77,36 @@ class SharpModule(TokenizerModule):
 
     Args:
         schedule: length of the run and shape of the learning rate.
-        tokenizer: a preset's name, or a geometry, with `sharp_blocks`.
-        init_from: folder of weights to start from.
+        init_from: folder of weights: the tokenizer, with or without a sharp network.
+        blocks: of a fresh sharp network, where the folder has none (x4plus has 23); None: the folder's own.
         sharp_from: safetensors file of an RRDBNet to start the sharp network from: ours, or Real-ESRGAN's
-            x4plus as `tools/fetch_priors.py` writes it; None: what `init_from` has.
-        priors: folder with `efficientnet_lite0.safetensors`.
+            x4plus as `tools/fetch_priors.py` writes it; None: what `init_from` has, or a fresh one.
+        priors: folder with `efficientnet_lite0.safetensors`, as `tools/fetch_priors.py` writes it.
         crop: side of the squares that are trained on, in pixels; a multiple of 32.
         distribution: of the number of tokens.
         losses: what is minimised.
         optimizer: Adam's numbers.
         ema_decay: limit of the average's decay.
-        validation: what validation measures.
+        validation: what validation measures, on sharp pictures.
         seed: of lengths, crops and scales.
         matmul_precision: of float32 products.
+
+    Raises:
+        ValueError: neither the folder nor `blocks` says how large the network is, both do and disagree, the
+            file holds another one, or the crops do not fit.
+        MissingWeightsError: those of SqueezeNet or EfficientNet are not there.
 
     Source: `SharpLossConfig`'s terms are ESRGAN's (arXiv 1809.00219) with projected discriminators
     (arXiv 2111.01007) whose gradients are high-passed and scaled to the reconstruction's.
     """
 
+    sharpness: ClassVar[float] = 1.0
+
     def __init__(
         self,
         schedule: ScheduleConfig,
-        tokenizer: str | TokenizerConfig = "ti-256",
-        init_from: str | None = None,
+        init_from: str,
+        blocks: int | None = None,
         sharp_from: str | None = None,
         priors: str = "priors",
         crop: int = 128,
@@ -110,7 +120,7 @@ class SharpModule(TokenizerModule):
     ) -> None:
         super().__init__(
             schedule,
-            tokenizer,
+            sharp_config(init_from, blocks),
             init_from,
             train_parts=("sharp",),
             optimizer=OptimizerConfig(lr=optimizer.lr, clip=optimizer.clip),
@@ -119,18 +129,26 @@ class SharpModule(TokenizerModule):
             seed=seed,
             matmul_precision=matmul_precision,
         )
-        if self.tokenizer.sharp is None:
-            raise ValueError("model.tokenizer has sharp_blocks 0: there is no sharp network to train")
+        size = self.tokenizer.config.image_size
+        if not 32 <= crop <= size or crop % 32:
+            raise ValueError(f"crop is {crop}; use a multiple of 32 up to the picture's {size}")
         if sharp_from is not None:
-            load_rrdbnet(self.tokenizer.sharp, load_file(sharp_from))
+            load_rrdbnet(self.network, load_file(sharp_from))
             self.ema.copy_from(self.tokenizer)
         self.crop, self.distribution = crop, distribution
         self.losses, self.sharp_optimizer = losses, optimizer
         self.automatic_optimization = False
         self._lpips = Lpips("squeeze") if losses.lpips else None
-        self._trunks: list[FeatureNetwork] = [SqueezeNet(), EfficientNetLite(Path(priors))]
+        self._trunks: list[FeatureNetwork] = [SqueezeNet(), EfficientNetLite(Path(priors) / EFFICIENTNET)]
+        self._features = FeatureDistance(self._trunks[1])
         self.pixel_discriminator = PixelDiscriminator()
         self.feature_discriminators = nn.ModuleList(FeatureDiscriminator(t.channels) for t in self._trunks)
+
+    @property
+    def network(self) -> SharpNetwork:
+        """What learns."""
+        assert self.tokenizer.sharp is not None
+        return self.tokenizer.sharp
 
     @property
     def monitor(self) -> Monitor | None:
@@ -143,13 +161,12 @@ class SharpModule(TokenizerModule):
     def configure_optimizers(self) -> list[Optimizer]:
         """Return the network's Adam and the discriminators'."""
         config = self.sharp_optimizer
-        assert self.tokenizer.sharp is not None
         discriminators = [
             *self.pixel_discriminator.parameters(),
             *self.feature_discriminators.parameters(),
         ]
         return [
-            Adam(self.tokenizer.sharp.parameters(), config.lr, config.betas),
+            Adam(self.network.parameters(), config.lr, config.betas),
             Adam(discriminators, config.discriminator_lr, config.discriminator_betas),
         ]
 
@@ -204,11 +221,9 @@ class SharpModule(TokenizerModule):
         loss = config.l1 * (image - crops.target).abs().mean()
         seen, wanted = self._scaled(image, crops.target, generator)
         if self._lpips is not None:
-            loss = loss + config.lpips * self._lpips(seen, wanted).mean()
+            loss = loss + config.lpips * self._lpips(wanted, seen).mean()
         if config.features:
-            with torch.no_grad():
-                target = self._trunks[1](wanted)
-            loss = loss + config.features * feature_distance(self._trunks[1](seen), target).mean()
+            loss = loss + config.features * self._features(wanted, seen).mean()
         return loss
 
     def _scaled(self, image: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -268,15 +283,32 @@ class SharpModule(TokenizerModule):
         return loss
 
 
+def sharp_config(folder: str, blocks: int | None) -> TokenizerConfig:
+    """Return a folder's geometry with a sharp network: its own, or one of so many blocks.
+
+    Raises:
+        ValueError: there is no network and no number, or another number.
+        WeightsError: it is no model folder.
+    """
+    config = TokenizerConfig.from_dict(read_config(folder)["tokenizer"])
+    if blocks is None and not config.sharp_blocks:
+        raise ValueError(f"{folder} has no sharp network; set model.blocks (Real-ESRGAN's x4plus has 23)")
+    if blocks is not None and (blocks < 1 or config.sharp_blocks not in (0, blocks)):
+        raise ValueError(
+            f"model.blocks is {blocks} and {folder} has {config.sharp_blocks}; use at least 1, and null "
+            "where the folder has a network"
+        )
+    return replace(config, sharp_blocks=blocks or config.sharp_blocks)
+
+
 def load_rrdbnet(network: SharpNetwork, state: dict[str, Tensor]) -> None:
     """Load an RRDBNet's tensors; a first convolution of 3 channels is widened by zeros.
 
     Raises:
         ValueError: tensors are missing, unknown or of another shape.
     """
-    first = state["conv_first.weight"]
-    wanted = network.conv_first.weight
-    if first.shape[1] == 3:
+    first, wanted = state.get("conv_first.weight"), network.conv_first.weight
+    if first is not None and first.shape == (len(wanted), 3, *wanted.shape[2:]):
         widened = torch.zeros_like(wanted)
         widened[:, :3] = first
         state = state | {"conv_first.weight": widened}

@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.optim import AdamW, Optimizer
 from onedpiece.metrics.lpips import Lpips, Net
 from onedpiece.retokenize import apply
 from onedpiece.tokenizer import PRESETS, Tokenizer, TokenizerConfig, preset
+from onedpiece.tokenizer.quantizer import CosineVQ
 from onedpiece.training.base_module import Monitor, TrainingModule
 from onedpiece.training.ema import Ema
 from onedpiece.training.losses.adversarial import AdversarialConfig, Adversary
@@ -49,7 +50,8 @@ def build_tokenizer(
 
     Args:
         tokenizer: a preset's name, or a geometry.
-        init_from: folder of weights to start from (see `onedpiece.weights.save`); None: fresh ones.
+        init_from: folder of weights to start from (see `onedpiece.weights.save`); None: fresh ones. A sharp
+            network that the geometry has and the folder has not is fresh.
         statistics: see `Statistics`; does not matter with `init_from`, whose weights hold theirs.
 
     Raises:
@@ -65,12 +67,20 @@ def build_tokenizer(
 
 def _from_weights(config: TokenizerConfig, folder: str) -> Tokenizer:
     loaded = load_tokenizer(folder)
+    if not loaded.config.sharp_blocks and loaded.config == replace(config, sharp_blocks=0):
+        return _with_sharp_network(loaded, config)
     if loaded.config != config:
         raise ValueError(
             f"init_from {folder} holds another geometry than model.tokenizer asks for; make that equal to "
             f"{loaded.config}"
         )
     return loaded.train()
+
+
+def _with_sharp_network(loaded: Tokenizer, config: TokenizerConfig) -> Tokenizer:
+    tokenizer = Tokenizer(config)
+    tokenizer.load_state_dict(tokenizer.state_dict() | loaded.state_dict())
+    return tokenizer
 
 
 def _preset_name(config: TokenizerConfig) -> str:
@@ -148,6 +158,9 @@ class TokenizerModule(TrainingModule):
         compile_network: compile encoder and decoder; wants tail_drop.lengths=per_sample.
     """
 
+    sharpness: ClassVar[float] = 0.0
+    """Of the pictures that validation measures and draws."""
+
     def __init__(
         self,
         schedule: ScheduleConfig,
@@ -224,6 +237,8 @@ class TokenizerModule(TrainingModule):
             ValueError: see `check_trainer`.
         """
         super().setup(stage)
+        if self.trainer.world_size > 1 and isinstance(self.tokenizer.quantizer, CosineVQ):
+            self.tokenizer.quantizer.synchronise()
         if self.validation.lpips is not None and self._distance is None:
             self._distance = Lpips(self.validation.lpips)
 
@@ -301,7 +316,9 @@ class TokenizerModule(TrainingModule):
         if self._fits_statistics and self.batches == 0 and not self.trainer.sanity_checking:
             raise ValueError("model.statistics is data and nothing was fitted; give --ckpt_path")
         counts = self.validation.counts
-        self._metrics = PrefixMetrics(self.tokenizer.config, counts, self.device, self._distance)
+        self._metrics = PrefixMetrics(
+            self.tokenizer.config, counts, self.device, self._distance, self.sharpness
+        )
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Measure the averaged weights on pictures (B, 3, H, W) in [0, 1]."""

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from onedpiece.errors import MissingWeightsError
-from onedpiece.metrics.features import NETWORK, FeatureDistance
+from onedpiece.metrics.features import EFFICIENTNET, EfficientNetLite, FeatureDistance
 
 timm = pytest.importorskip("timm", reason="timm is not installed")
 
@@ -14,7 +14,7 @@ timm = pytest.importorskip("timm", reason="timm is not installed")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random network of the right kind, in float16 and with the classifier, as the published file is."""
     torch.manual_seed(0)
-    state = timm.create_model(NETWORK, pretrained=False).state_dict()
+    state = timm.create_model(EFFICIENTNET, pretrained=False).state_dict()
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
     save_file({key: value.half() for key, value in state.items() if value.is_floating_point()}, path)
     return path
@@ -22,7 +22,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def distance(weights: Path) -> FeatureDistance:
-    return FeatureDistance(weights)
+    return FeatureDistance(EfficientNetLite(weights))
 
 
 def _pictures(count: int) -> torch.Tensor:
@@ -64,10 +64,10 @@ def test_cached_reference_and_gradient(distance: FeatureDistance) -> None:
 
 def test_weights_of_another_network_are_refused(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingWeightsError, match=r"nowhere\.safetensors: no weights"):
-        FeatureDistance(tmp_path / "nowhere.safetensors")
+        EfficientNetLite(tmp_path / "nowhere.safetensors")
     save_file({"conv_stem.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(MissingWeightsError, match=r"other\.safetensors holds another network"):
-        FeatureDistance(tmp_path / "other.safetensors")
+        EfficientNetLite(tmp_path / "other.safetensors")
     save_file({"other": torch.zeros(1)}, tmp_path / "none.safetensors")
     with pytest.raises(MissingWeightsError, match=r"it has no conv_stem\.weight"):
-        FeatureDistance(tmp_path / "none.safetensors")
+        EfficientNetLite(tmp_path / "none.safetensors")

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from onedpiece.errors import MissingWeightsError
-from onedpiece.metrics.lpips import Lpips, unit_length
+from onedpiece.metrics.features import unit_length
+from onedpiece.metrics.lpips import Lpips
 from onedpiece.metrics.registry import Scorer
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from onedpiece.codec import Codec
 from onedpiece.evaluation.photos import Photo
-from onedpiece.evaluation.token_table import Jury
+from onedpiece.evaluation.token_table import Evaluators
 from onedpiece.metrics.registry import Scorer
 from onedpiece.training.cli import main as train_main
 
@@ -93,7 +93,7 @@ def test_rows_that_are_there_or_claimed_are_not_run_again(
 
 
 def test_a_codec_is_scored_by_token_count(ablate: ModuleType, codec: Codec, photos: list[Photo]) -> None:
-    found = ablate.score(codec, photos, [4, 16], Jury(Scorer(["psnr"])))
+    found = ablate.score(codec, photos, [4, 16], Evaluators(Scorer(["psnr"])))
     assert list(found) == ["psnr_4", "judge_4", "psnr_16", "judge_16"]
     assert found["psnr_16"] > found["psnr_4"] > 5
     assert math.isnan(found["judge_16"]), "there was no judge"

@@ -77,7 +77,7 @@ def test_classes_are_means_over_the_labelled(looks: ModuleType, folder: Path, co
     assert looks.mean_of(found.scores[looks.Setting(4, 0.0)]["probability"]).value == 25
 
 
-def test_sharpness_is_asked_for_only_where_it_is_not_0(looks: ModuleType, codec: Codec) -> None:
+def test_no_sharpness_asks_for_the_faithful_picture(looks: ModuleType, codec: Codec) -> None:
     class Sharpening:
         asked: list[dict[str, float]] = []  # noqa: RUF012
 
@@ -87,9 +87,9 @@ def test_sharpness_is_asked_for_only_where_it_is_not_0(looks: ModuleType, codec:
                 Sharpening.asked.append(options)
                 return torch.zeros(1, 3, 4, 4)
 
-    for sharpness in (0.0, 0.5):
+    for sharpness in (None, 0.0, 0.5):
         looks._detokenize(Sharpening, torch.zeros(1, 4, dtype=torch.int64), sharpness)
-    assert Sharpening.asked == [{}, {"sharpness": 0.5}]
+    assert [options["sharpness"] for options in Sharpening.asked] == [0.0, 0.0, 0.5]
 
 
 def test_labels_by_wordnet_folder_and_an_even_limit(looks: ModuleType, tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from onedpiece.tokenizer import TokenizerConfig
 from onedpiece.training.cli import classifier_main as train_classifier
 from onedpiece.training.cli import head_main as train_head
 from onedpiece.training.cli import main as train
 from onedpiece.training.cli import sharp_main as train_sharp
+from onedpiece.training.tokenizer_module import as_config
+from onedpiece.weights.checkpoint import read_config
 
 
 class Trained(NamedTuple):
@@ -20,11 +23,12 @@ class Trained(NamedTuple):
     says: set[str]
 
 
-CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 KINDS = {
     "head": Trained(train_head, {"head", "schedule"}),
     "retokenize": Trained(train_classifier, {"schedule"}),
-    "sharp": Trained(train_sharp, {"schedule"}),
+    "sharp": Trained(train_sharp, {"schedule", "init_from"}),
     "smoke": Trained(train, {"schedule"}),
     "tokenizer": Trained(train, {"schedule"}),
 }
@@ -55,6 +59,17 @@ def test_config_names_nothing_outside_the_repository(path: Path) -> None:
     assert "../" not in text
     if "data/" in text.split("\ndata:")[-1] and "tests/data" not in text:
         assert path.parent.name == "ablations" or "configs/README.md" in text.split("\nseed_everything")[0]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS[0].parent.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_what_starts_from_bundled_weights_has_their_geometry(path: Path) -> None:
+    model = yaml.safe_load(path.read_text()).get("model") or {}
+    start = ROOT / (model.get("init_from") or "none")
+    if not start.is_dir():
+        pytest.skip("it starts from scratch, or from another run's weights")
+    given = model["tokenizer"]
+    asked = as_config(given if isinstance(given, str) else TokenizerConfig.from_dict(given))
+    assert asked == TokenizerConfig.from_dict(read_config(start)["tokenizer"])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -113,7 +113,7 @@ def test_the_file_says_what_was_measured(side_data: Any, head_module: Any, fit: 
     assert " at 16 tokens" in loaded.note
     from onedpiece.bitstream import Code
 
-    with pytest.raises(HeadError, match="the head reads codes of model 61626364"):
+    with pytest.raises(HeadError, match="of code space 7778797a, the head reads code space 61626364"):
         loaded.predict(Code(data.samples(0).indices[0].numpy(), 4096, b"wxyz"))
 
 

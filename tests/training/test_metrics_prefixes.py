@@ -56,7 +56,7 @@ def test_distance_is_averaged(tokenizer_config: TokenizerConfig) -> None:
 
 def test_exact_pictures_count_as_a_finite_number(tokenizer_config: TokenizerConfig) -> None:
     class Perfect(Tokenizer):
-        def detokenize(self, indices: torch.Tensor) -> torch.Tensor:
+        def detokenize(self, indices: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
             return torch.zeros(len(indices), 3, 32, 32)
 
     metrics = PrefixMetrics(tokenizer_config, (4,), torch.device("cpu"))

@@ -217,7 +217,7 @@ def test_missing_lpips_weights_are_named_before_training(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
     monkeypatch.setattr("torch.hub.download_url_to_file", _no_network)
     module = tiny.module(steps=1, validation=ValidationConfig(counts=(16,), lpips="alex"))
-    with pytest.raises(RuntimeError, match=r"ImageNet weights that LPIPS needs for 'alex'.*no network"):
+    with pytest.raises(RuntimeError, match=r"weights of LPIPS-alex are neither in .*no network"):
         tiny.fit(module, limit_val_batches=1.0)
     assert module.batches == 0
 

@@ -65,5 +65,5 @@ def test_mistakes_are_named(tokenizer: Tokenizer) -> None:
         TokenReductionConfig("tome", 0)
     with pytest.raises(ValueError, match="slimming, whose weights no codec would load"):
         TokenReductionConfig("slimming")
-    with pytest.raises(ValueError, match="no fixed share"):
+    with pytest.raises(ValueError, match="pruning leaves no fixed part of the tokens"):
         reduce_tokens(tokenizer, TokenReductionConfig("pruning"))

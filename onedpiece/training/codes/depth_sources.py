@@ -45,7 +45,7 @@ class DistilledDepth(Source):
 
     def __init__(
         self,
-        path: str = "../shared/data/train",
+        path: str,
         network: str = "depth-anything/Depth-Anything-V2-Small-hf",
         test_share: float = 0.05,
         limit: int | None = None,

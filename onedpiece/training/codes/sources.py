@@ -52,9 +52,9 @@ class Imagenette(Source):
 
     def __init__(
         self,
-        path: str = "../shared/data/train",
-        index: str = "../shared/data/train/index.tsv",
-        test_path: str = "../shared/data/downstream/imagenette_val",
+        path: str,
+        index: str,
+        test_path: str,
     ) -> None:
         self.path, self.index, self.test_path = path, index, test_path
 
@@ -108,7 +108,7 @@ class CamVid(Source):
         "bicyclist",
     )
 
-    def __init__(self, path: str = "../shared/data/downstream/camvid") -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
 
     def examples(self) -> list[Example]:
@@ -147,7 +147,7 @@ class PennFudan(Source):
     name = "pennfudan"
     classes = ("pedestrian",)
 
-    def __init__(self, path: str = "../shared/data/downstream/pennfudan", test_share: float = 0.25) -> None:
+    def __init__(self, path: str, test_share: float = 0.25) -> None:
         self.path, self.test_share = path, test_share
 
     def examples(self) -> list[Example]:

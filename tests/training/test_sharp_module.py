@@ -1,0 +1,313 @@
+"""The sharp network's training, on a tiny tokenizer and random networks to look through."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from onedpiece.metrics.features import FeatureNetwork
+from onedpiece.metrics.lpips import Lpips
+from onedpiece.tokenizer import Tokenizer
+from onedpiece.tokenizer.sharp import LOW_PASS, SharpNetwork
+from onedpiece.training import sharp_module
+from onedpiece.training.callbacks import Checkpoints
+from onedpiece.training.schedule import ScheduleConfig
+from onedpiece.training.sharp_module import Crops, SharpLossConfig, SharpModule, load_rrdbnet
+from onedpiece.training.tokenizer_module import ValidationConfig
+from onedpiece.weights import load_tokenizer, save
+
+from .conftest import Tiny
+
+
+class TwoStages(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 8, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.first(x).relu()
+        return [x, self.second(x).relu()]
+
+
+class RandomFeatures(FeatureNetwork):
+    """Stands for SqueezeNet and for EfficientNet."""
+
+    def __init__(self, weights: Path | None = None) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            super().__init__(TwoStages(), (4, 8), (0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.fixture(autouse=True)
+def networks(random_lpips: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharp_module, "SqueezeNet", RandomFeatures)
+    monkeypatch.setattr(sharp_module, "EfficientNetLite", RandomFeatures)
+
+
+@pytest.fixture
+def folder(tiny: Tiny, tmp_path: Path) -> Path:
+    """A tokenizer without a sharp network."""
+    torch.manual_seed(3)
+    return save(Tokenizer(tiny.config), tmp_path / "tokenizer")
+
+
+Make = Callable[..., SharpModule]
+
+
+@pytest.fixture
+def make(folder: Path) -> Make:
+    def module(**options: Any) -> SharpModule:
+        torch.manual_seed(0)
+        defaults: dict[str, Any] = {
+            "schedule": ScheduleConfig(steps=3, warmup=0.0),
+            "init_from": str(folder),
+            "blocks": 1,
+            "crop": 32,
+            "losses": SharpLossConfig(wait=1, ramp=1),
+        }
+        return SharpModule(**(defaults | options))
+
+    return module
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def moved(module: SharpModule, before: dict[str, Tensor]) -> set[str]:
+    """Names of the parts, in two words at most, of which a tensor is another one."""
+    after = module.state_dict()
+    names = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    return {".".join(name.split(".")[: 3 if name.startswith("ema.average") else 2]) for name in names}
+
+
+def test_the_sharp_network_and_the_discriminators_move_and_nothing_else(tiny: Tiny, make: Make) -> None:
+    module = make()
+    before = state(module)
+    trainer = tiny.fit(module)
+    assert (module.steps, trainer.global_step) == (3, 3 + 2)  # the network waits for one step
+    assert moved(module, before) == {
+        "tokenizer.sharp",
+        "ema.average.sharp",
+        "ema.updates",
+        "pixel_discriminator.layers",
+        "feature_discriminators.0",
+        "feature_discriminators.1",
+    }
+    first = module.tokenizer.sharp
+    assert first is not None
+    assert all(not torch.equal(before[f"tokenizer.sharp.{name}"], p) for name, p in first.named_parameters())
+
+
+def test_the_discriminators_begin_alone(tiny: Tiny, make: Make) -> None:
+    module = make(losses=SharpLossConfig(wait=3))
+    before = state(module)
+    tiny.fit(module)
+    assert {name.split(".")[0] for name in moved(module, before)} == {
+        "pixel_discriminator",
+        "feature_discriminators",
+    }
+
+
+def crops_for(module: SharpModule, size: int = 32) -> Crops:
+    batch = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(4))
+    return module._crops(batch, torch.Generator().manual_seed(5))
+
+
+def gradients(module: SharpModule) -> tuple[Tensor, Tensor]:
+    """The reconstruction gradient, and what the discriminators add to it."""
+    crops = crops_for(module)
+    drawn = module.tokenizer.sharpen(crops.faithful, crops.tokens).detach().requires_grad_()
+    loss = module._reconstruction(drawn, crops, torch.Generator().manual_seed(6))
+    (gradient,) = torch.autograd.grad(loss, drawn)
+    beside = [trunk(crops.faithful) for trunk in module._trunks]
+    return gradient, module._adversarial_gradient(drawn, crops, beside, gradient)
+
+
+@pytest.mark.parametrize("which", ["pixels", "squeeze", "efficientnet"])
+def test_a_discriminators_gradient_is_the_share_that_was_asked_for(make: Make, which: str) -> None:
+    shares = {"pixels": 0.0, "squeeze": 0.0, "efficientnet": 0.0, which: 0.2}
+    module = make(losses=SharpLossConfig(wait=10, ramp=20, grow=3.0, **shares))
+    module.steps = 10
+    assert gradients(module)[1].norm() == 0
+    # half of the ramp is over, and the run long since: 0.5 · 0.2 · 3
+    module.steps = 20
+    gradient, added = gradients(module)
+    assert (added.norm() / gradient.norm()).item() == pytest.approx(0.3, rel=1e-4)
+
+
+def test_discriminators_do_not_touch_low_frequencies(make: Make) -> None:
+    module = make(losses=SharpLossConfig(wait=0, ramp=0))
+    _, added = gradients(module)
+    assert added.norm() > 0
+    assert F.avg_pool2d(added, LOW_PASS).abs().max() < 1e-6 * added.abs().max()
+
+
+@pytest.mark.parametrize("name", ["l1", "lpips", "features"])
+def test_each_reconstruction_loss_reaches_the_picture(make: Make, name: str) -> None:
+    module = make(losses=SharpLossConfig(**({"l1": 0.0, "lpips": 0.0, "features": 0.0} | {name: 1.0})))
+    crops = crops_for(module)
+    image = crops.faithful.clone().requires_grad_()
+    module._reconstruction(image, crops, torch.Generator().manual_seed(6)).backward()
+    assert image.grad is not None
+    assert torch.isfinite(image.grad).all()
+    assert image.grad.abs().sum() > 0
+    equal = crops._replace(faithful=crops.target)
+    loss = module._reconstruction(crops.target, equal, torch.Generator().manual_seed(6))
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_crops_are_cut_from_the_same_places(make: Make, small_config: Any, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    large = save(Tokenizer(small_config(image_size=64)), tmp_path / "large")
+    module = make(init_from=str(large))
+    batch = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(4))
+    crops = crops_for(module, 64)
+    assert crops.faithful.shape == crops.target.shape == (2, 3, 32, 32)
+    indices = module.tokenizer.tokenize(batch)
+    whole = module.tokenizer.detokenize(indices, crops.tokens)
+    for row in range(2):
+        places = [(y, x) for y in range(0, 33, LOW_PASS) for x in range(0, 33, LOW_PASS)]
+        found = [
+            (y, x) for y, x in places if torch.equal(batch[row, :, y : y + 32, x : x + 32], crops.target[row])
+        ]
+        ((y, x),) = found
+        torch.testing.assert_close(crops.faithful[row], whole[row, :, y : y + 32, x : x + 32])
+
+
+class StopAfter(Callback):
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: object) -> None:
+        trainer.should_stop = trainer.should_stop or pl_module.batches >= self.batches
+
+
+def test_stopped_and_resumed_equals_uninterrupted(tiny: Tiny, make: Make) -> None:
+    whole = make()
+    tiny.fit(whole)
+    tiny.fit(make(), StopAfter(2), Checkpoints(minutes=0))
+    second = make()
+    torch.manual_seed(99)  # nothing may come from the global generator
+    tiny.fit(second, ckpt=tiny.folder / "checkpoints" / "last.ckpt")
+    assert second.steps == 3
+    assert moved(second, state(whole)) == set()
+
+
+def test_what_is_exported_decodes_as_before_and_sharp(
+    tiny: Tiny, make: Make, folder: Path, tmp_path: Path
+) -> None:
+    module = make()
+    tiny.fit(module)
+    made = load_tokenizer(module.export(tmp_path / "out"))
+    plain = load_tokenizer(folder)
+    assert (plain.config.sharp_blocks, made.config.sharp_blocks) == (0, 1)
+    assert all(torch.equal(made.state_dict()[name], tensor) for name, tensor in plain.state_dict().items())
+    indices = plain.tokenize(torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(4)))
+    assert torch.equal(made.detokenize(indices), plain.detokenize(indices))
+    assert not torch.equal(made.detokenize(indices, sharpness=1.0), plain.detokenize(indices))
+
+
+def test_validation_measures_the_sharp_picture(tiny: Tiny, make: Make) -> None:
+    module = make(validation=ValidationConfig(counts=(4, 16), lpips="alex"))
+    assert module.monitor == ("val/lpips_16", False)
+    pictures = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(4))
+    trainer = tiny.trainer(limit_val_batches=1.0)
+    (found,) = trainer.validate(module, DataLoader(pictures, batch_size=2), verbose=False)
+    indices = module.tokenizer.tokenize(pictures)
+    sharp, faithful = (module.tokenizer.detokenize(indices[:, :4], sharpness=s) for s in (1.0, 0.0))
+    expected, other = (Lpips("alex")(pictures, x).mean().item() for x in (sharp, faithful))
+    assert found["val/lpips_4"] == pytest.approx(expected, rel=1e-5)
+    assert abs(expected - other) > 1e-4 * expected
+
+
+def test_no_monitor_without_lpips(make: Make) -> None:
+    assert make().monitor is None
+
+
+def test_a_folder_with_a_network_goes_on_with_it(make: Make, tmp_path: Path) -> None:
+    module = make()
+    again = make(init_from=str(module.export(tmp_path / "sharp")), blocks=None)
+    assert again.tokenizer.config == module.tokenizer.config
+    assert all(
+        torch.equal(p.half(), q.half())
+        for p, q in zip(module.network.parameters(), again.network.parameters(), strict=True)
+    )
+
+
+def test_geometries_that_do_not_fit_are_refused(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no sharp network; set model\.blocks"):
+        make(blocks=None)
+    with pytest.raises(ValueError, match=r"model\.blocks is 0"):
+        make(blocks=0)
+    folder = make().export(tmp_path / "sharp")
+    with pytest.raises(ValueError, match=r"model\.blocks is 2 and .* has 1"):
+        make(init_from=str(folder), blocks=2)
+
+
+@pytest.mark.parametrize("crop", [0, 24, 64])
+def test_crops_that_do_not_fit_are_refused(make: Make, crop: int) -> None:
+    with pytest.raises(ValueError, match=f"crop is {crop}; use a multiple of 32 up to the picture's 32"):
+        make(crop=crop)
+
+
+def test_the_network_starts_from_a_file(make: Make, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    theirs, path = real_esrgan(), tmp_path / "x4.safetensors"
+    save_file({name: tensor.half().contiguous() for name, tensor in theirs.items()}, path)
+    module = make(sharp_from=str(path))
+    for network in (module.network, module.averaged.sharp):
+        assert network is not None
+        assert torch.equal(network.conv_last.weight, theirs["conv_last.weight"].half().float())
+
+
+def real_esrgan() -> dict[str, Tensor]:
+    """Tensors of the published layout, of one block: three channels in."""
+    torch.manual_seed(7)
+    tensors = dict(SharpNetwork(1).state_dict())
+    return tensors | {"conv_first.weight": torch.randn(64, 3, 3, 3)}
+
+
+def test_a_first_convolution_of_three_channels_is_widened_by_zeros() -> None:
+    network, theirs = SharpNetwork(1), real_esrgan()
+    load_rrdbnet(network, theirs)
+    weight = network.conv_first.weight
+    assert torch.equal(weight[:, :3], theirs["conv_first.weight"])
+    assert weight[:, 3:].abs().sum() == 0
+    assert torch.equal(network.body[0].rdb2.conv3.bias, theirs["body.0.rdb2.conv3.bias"])
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("conv_first.weight", torch.zeros(64, 4, 3, 3)),
+        ("conv_first.weight", torch.zeros(64, 3, 5, 5)),
+        ("conv_first.weight", torch.zeros(32, 3, 3, 3)),
+        ("conv_first.weight", None),
+        ("conv_hr.bias", torch.zeros(3)),
+        ("conv_hr.bias", None),
+        ("body.1.rdb1.conv1.bias", torch.zeros(32)),
+    ],
+)
+def test_another_networks_tensors_are_refused(name: str, tensor: Tensor | None) -> None:
+    theirs = real_esrgan()
+    theirs = {key: value for key, value in theirs.items() if key != name}
+    if tensor is not None:
+        theirs[name] = tensor
+    with pytest.raises(ValueError, match=r"this is no RRDBNet of these sizes: .*conv"):
+        load_rrdbnet(SharpNetwork(1), theirs)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"l1": -1.0}, "negative"), ({"l1": 0, "lpips": 0, "features": 0}, "above 0")]
+)
+def test_nonsense_is_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SharpLossConfig(**options)
