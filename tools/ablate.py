@@ -1,7 +1,7 @@
 """Train the short runs that decide the recipe, score each, and write the tables of configs/README.md.
 
     python -m tools.ablate recipe           # configs/ablations/recipe.yaml: about 4 minutes a row and core
-    python -m tools.ablate trade            # configs/ablations/trade.yaml, and the model card's trade.png
+    python -m tools.ablate trade            # configs/ablations/trade.yaml, and the trade.png beside it
     python -m tools.ablate recipe --table   # the table again, from the rows that there are
 
 A row is a run of `onedpiece train fit` on one core for so many minutes of *processor* time, which is fair on
@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "configs" / "ablations"
 TABLES = ROOT / "configs" / "README.md"
 MARKS = "o^sDvP*X<>"
-TRADE_PICTURE = ROOT / "onedpiece" / "weights" / "ti-256" / "trade.png"
+TRADE_PICTURE = ROOT / "configs" / "ablations" / "trade.png"
 IMAGENETTE = {
     "n01440764": 0,
     "n02102040": 217,
