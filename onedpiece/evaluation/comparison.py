@@ -7,7 +7,7 @@ was scored.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -17,7 +17,7 @@ from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.baselines import restore, score_in_worker
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.photos import BATCH, Photo, PhotoSet, batches
-from onedpiece.evaluation.results import OURS, ComparisonResult, RDPoint
+from onedpiece.evaluation.results import FAITHFUL, OURS, OWN, ComparisonResult, RDPoint
 from onedpiece.evaluation.workers import start_executor
 from onedpiece.metrics.registry import Scorer
 
@@ -90,7 +90,7 @@ def compare(
         model=f"onedpiece {codec.name}",
         side=codec.tokenizer.config.image_size,
         photos=photos.photos,
-        codecs=(OURS, *config.against),
+        codecs=(*_looks(codec), *config.against),
         budgets=config.budgets,
         metrics=scorer.metrics,
         rd_points=points,
@@ -119,15 +119,20 @@ def _baseline_jobs(
 def score_codec(
     codec: Codec, photos: Sequence[Placed], budgets: Sequence[int], scorer: Scorer
 ) -> list[RDPoint]:
-    """Return our points of a batch of photos; a budget that not even one token fits has none."""
+    """Return our points of a batch of photos, of each look; a budget that no token fits has none."""
     codes = codec.encode_batch([photo.image for _, photo in photos])
     points: list[RDPoint] = []
     for budget in budgets:
         cut = [(placed, _fit(code, budget)) for placed, code in zip(photos, codes, strict=True)]
         fitting = [(placed, code) for placed, code in cut if code is not None]
-        if fitting:
-            points += _score(codec, fitting, budget, scorer)
+        for look in _looks(codec) if fitting else ():
+            shown = [(placed, replace(code, faithful=look == FAITHFUL)) for placed, code in fitting]
+            points += _score(codec, look, shown, budget, scorer)
     return points
+
+
+def _looks(codec: Codec) -> tuple[str, ...]:
+    return (OURS,) if codec.tokenizer.sharp is None else OWN
 
 
 def _fit(code: Code, budget: int) -> Code | None:
@@ -137,11 +142,13 @@ def _fit(code: Code, budget: int) -> Code | None:
         return None
 
 
-def _score(codec: Codec, pairs: Sequence[tuple[Placed, Code]], budget: int, scorer: Scorer) -> list[RDPoint]:
+def _score(
+    codec: Codec, look: str, pairs: Sequence[tuple[Placed, Code]], budget: int, scorer: Scorer
+) -> list[RDPoint]:
     references = to_tensor([photo.image for (_, photo), _ in pairs])
     images = to_tensor(codec.decode_batch([code for _, code in pairs]))
     return [
-        RDPoint(at, OURS, budget, metric.name, score, code.to_bytes(), f"{len(code)} tokens", len(code))
+        RDPoint(at, look, budget, metric.name, score, code.to_bytes(), f"{len(code)} tokens", len(code))
         for metric in scorer.metrics
         for ((at, _), code), score in zip(pairs, scorer.score(metric.name, references, images), strict=True)
     ]
@@ -151,7 +158,7 @@ def reconstructor(codec: Codec, side: int) -> Reconstruct:
     """Return a function that draws any point of a result made with `codec` on squares of `side` pixels."""
 
     def reconstruct(point: RDPoint) -> Image.Image:
-        if point.codec == OURS:
+        if point.codec in OWN:
             return codec.decode(point.data)
         return restore(image_format(point.codec), point.data, (side, side))
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from onedpiece.evaluation.comparison import Reconstruct
 from onedpiece.evaluation.plots import contact_sheet, rd_png
 from onedpiece.evaluation.report import report_html
-from onedpiece.evaluation.results import OURS, ComparisonResult, CurvePoint, curve_point
+from onedpiece.evaluation.results import OWN, ComparisonResult, CurvePoint, curve_point
 
 COLUMNS = ("photo", "codec", "budget", "metric", "score", "bytes", "bpp", "tokens", "setting")
 DOES_NOT_FIT = "does not fit"
@@ -121,7 +121,7 @@ def curve_file(result: ComparisonResult, codec: str) -> CurveFile:
         "photos": [],
         "lossless": [],
     }
-    if codec == OURS:
+    if codec in OWN:
         columns["tokens"] = []
     columns |= {metric.json_key: [] for metric in result.metrics}
     for budget in result.budgets:
@@ -129,7 +129,7 @@ def curve_file(result: ComparisonResult, codec: str) -> CurveFile:
         present = [p for p in points if p is not None]
         if present:
             _append(columns, present, result)
-    return CurveFile(result.model if codec == OURS else codec, _description(result), columns)
+    return CurveFile(result.title(codec), _description(result), columns)
 
 
 def _append(

@@ -16,11 +16,12 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from PIL import Image, ImageDraw, ImageFont
 
 from onedpiece.evaluation.comparison import Reconstruct
-from onedpiece.evaluation.results import OURS, ComparisonResult, RDPoint, curve
+from onedpiece.evaluation.results import FAITHFUL, OURS, OWN, ComparisonResult, RDPoint, curve
 from onedpiece.metrics.descriptors import Metric
 
 COLOURS = {
     OURS: "#0072b2",
+    FAITHFUL: "#6baed6",
     "jpeg": "#d55e00",
     "webp": "#009e73",
     "avif": "#cc79a7",
@@ -31,7 +32,7 @@ COLOURS = {
 }
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
 
-MARKERS = dict(zip(COLOURS, "osD^vPX*", strict=True))
+MARKERS = dict(zip(COLOURS, "ohsD^vPX*", strict=True))
 
 
 _GAP = 8
@@ -77,7 +78,7 @@ def draw(axes: Axes, result: ComparisonResult, metric: Metric) -> None:
     """Draw one metric's curves into `axes`; a codec with no point at all is named in the legend as such."""
     for codec in result.codecs:
         points = [p for p in curve(result, codec, metric) if isfinite(p.score)]
-        ours = codec == OURS
+        ours = codec in OWN
         axes.plot(
             [p.bytes for p in points],
             [p.score for p in points],
@@ -86,7 +87,7 @@ def draw(axes: Axes, result: ComparisonResult, metric: Metric) -> None:
             markersize=6 if ours else 5,
             linewidth=2.4 if ours else 1.4,
             linestyle="-" if ours else "--",
-            label=(result.model if ours else codec) + ("" if points else " (does not fit)"),
+            label=result.title(codec) + ("" if points else " (does not fit)"),
             zorder=3 if ours else 2,
         )
     _label(axes, result.budgets, metric)
@@ -135,7 +136,7 @@ def _row(result: ComparisonResult, at: int, budget: int, reconstruct: Reconstruc
     photo = result.photos[at]
     cells: list[Cell] = [(photo.image, (photo.name, f"original, {result.side}x{result.side}"))]
     for codec in result.codecs:
-        name = result.model if codec == OURS else codec
+        name = result.title(codec)
         point = result.rd_point(at, codec, budget, result.display_metric.name)
         if point is None:
             cells.append((no_picture(result.side), (name, f"does not fit {budget} bytes")))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from onedpiece.evaluation.comparison import Reconstruct
 from onedpiece.evaluation.plots import caption, panel_svg
-from onedpiece.evaluation.results import MIN_PHOTO_RATIO, OURS, ComparisonResult
+from onedpiece.evaluation.results import MIN_PHOTO_RATIO, OWN, ComparisonResult
 from onedpiece.evaluation.tables import Cell, Table, delta_table, score_table
 from onedpiece.metrics.descriptors import Metric
 
@@ -28,7 +28,7 @@ def report_html(result: ComparisonResult, reconstruct: Reconstruct) -> str:
     """
     page = resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8")
     parts = {
-        "TITLE": escape(f"{result.model} against {', '.join(c for c in result.codecs if c != OURS)}"),
+        "TITLE": escape(f"{result.model} against {', '.join(c for c in result.codecs if c not in OWN)}"),
         "COUNT": _count(len(result.photos), "photo"),
         "SIDE": str(result.side),
         "MIN_PHOTO_RATIO": f"{MIN_PHOTO_RATIO:.0%}",
@@ -96,7 +96,7 @@ def _address(image: Image.Image) -> str:
 def _data(result: ComparisonResult, reconstruct: Reconstruct) -> str:
     data = {
         "budgets": list(result.budgets),
-        "codecs": [{"id": c, "name": result.model if c == OURS else c} for c in result.codecs],
+        "codecs": [{"id": c, "name": result.title(c)} for c in result.codecs],
         "photos": [_photo_data(result, at, reconstruct) for at in shown_photos(len(result.photos))],
     }
     # "</script>" in a file's name would end the element.

@@ -16,7 +16,10 @@ from onedpiece.metrics.bd_rate import bd_quality, bd_rate
 from onedpiece.metrics.descriptors import Metric
 
 OURS = "onedpiece"
+FAITHFUL = "onedpiece-faithful"
+"""The same files as OURS's, decoded faithfully; only of a model that has a sharp network."""
 
+OWN = (OURS, FAITHFUL)
 
 MIN_PHOTO_RATIO = 0.95
 """A format that fewer of the photos fit at all has no point: a mean over the easy ones would flatter it."""
@@ -27,7 +30,7 @@ class RDPoint(NamedTuple):
 
     Attributes:
         photo: the photo's place in the list; names may come twice.
-        codec: OURS or a classical format's name.
+        codec: one of OWN or a classical format's name.
         budget: bytes allowed for the whole file.
         metric: the metric's name.
         score: its value.
@@ -58,6 +61,10 @@ class ComparisonResult:
     metrics: Sequence[Metric]
     rd_points: Sequence[RDPoint]
     unreadable: Sequence[Unreadable] = field(default=())
+
+    def title(self, codec: str) -> str:
+        """Return what a codec is called before people."""
+        return {OURS: self.model, FAITHFUL: f"{self.model}, faithful"}.get(codec, codec)
 
     @cached_property
     def _by_key(self) -> dict[tuple[int, str, int, str], RDPoint]:
@@ -141,7 +148,9 @@ def curve(result: ComparisonResult, codec: str, metric: Metric) -> list[CurvePoi
 def deltas(result: ComparisonResult, metric: Metric) -> list[Delta]:
     """Return our BD-rate and BD-quality against every classical format of the result."""
     ours = curve(result, OURS, metric)
-    return [_delta(name, metric, curve(result, name, metric), ours) for name in result.codecs if name != OURS]
+    return [
+        _delta(name, metric, curve(result, name, metric), ours) for name in result.codecs if name not in OWN
+    ]
 
 
 def _delta(name: str, metric: Metric, anchor: Sequence[CurvePoint], ours: Sequence[CurvePoint]) -> Delta:

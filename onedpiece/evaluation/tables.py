@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isinf
 from typing import NamedTuple
 
-from onedpiece.evaluation.results import OURS, ComparisonResult, CurvePoint, curve_point, deltas
+from onedpiece.evaluation.results import OWN, ComparisonResult, CurvePoint, curve_point, deltas
 from onedpiece.metrics.descriptors import Metric
 
 NONE = "\N{EN DASH}"
@@ -55,9 +55,9 @@ def score_table(result: ComparisonResult, metric: Metric) -> Table:
     best = [_best(column, metric) for column in zip(*points.values(), strict=True)]
     rows = [
         TableRow(
-            result.model if codec == OURS else codec,
+            result.title(codec),
             [_score_cell(point, top, metric) for point, top in zip(points[codec], best, strict=True)],
-            codec == OURS,
+            codec in OWN,
         )
         for codec in result.codecs
     ]

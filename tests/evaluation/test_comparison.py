@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 from PIL import Image
 
@@ -8,7 +10,7 @@ from onedpiece.evaluation.comparison import ComparisonConfig, compare, reconstru
 from onedpiece.evaluation.export import curves_json, export_files
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.photos import Photo, PhotoSet, Unreadable
-from onedpiece.evaluation.results import OURS
+from onedpiece.evaluation.results import FAITHFUL, OURS, OWN
 from onedpiece.metrics.pixel import psnr
 from onedpiece.metrics.registry import Scorer
 
@@ -21,6 +23,20 @@ def test_ours_takes_the_most_tokens_that_fit(codec: Codec, photos: list[Photo]) 
     assert tokens[0, 20] == longest
     assert tokens[0, 1000] == 16
     assert all(len(s.data) <= s.budget for s in points)
+
+
+def test_both_looks_of_one_file_are_scored(small_codec: Callable[..., Codec], photos: list[Photo]) -> None:
+    sharp = small_codec(b"look", image_size=256, patch_size=64, sharp_blocks=1)
+    scorer = Scorer(["psnr"])
+    points = {s.codec: s for s in score_codec(sharp, [(0, photos[0])], (20,), scorer)}
+    assert tuple(points) == OWN
+    natural, faithful = points[OURS], points[FAITHFUL]
+    assert len(natural.data) == len(faithful.data) <= 20
+    assert natural.score != faithful.score
+    # Each file decodes, without being asked, to the look that was scored.
+    for point in points.values():
+        image = to_tensor([reconstructor(sharp, 256)(point)])
+        assert psnr(to_tensor([photos[0].image]), image).item() == pytest.approx(point.score, abs=1e-4)
 
 
 def test_ours_says_nothing_where_no_token_fits(codec: Codec, photos: list[Photo]) -> None:
