@@ -18,6 +18,7 @@ from onedpiece.tokenizer.tokenizer import RANGE_SLACK
 Picture = Image.Image | str | PathLike[str] | Tensor | NDArray[Any]
 """A PIL image, the path of one, a (3, H, W) tensor or an (H, W, 3) array: floats in [0, 1] or uint8."""
 
+
 class Photo:
     """A picture of any size, read and converted to RGB once.
 

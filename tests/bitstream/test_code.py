@@ -36,7 +36,10 @@ GOLDEN = [
     (code_of(1, 4095, 2, size=(481, 321)), "d11d110badcafe" + "e103c102" + "001fff0020"),
     # the highest bit of the third byte: to be shown as it is
     (replace(code_of(1, 4095, 2), faithful=True), "d11d900badcafe" + "001fff0020"),
-    (replace(code_of(1, 4095, 2, size=(481, 321)), faithful=True), "d11d910badcafe" + "e103c102" + "001fff0020"),
+    (
+        replace(code_of(1, 4095, 2, size=(481, 321)), faithful=True),
+        "d11d910badcafe" + "e103c102" + "001fff0020",
+    ),
     # 1024: 10 bits, 0000000001 1111111111 = 00 7f f0
     (code_of(1, 1023, codebook_size=1024), "d11d120badcafe" + "8008" + "007ff0"),
     # 1000: V = 1·10^6 + 999·10^3 + 2 = 1999002 of 10^9, 4 bytes: ⌈1999002·2^32 / 10^9⌉ = 8585649 = 8301b1
@@ -85,7 +88,12 @@ def test_faithful_is_part_of_a_code_and_of_its_prefixes() -> None:
     assert len({sharp, faithful, replace(faithful)}) == 2
     size = len(faithful.to_bytes())
     assert size == len(sharp.to_bytes())  # a bit of what was there
-    for prefix in (faithful[:7], faithful.first(7), faithful.fit(21), Code.from_bytes(faithful.to_bytes()[:21])):
+    for prefix in (
+        faithful[:7],
+        faithful.first(7),
+        faithful.fit(21),
+        Code.from_bytes(faithful.to_bytes()[:21]),
+    ):
         assert prefix.faithful
     for again in (pickle.loads(pickle.dumps(faithful)), copy.deepcopy(faithful)):
         assert again == faithful

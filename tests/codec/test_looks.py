@@ -68,7 +68,9 @@ def test_a_sharpness_out_of_range_is_said(codec: Codec, whole: tuple[object, Cod
         codec.decode(whole[1], sharpness=sharpness)
 
 
-def test_a_model_without_a_sharp_network(small_codec: Callable[..., Codec], whole: tuple[object, Code]) -> None:
+def test_a_model_without_a_sharp_network(
+    small_codec: Callable[..., Codec], whole: tuple[object, Code]
+) -> None:
     plain, code = small_codec(), whole[1]
     assert plain.decode(code).tobytes() == plain.decode(code, sharpness=0.0).tobytes()
     with pytest.raises(ValueError, match="sharpness is 0.5, but tiny has no sharp network; use 0"):
@@ -103,7 +105,9 @@ def test_a_target_is_met_by_what_is_decoded_by_default(
     codec: Codec, photo: Image.Image, metric: str, tiles: bool
 ) -> None:
     small = photo.resize((50, 40))
-    best = codec.encode_to(small, RateTarget(**{metric: 60 if metric == "psnr" else 1}), tiles=tiles, best_effort=True)
+    best = codec.encode_to(
+        small, RateTarget(**{metric: 60 if metric == "psnr" else 1}), tiles=tiles, best_effort=True
+    )
     assert best.search
     value = 0.97 * best.search.score
     data = codec.encode(small, tiles=tiles, **{metric: value}).to_bytes()  # type: ignore[arg-type]
@@ -112,7 +116,9 @@ def test_a_target_is_met_by_what_is_decoded_by_default(
     assert score([codec.decode(data, sharpness=1.0)])[0] < value  # so that the default matters
 
 
-def test_the_estimate_of_a_psnr_is_of_the_faithful_picture(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
+def test_the_estimate_of_a_psnr_is_of_the_faithful_picture(
+    codec: Codec, whole: tuple[Image.Image, Code]
+) -> None:
     photo, code = whole
     curve = codec.estimate_psnr_curve(photo, code)
     assert curve is not None

@@ -132,7 +132,10 @@ def test_pictures_of_another_range_are_refused(x: torch.Tensor, message: str):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_weights_are_float32_or_refused(name: str, dtype: torch.dtype):
     tokenizer = Tokenizer(CONFIGS[name]).to(dtype)
-    for work in (lambda: tokenizer.tokenize(pictures()), lambda: tokenizer.detokenize(torch.zeros(1, 2).long())):
+    for work in (
+        lambda: tokenizer.tokenize(pictures()),
+        lambda: tokenizer.detokenize(torch.zeros(1, 2).long()),
+    ):
         with pytest.raises(ValueError, match=f"weights are {dtype}; it works in float32 only"):
             work()
 
