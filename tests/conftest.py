@@ -124,9 +124,10 @@ def stirred_tokenizer(small_config: SmallConfig) -> MakeTokenizer:
     def make(**changes: Any) -> Tokenizer:
         torch.manual_seed(0)
         tokenizer = Tokenizer(small_config(**changes)).eval()
-        with torch.no_grad():
-            for parameter in tokenizer.encoder.parameters():
-                parameter.add_(0.2 * torch.randn_like(parameter))
+        if tokenizer.encoder is not None:
+            with torch.no_grad():
+                for parameter in tokenizer.encoder.parameters():
+                    parameter.add_(0.2 * torch.randn_like(parameter))
         return tokenizer
 
     return make

@@ -54,5 +54,6 @@ def test_writing_gives_the_same_bytes(name: str, codec: Codec) -> None:
 def test_the_pixels_are_the_same_within_a_level(name: str, codec: Codec, threads: int) -> None:
     decoded = np.asarray(codec.decode(GOLDEN / f"{name}.odp")).astype(int)
     expected = np.asarray(Image.open(GOLDEN / f"{name}.png")).astype(int)
-    assert expected.std() > 5  # a picture, not a blank
+    # A picture, not a blank; one token says the mean and one gentle slope.
+    assert expected.std() > (1 if name == "one-token" else 5)
     assert np.abs(decoded - expected).max() <= 1

@@ -1,6 +1,7 @@
 import copy
 import io
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from onedpiece import errors
-from onedpiece.bitstream import BitstreamError, Code
+from onedpiece.bitstream import BitstreamError, Code, Tiles
 
 PRINT = bytes.fromhex("0badcafe")
 SIZES = (2, 3, 16, 255, 256, 257, 1000, 1024, 3000, 4095, 4096, 4097, 64000, 2**18, 2**32 - 5, 2**32)
@@ -20,7 +21,8 @@ def codes(draw: st.DrawFn) -> Code:
     codebook_size = draw(st.sampled_from(SIZES) | st.integers(2, 2**20))
     indices = draw(st.lists(st.integers(0, codebook_size - 1), min_size=1, max_size=40))
     size = draw(st.none() | st.tuples(st.integers(1, 9000), st.integers(1, 9000)))
-    return Code(indices, codebook_size, draw(st.binary(min_size=4, max_size=4)), size)  # type: ignore[arg-type]
+    fingerprint, faithful = draw(st.binary(min_size=4, max_size=4)), draw(st.booleans())
+    return Code(indices, codebook_size, fingerprint, size, faithful=faithful)  # type: ignore[arg-type]
 
 
 def code_of(*indices: int, codebook_size: int = 4096, size: tuple[int, int] | None = None) -> Code:
@@ -32,6 +34,12 @@ GOLDEN = [
     # 1 = 001, 4095 = fff, 2 = 002 and four zero bits
     (code_of(1, 4095, 2), "d11d100badcafe" + "001fff0020"),
     (code_of(1, 4095, 2, size=(481, 321)), "d11d110badcafe" + "e103c102" + "001fff0020"),
+    # the highest bit of the third byte: to be shown as it is
+    (replace(code_of(1, 4095, 2), faithful=True), "d11d900badcafe" + "001fff0020"),
+    (
+        replace(code_of(1, 4095, 2, size=(481, 321)), faithful=True),
+        "d11d910badcafe" + "e103c102" + "001fff0020",
+    ),
     # 1024: 10 bits, 0000000001 1111111111 = 00 7f f0
     (code_of(1, 1023, codebook_size=1024), "d11d120badcafe" + "8008" + "007ff0"),
     # 1000: V = 1·10^6 + 999·10^3 + 2 = 1999002 of 10^9, 4 bytes: ⌈1999002·2^32 / 10^9⌉ = 8585649 = 8301b1
@@ -70,6 +78,30 @@ def test_every_prefix_is_the_code_of_a_prefix_or_has_a_named_error(code: Code) -
     if code.codebook_size & (code.codebook_size - 1) == 0:
         width = code.codebook_size.bit_length() - 1
         assert lengths == [min(len(code), 8 * length // width) for length in range(len(held))]
+
+
+def test_faithful_is_part_of_a_code_and_of_its_prefixes() -> None:
+    sharp = code_of(*range(40), size=(481, 321))
+    faithful = replace(sharp, faithful=True)
+    assert not sharp.faithful
+    assert sharp != faithful
+    assert len({sharp, faithful, replace(faithful)}) == 2
+    size = len(faithful.to_bytes())
+    assert size == len(sharp.to_bytes())  # a bit of what was there
+    for prefix in (
+        faithful[:7],
+        faithful.first(7),
+        faithful.fit(21),
+        Code.from_bytes(faithful.to_bytes()[:21]),
+    ):
+        assert prefix.faithful
+    for again in (pickle.loads(pickle.dumps(faithful)), copy.deepcopy(faithful)):
+        assert again == faithful
+        assert again.faithful
+    tiled = Code(np.arange(40), 4096, PRINT, (481, 321), Tiles(256, 16, (10,) * 4), faithful=True)
+    assert tiled.to_bytes()[2] == 0x99
+    assert Code.from_bytes(tiled.to_bytes()) == tiled
+    assert Code.from_bytes(tiled.to_bytes()[:-9]).faithful
 
 
 @given(codes(), st.integers(1, 40))

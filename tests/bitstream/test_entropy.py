@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from math import log2
 
 import numpy as np
@@ -121,6 +122,9 @@ def test_a_file_is_coded_where_that_is_smaller() -> None:
     assert 7 + 2 + 45 <= len(coded(common).to_bytes(skewed)) <= 7 + 2 + 47
     assert coded(rare).to_bytes(skewed) == coded(rare).to_bytes(no_tables)
     assert coded(common, (481, 321)).to_bytes(skewed)[2] == 0x15
+    faithful = replace(coded(common), faithful=True)
+    assert faithful.to_bytes(skewed)[2] == 0x94
+    assert Code.from_bytes(faithful.to_bytes(skewed), skewed) == faithful
 
 
 @pytest.mark.slow

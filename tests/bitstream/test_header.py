@@ -25,6 +25,12 @@ def test_known_headers(size: tuple[int, int] | None, codebook_size: int, count: 
     assert header == Header(PRINT, size, codebook_size, told, len(written) // 2)
 
 
+def test_a_faithful_header_differs_in_one_bit() -> None:
+    written = write_header(PRINT, None, 4096, 64, faithful=True)
+    assert written.hex() == "d11d9001020304"
+    assert read_header(written + b"tokens") == Header(PRINT, None, 4096, None, 7, faithful=True)
+
+
 def test_the_header_is_seven_bytes_at_the_models_own_size() -> None:
     assert len(write_header(PRINT, None, 4096, 256)) == 7
 

@@ -1,13 +1,20 @@
-import io
 import json
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from onedpiece.bitstream import Code
+from onedpiece.codec.model import RETIRED
+from onedpiece.metrics.pixel import image_psnr
+from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 
 CODE = Code(np.arange(16), 4096, bytes.fromhex("0badcafe"), (481, 321))
 SQUARE = Code(np.arange(9), 4096, bytes.fromhex("0badcafe"))
@@ -58,7 +65,7 @@ def test_the_start_of_a_file_is_a_picture(cli: Any, codes: Path) -> None:
 def test_standard_output_is_png(cli: Any, codes: Path) -> None:
     result = cli("decode", codes / "b.odp", "-o", "-")
     assert (result.status, result.err) == (0, "standard output: 256x256 from 9 tokens\n")
-    assert Image.open(io.BytesIO(result.out)).format == "PNG"
+    assert Image.open(BytesIO(result.out)).format == "PNG"
 
 
 def test_many_files_of_mixed_lengths(cli: Any, codes: Path, tmp_path: Path) -> None:
@@ -122,6 +129,67 @@ def test_damaged_files_have_one_clear_line(
     assert result.err.startswith(f"onedpiece: {'standard input' if source == '-' else name}: {message}")
     assert result.err.count("\n") == 1
     assert not (tmp_path / "out.png").exists()
+
+
+class TestSharpness:
+    """A model with a sharp network in the place of the tiny one."""
+
+    @pytest.fixture
+    def tiny(self, small_config: Callable[..., TokenizerConfig]) -> Tokenizer:
+        torch.manual_seed(0)
+        return Tokenizer(small_config(image_size=256, patch_size=64, sharp_blocks=1))
+
+    def picture(self, cli: Any, path: Path, *words: object) -> bytes:
+        assert cli("decode", path, "-o", path.with_suffix(".ppm"), *words) == (0, ANY, "")
+        return path.with_suffix(".ppm").read_bytes()
+
+    def test_it_is_the_files_unless_it_is_asked_for(self, cli: Any, codes: Path) -> None:
+        (codes / "f.odp").write_bytes(replace(SQUARE, faithful=True).to_bytes())
+        faithful, half, sharp = (
+            self.picture(cli, codes / "b.odp", "--sharpness", value) for value in ("0", "0.5", "1")
+        )
+        assert len({faithful, half, sharp}) == 3
+        assert self.picture(cli, codes / "b.odp") == sharp
+        assert self.picture(cli, codes / "f.odp") == faithful
+        assert self.picture(cli, codes / "f.odp", "--sharpness", "1") == sharp
+
+    def test_a_psnr_that_was_asked_for_is_decoded(self, cli: Any, photos: Path, tmp_path: Path) -> None:
+        out = tmp_path / "a.odp"
+        record = json.loads(cli("encode", photos / "a.png", "-o", out, "--psnr", 11, "--json").out)
+        assert record["met"]
+        assert record["psnr"] == pytest.approx(record["reached"])
+        decoded = Image.open(BytesIO(self.picture(cli, out)))
+        assert image_psnr(Image.open(photos / "a.png").convert("RGB"), decoded) >= 11
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.1", "nan"])
+def test_a_sharpness_out_of_range_is_refused_at_once(cli: Any, codes: Path, value: str) -> None:
+    result = cli("decode", codes / "b.odp", "--sharpness", value, "--model", "none")
+    assert result == (
+        2,
+        b"",
+        f"onedpiece: --sharpness is {float(value)}; use 0 (faithful) to 1 (most natural)\n",
+    )
+
+
+def test_a_model_without_a_sharp_network_has_one_look(cli: Any, codes: Path) -> None:
+    assert cli("decode", codes / "b.odp", "--sharpness", 0).status == 0
+    result = cli("decode", codes / "b.odp", "-o", codes / "c.png", "--sharpness", 0.5)
+    assert result == (2, b"", "onedpiece: sharpness is 0.5, but tiny has no sharp network; use 0\n")
+    assert not (codes / "c.png").exists()
+
+
+@pytest.mark.parametrize("fingerprint", RETIRED)
+def test_files_of_the_models_of_0_1_0_are_named(cli: Any, tmp_path: Path, fingerprint: str) -> None:
+    (tmp_path / "old.odp").write_bytes(replace(SQUARE, fingerprint=bytes.fromhex(fingerprint)).to_bytes())
+    result = cli("decode", tmp_path / "old.odp")
+    assert result == (
+        2,
+        b"",
+        f"onedpiece: {tmp_path}/old.odp: the file was made by the model of onedpiece 0.1.0, whose tokens are "
+        "not read any more; decode it with onedpiece 0.1.0\n",
+    )
+    assert cli("info", tmp_path / "old.odp").status == 0  # which asks for no model
 
 
 def test_the_wrong_model_is_named(cli: Any, codes: Path) -> None:

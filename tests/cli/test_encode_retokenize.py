@@ -24,14 +24,22 @@ def tokens_of(path: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["mctf", "imagepiece", "tome"])
-def test_the_file_is_an_ordinary_one(cli: Any, photos: Path, tmp_path: Path, name: str) -> None:
+def test_the_file_is_an_ordinary_one(
+    cli: Any, photos: Path, tmp_path: Path, name: str, tiny: Tokenizer
+) -> None:
+    seen: list[int] = []
+    assert tiny.encoder is not None
+    tiny.encoder.transformer[-1].mlp.register_forward_hook(lambda _, x, y: seen.append(x[0].shape[1]))
     plain, reduced = tmp_path / "plain.odp", tmp_path / "reduced.odp"
     assert cli("encode", photos / "a.png", "-o", plain).status == 0
     result = cli("encode", photos / "a.png", "-o", reduced, "--retokenize", name, "--keep", 0.25, "--json")
     assert result.status == 0, result.err
     record = json.loads(result.out)
     assert (record["retokenize"], record["keep"]) == (name, 0.25)
-    assert tokens_of(reduced) != tokens_of(plain)
+    assert seen == [1 + 64 + 16, 1 + 16 + 16]  # the last layer's class token, patches and latents
+    assert len(tokens_of(reduced)) == len(tokens_of(plain))
+    if name != "tome":  # whose merging an untrained encoder hardly notices
+        assert tokens_of(reduced) != tokens_of(plain)
     assert reduced.read_bytes()[:7] == plain.read_bytes()[:7]  # magic, version, model
     assert cli("decode", reduced, "-o", tmp_path / "back.png").status == 0
 
@@ -62,6 +70,19 @@ def test_latents_are_never_merged(cli: Any, photos: Path, tiny: Tokenizer) -> No
     layout = find_site(tiny).layout
     assert (layout.prefix, layout.tail) == (1, 16)
     assert len(tokens_of(photos / "a.odp")) == 16
+
+
+class TestWithoutEncoder:
+    @pytest.fixture
+    def tiny(self, stirred_tokenizer: Callable[..., Tokenizer]) -> Tokenizer:
+        return stirred_tokenizer(image_size=256, patch_size=64, encoder_layers=0)
+
+    def test_there_is_nothing_to_reduce(self, cli: Any, photos: Path) -> None:
+        result = cli("encode", photos / "a.png", "--retokenize", "tome")
+        assert (result.status, result.out) == (2, b"")
+        assert "no encoder network (encoder_layers is 0)" in result.err
+        assert result.err.count("\n") == 1
+        assert not (photos / "a.odp").exists()
 
 
 def test_a_model_without_linear_path_works_too(photos: Path, small_codec: Callable[..., Codec]) -> None:

@@ -147,7 +147,10 @@ def test_a_tiled_file_is_refused(cli: Any, photos: Path, heads: dict[str, Path])
         (("--head", "depth"), "no head for 'depth' is bundled; there are: classify, segment"),
         (("--head", "a.png"), "a.png is damaged or no head"),
         (("--head", "HEAD", "--tokens", 17), "tokens is 17; tiny takes 1 to 16"),
-        (("--head", "HEAD", "--model", "other"), "reads codes of model 0badcafe, and other is feedbeef"),
+        (
+            ("--head", "HEAD", "--model", "other"),
+            "reads codes of code space 0badcafe, and other makes feedbeef",
+        ),
     ],
 )
 def test_bad_options_are_one_line(

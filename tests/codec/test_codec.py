@@ -260,3 +260,23 @@ def test_decoding_errors(codec: Codec, tmp_path: Path) -> None:
     for tokens in (0, 3, -1):
         with pytest.raises(ValueError, match=f"tokens is {tokens}; this code has 1 to 2"):
             codec.decode(Code(np.array([1, 2]), 4096, PRINT), tokens)
+
+
+@pytest.mark.parametrize("fingerprint", ["0a9efe93", "129ade3c", "434c6612", "c2999fe5"])
+@pytest.mark.parametrize("third", [0x10, 0x14])
+def test_files_of_retired_models_name_the_release_that_reads_them(
+    codec: Codec, fingerprint: str, third: int
+) -> None:
+    old = bytes.fromhex("d11d") + bytes([third]) + bytes.fromhex(fingerprint) + bytes(30)
+    with pytest.raises(
+        WrongModelError, match=r"the model of onedpiece 0\.1\.0, .* decode it with onedpiece 0\.1"
+    ):
+        codec.decode(old)
+
+
+def test_a_retired_model_still_reads_its_own_files(
+    small_codec: Callable[..., Codec], photo: Image.Image
+) -> None:
+    """Who has kept the weights names them by folder."""
+    old = small_codec(bytes.fromhex("0a9efe93"))
+    assert old.decode(old.encode(photo).to_bytes()).size == photo.size
