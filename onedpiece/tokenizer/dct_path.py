@@ -27,6 +27,9 @@ UNIFORM_LEVELS = 32
 FLAT_RANGE = 1.5 / 255
 """Standard deviation around a pixel at which `activity` is one half."""
 
+ROUNDING = 1e-5
+"""Standard deviations up to here are what averaging a flat picture in float32 leaves, and count as 0."""
+
 
 def dct_matrix(size: int) -> Tensor:
     """Return the orthonormal DCT-II matrix, (size, size), in float32: row f is the basis of frequency f."""
@@ -248,7 +251,7 @@ def activity(linear: Tensor, size: int) -> Tensor:
     padded = F.pad(linear.detach().float(), (4, 4, 4, 4), mode="replicate")
     mean = F.avg_pool2d(padded, 9, 1)
     deviation = F.avg_pool2d((padded - F.pad(mean, (4, 4, 4, 4), mode="replicate")).square(), 9, 1)
-    spread = deviation.mean(dim=1, keepdim=True).sqrt()
+    spread = F.threshold(deviation.mean(dim=1, keepdim=True).sqrt(), ROUNDING, 0.0)
     return F.interpolate(spread / (spread + FLAT_RANGE), size, mode="bilinear", align_corners=False)
 
 

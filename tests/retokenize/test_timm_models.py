@@ -92,7 +92,7 @@ def tiny(name: str, **options: Any) -> tuple[Any, Tensor]:
     except AssertionError:  # a stem of its own, whose width is fixed
         sizes = {"depth": 3, "num_classes": 10}
         vit = timm.create_model(name, **sizes)
-    side = 4 * vit.patch_embed.patch_size[0]
+    side = 4 * vit.patch_embed.feat_ratio()  # of a hybrid: its stem's stride as well
     vit = timm.create_model(name, img_size=side, **sizes).eval()
     with torch.no_grad():
         for parameter in vit.parameters():

@@ -1,5 +1,7 @@
 """Quantizers: codes and indices are each other's inverse, gradients go straight through."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from vector_quantize_pytorch import FSQ
@@ -85,3 +87,36 @@ def test_vq_codebook_moves_in_training_only():
     loss = vq.train()(latents(16, 4)).loss
     assert loss > 0
     assert not torch.equal(vq.vq.codebook, before)
+
+
+def _train_codebook(rank: int, folder: str, synchronised: bool) -> None:
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    vq = CosineVQ(8, 4).train()
+    if synchronised:
+        vq.synchronise()
+    torch.manual_seed(rank)
+    for _ in range(3):
+        vq(torch.randn(4, 16, 4))
+    torch.save(vq.state_dict(), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("synchronised", [True, False])
+def test_vq_codebook_follows_all_processes_once_told_so(tmp_path: Path, synchronised: bool):
+    torch.multiprocessing.start_processes(
+        _train_codebook, (str(tmp_path), synchronised), nprocs=2, start_method="fork"
+    )
+    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert one.keys() == CosineVQ(8, 4).state_dict().keys()
+    assert all(torch.allclose(one[name], other[name]) for name in one) is synchronised
+
+
+def test_vq_keeps_its_codebook_when_told_to_follow_all():
+    vq = CosineVQ(4, 2).eval()
+    vq.load_codebook(torch.eye(2).repeat(2, 1))
+    before = {name: tensor.clone() for name, tensor in vq.state_dict().items()}
+    vq.synchronise()
+    assert not vq.vq.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in vq.state_dict().items())

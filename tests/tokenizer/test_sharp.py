@@ -66,6 +66,21 @@ def test_a_tokenizer_without_the_network_refuses(small_config: Callable[..., Tok
         plain.sharpen(picture(plain.config.image_size), torch.tensor([8, 8]))
 
 
+def test_a_square_that_was_cut_out_is_damped_as_in_the_whole(small_config: Callable[..., TokenizerConfig]):
+    class White(torch.nn.Module):
+        def forward(self, faithful: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+            return faithful + 1.0
+
+    plain = Tokenizer(small_config(image_size=128, linear_size=32, sharp_blocks=1))
+    plain.sharp = White()
+    x, count = picture(128), torch.tensor([8, 8])
+    x[..., :64] *= 0.1  # so that the activity is not the same everywhere
+    whole, cut = (plain.sharpen(part, count) - part for part in (x, x[..., 16:112, 16:112]))
+    # Inside, borders are 8 of the linear picture's pixels away, of 4 pixels each.
+    torch.testing.assert_close(cut[..., 40:56, 40:56], whole[..., 56:72, 56:72])
+    assert whole.std() > 0.01
+
+
 @pytest.mark.parametrize("sharpness", [-0.1, 1.5, float("nan")])
 def test_a_sharpness_out_of_range_is_refused(tokenizer: Tokenizer, sharpness: float):
     indices = tokenizer.tokenize(picture(tokenizer.config.image_size))

@@ -63,13 +63,31 @@ def test_fit_resumes(small: list[str], tmp_path: Path, caplog: pytest.LogCapture
     assert (tmp_path / "run" / "log" / "version_1" / "metrics.csv").is_file()
 
 
+FIND_UNUSED = "ddp_find_unused_parameters_true"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("adversarial", [False, True])
-def test_two_processes_train_together(small: list[str], tmp_path: Path, adversarial: bool) -> None:
-    strategy = "ddp_find_unused_parameters_true" if adversarial else "ddp"
-    options = ["--trainer.devices=2", f"--trainer.strategy={strategy}", "--progress.seconds=1e-9"]
-    if adversarial:
-        options += ["--model.adversarial={weight: 0.1, start: 0, width: 8}"]
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        ("ddp", []),
+        (FIND_UNUSED, ["--model.adversarial={weight: 0.1, start: 0, width: 8}"]),
+        (
+            "ddp",
+            [
+                "--model.statistics=none",
+                "--model.tokenizer.linear_path=false",
+                "--model.tokenizer.quantizer=vq",
+                "--model.tokenizer.vq_codebook_size=16",
+            ],
+        ),
+    ],
+    ids=["pixels", "adversarial", "vq"],
+)
+def test_two_processes_train_together(
+    small: list[str], tmp_path: Path, strategy: str, words: list[str]
+) -> None:
+    options = ["--trainer.devices=2", f"--trainer.strategy={strategy}", "--progress.seconds=1e-9", *words]
     done = subprocess.run(
         [sys.executable, "-m", "onedpiece.training.cli", *small, *options],
         cwd=ROOT,

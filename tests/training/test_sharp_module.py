@@ -16,7 +16,7 @@ from onedpiece.metrics.lpips import Lpips
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.tokenizer.sharp import LOW_PASS, SharpNetwork
 from onedpiece.training import sharp_module
-from onedpiece.training.callbacks import Checkpoints
+from onedpiece.training.callbacks import Checkpoints, reconstruction_grid
 from onedpiece.training.schedule import ScheduleConfig
 from onedpiece.training.sharp_module import Crops, SharpLossConfig, SharpModule, load_rrdbnet
 from onedpiece.training.tokenizer_module import ValidationConfig
@@ -87,10 +87,13 @@ def moved(module: SharpModule, before: dict[str, Tensor]) -> set[str]:
     return {".".join(name.split(".")[: 3 if name.startswith("ema.average") else 2]) for name in names}
 
 
-def test_the_sharp_network_and_the_discriminators_move_and_nothing_else(tiny: Tiny, make: Make) -> None:
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_sharp_network_and_the_discriminators_move_and_nothing_else(
+    tiny: Tiny, make: Make, precision: str
+) -> None:
     module = make()
     before = state(module)
-    trainer = tiny.fit(module)
+    trainer = tiny.fit(module, precision=precision)
     assert (module.steps, trainer.global_step) == (3, 3 + 2)  # the network waits for one step
     assert moved(module, before) == {
         "tokenizer.sharp",
@@ -225,6 +228,14 @@ def test_validation_measures_the_sharp_picture(tiny: Tiny, make: Make) -> None:
     expected, other = (Lpips("alex")(pictures, x).mean().item() for x in (sharp, faithful))
     assert found["val/lpips_4"] == pytest.approx(expected, rel=1e-5)
     assert abs(expected - other) > 1e-4 * expected
+
+
+def test_grids_show_the_sharp_picture(make: Make) -> None:
+    tokenizer, x = make().averaged, torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(4))
+    assert SharpModule.sharpness == 1
+    grid = reconstruction_grid(tokenizer, x, (4,), SharpModule.sharpness)
+    sharp = tokenizer.detokenize(tokenizer.tokenize(x)[:, :4], sharpness=1.0)
+    assert torch.equal(grid[:, :32, 32:], sharp[0])
 
 
 def test_no_monitor_without_lpips(make: Make) -> None:
