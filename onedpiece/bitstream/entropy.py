@@ -107,8 +107,8 @@ def _starts(table: Table) -> tuple[int, ...]:
 def pack_entropy(indices: Sequence[int], tables: Tables) -> bytes | None:
     """Return the payload of the first k ≤ N tokens.
 
-    None where it would read as one more token, which happens to codes whose next token is all but certain, and
-    where the tables have no place for a token.
+    None where it would read as one more token, which happens to codes whose next token is all but certain,
+    and where the tables have no place for a token.
     """
     low, width, bits = 0, 1, 0
     for position, index in enumerate(indices):

@@ -164,7 +164,7 @@ def fit_photo(
     best_effort: bool = False,
     progress: Progress | None = None,
 ) -> EncodeResult:
-    """Encode a photo to the target: as one square, or as tiles where a square falls short and they are better.
+    """Encode a photo to the target: as one square, or as tiles where it falls short and they are better.
 
     Args:
         model: encodes.
