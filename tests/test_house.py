@@ -18,8 +18,8 @@ LEVELS = (
     {"heads", "pillow_plugin"},
     {"weights"},
     {"codec"},
+    {"rate"},  # which asks for what `metrics.descriptors` lists; metrics know of no rates
     {"metrics"},
-    {"rate"},
     {"tokenizer"},
     {"retokenize"},
     {"bitstream"},

@@ -162,7 +162,7 @@ class Tokenizer(nn.Module):
             (B, 3, H, W) in [0, 1].
 
         Raises:
-            ValueError: k, a length, an index or sharpness is out of range, or the weights are not float32.
+            ValueError: k, a length, an index or the sharpness is out of range, or weights are not float32.
         """
         limit, size = self.config.num_tokens, self.config.image_size
         if indices.ndim != 2 or not 1 <= indices.shape[1] <= limit:

@@ -18,7 +18,7 @@ from onedpiece.rate.target import RateTarget
 
 @pytest.fixture(scope="module")
 def codec(small_codec: Callable[..., Codec]) -> Codec:
-    """A codec whose sharp network, as drawn, changes every picture that is not flat, and not for the better."""
+    """A codec whose sharp network, as drawn, changes all pictures that are not flat, for the worse."""
     return small_codec(sharp_blocks=1)
 
 
@@ -73,7 +73,7 @@ def test_a_model_without_a_sharp_network(
 ) -> None:
     plain, code = small_codec(), whole[1]
     assert plain.decode(code).tobytes() == plain.decode(code, sharpness=0.0).tobytes()
-    with pytest.raises(ValueError, match="sharpness is 0.5, but tiny has no sharp network; use 0"):
+    with pytest.raises(ValueError, match=r"sharpness is 0\.5, but tiny has no sharp network; use 0"):
         plain.decode(code, sharpness=0.5)
 
 

@@ -1,6 +1,6 @@
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +10,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from onedpiece.bitstream import Code
+from onedpiece.codec import Codec
 from onedpiece.heads import Head, HeadError, bundled_head, code_space_of, load_head, save_head
 from onedpiece.tokenizer import Tokenizer
+from onedpiece.weights import fingerprint
 
 Make = Callable[..., Head]
 TASKS = ("classify", "segment", "depth", "detect")
@@ -98,8 +100,11 @@ def test_only_two_are_bundled() -> None:
         bundled_head("depth")
 
 
-def test_the_code_space_is_the_tokenizers_where_it_has_one(fsq_tokenizer: Tokenizer) -> None:
-    with_none = SimpleNamespace(tokenizer=fsq_tokenizer, fingerprint=b"abcd")
-    with_one = SimpleNamespace(tokenizer=SimpleNamespace(code_space=b"wxyz"), fingerprint=b"abcd")
-    assert code_space_of(with_none) == getattr(fsq_tokenizer, "code_space", b"abcd")  # type: ignore[arg-type]
-    assert code_space_of(with_one) == b"wxyz"  # type: ignore[arg-type]
+def test_the_code_space_is_what_the_codec_names(fsq_tokenizer: Tokenizer) -> None:
+    codec = Codec(fsq_tokenizer, fingerprint(fsq_tokenizer))
+    assert code_space_of(codec) == codec.fingerprint
+    other = deepcopy(fsq_tokenizer)
+    with torch.no_grad():
+        for parameter in other.decoder.parameters():
+            parameter.add_(1)
+    assert code_space_of(Codec(other, fingerprint(other))) == code_space_of(codec)
