@@ -98,8 +98,5 @@ def test_only_two_are_bundled() -> None:
         bundled_head("depth")
 
 
-def test_the_code_space_is_the_tokenizers_where_it_has_one(fsq_tokenizer: Tokenizer) -> None:
-    with_none = SimpleNamespace(tokenizer=fsq_tokenizer, fingerprint=b"abcd")
-    with_one = SimpleNamespace(tokenizer=SimpleNamespace(code_space=b"wxyz"), fingerprint=b"abcd")
-    assert code_space_of(with_none) == getattr(fsq_tokenizer, "code_space", b"abcd")  # type: ignore[arg-type]
-    assert code_space_of(with_one) == b"wxyz"  # type: ignore[arg-type]
+def test_the_code_space_is_the_models_fingerprint() -> None:
+    assert code_space_of(SimpleNamespace(fingerprint=b"abcd")) == b"abcd"  # type: ignore[arg-type]
