@@ -238,6 +238,6 @@ def test_depth_stays_finite_however_bad_the_start(make_head: Make, indices: Tens
     head = make_head("depth")
     for bias, limit in ((1000.0, 8), (-1000.0, -8)):
         with torch.no_grad():
-            head.answer.out.bias.fill_(bias)  # type: ignore[union-attr, operator]
+            head.task_head.out.bias.fill_(bias)  # type: ignore[union-attr, operator]
             (depth,) = head(indices)
         assert depth == pytest.approx(math.exp(limit))
