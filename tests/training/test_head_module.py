@@ -38,7 +38,7 @@ def test_a_run_with_a_reducer_and_full_codes(side_data: Any, head_module: Any, f
     from onedpiece.training.tail_drop import TailDropConfig
 
     module = head_module("classify", tail_drop=TailDropConfig(lengths="per_sample"))
-    module.head_config = replace(module.head_config, reducer=ReducerConfig(share=0.5))
+    module.head_config = replace(module.head_config, reducer=ReducerConfig(keep_ratio=0.5))
     fit(module, side_data("classify"))
     assert min(_scores(module, side_data("classify"))) >= 0.9
 
