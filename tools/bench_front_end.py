@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +94,8 @@ def _both(label: str, model: str | None, folder: Path | None) -> dict[tuple[str,
 
 def patches_left(codec: onedpiece.Codec, x: Tensor) -> int:
     """Patches behind the encoder's last layer."""
-    if isinstance(codec.tokenizer.encoder, _Silent):
+    encoder: Any = codec.tokenizer.encoder
+    if isinstance(encoder, _Silent):
         return 0
     target = find_site(codec.tokenizer)
     if not hasattr(codec.tokenizer, "remove"):

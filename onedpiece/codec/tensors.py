@@ -93,7 +93,7 @@ def checked_tensor(picture: Tensor | NDArray[Any]) -> Tensor:
 
 def _of_array(array: NDArray[Any]) -> Tensor:
     try:
-        return torch.from_numpy(np.require(array, requirements="CW"))  # copied where read-only
+        return torch.from_numpy(np.require(array, requirements=("C", "W")))  # copied where read-only
     except TypeError as error:
         raise ValueError(
             f"the array is of type {array.dtype}; expected floats in [0, 1], or uint8"
