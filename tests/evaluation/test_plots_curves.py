@@ -5,7 +5,7 @@ from PIL import Image
 
 from onedpiece.evaluation.formats import FORMATS
 from onedpiece.evaluation.plots import COLOURS, MARKERS, draw, panel_svg, rd_png
-from onedpiece.evaluation.results import OURS, ComparisonResult
+from onedpiece.evaluation.results import OWN, ComparisonResult
 from onedpiece.metrics.descriptors import METRICS
 
 
@@ -34,5 +34,5 @@ def test_svg_is_the_same_for_the_same_study(result: ComparisonResult) -> None:
 
 
 def test_every_codec_can_be_told_apart() -> None:
-    assert set(COLOURS) == {OURS, *FORMATS} == set(MARKERS)
+    assert set(COLOURS) == {*OWN, *FORMATS} == set(MARKERS)
     assert len(set(COLOURS.values())) == len(set(MARKERS.values())) == len(COLOURS)
