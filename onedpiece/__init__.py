@@ -10,10 +10,10 @@ from onedpiece import _providers
 
 if TYPE_CHECKING:
     from onedpiece.bitstream import Code
-    from onedpiece.codec import Codec
+    from onedpiece.codec.codec import Codec
     from onedpiece.errors import OnedpieceError
     from onedpiece.tokenizer import Tokenizer, TokenizerConfig
-    from onedpiece.weights.load import load
+    from onedpiece.weights.checkpoint import load
 
 __version__ = "0.2.0"
 __all__ = [
@@ -45,10 +45,10 @@ def register_pillow() -> None:
 
 
 def _bundled_entropy_tables(fingerprint: bytes) -> Any:
-    return import_module("onedpiece.weights.entropy_tables").bundled_tables(fingerprint)
+    return import_module("onedpiece.weights.checkpoint").bundled_tables(fingerprint)
 
 
-_providers.entropy_tables.register(_bundled_entropy_tables)
+_providers.entropy_table_sources.append(_bundled_entropy_tables)
 
 
 def __getattr__(name: str) -> Any:

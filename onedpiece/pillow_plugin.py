@@ -10,12 +10,16 @@ from typing import IO, TYPE_CHECKING, Any
 from PIL import Image, ImageFile
 
 from onedpiece.bitstream import MAX_FILE_BYTES, BitstreamError, Code
-from onedpiece.bitstream.format import MAGIC, MAX_PEEK_BYTES, VERSION
+from onedpiece.bitstream.format import (
+    MAGIC,
+    MAX_PEEK_BYTES,
+    VERSION,
+)
 from onedpiece.bitstream.header import peek
 from onedpiece.rate import TargetOutOfReachError
 
 if TYPE_CHECKING:
-    from onedpiece.codec import Codec
+    from onedpiece.codec.codec import Codec
 
 FORMAT = "ODP"
 EXTENSION = ".odp"

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from onedpiece.bitstream import Code
-from onedpiece.bitstream.entropy import no_tables
 from onedpiece.bitstream.format import Flag
+from onedpiece.bitstream.packing import no_tables
 from onedpiece.codec import Codec
-from onedpiece.weights.load import load
+from onedpiece.weights.checkpoint import load
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.odp"))

@@ -141,10 +141,10 @@ def test_circles_are_found(graph: dict[str, set[str]], found: list[str]) -> None
 
 def test_arrows_up_are_found() -> None:
     graph = {
-        "onedpiece.bitstream.code": {"onedpiece.weights.load"},
+        "onedpiece.bitstream.code": {"onedpiece.weights.checkpoint"},
         "onedpiece.cli.main": {"onedpiece.errors"},
     }
-    assert upward(graph) == ["onedpiece.bitstream.code -> onedpiece.weights.load"]
+    assert upward(graph) == ["onedpiece.bitstream.code -> onedpiece.weights.checkpoint"]
 
 
 def test_files_of_bytes_need_no_torch() -> None:

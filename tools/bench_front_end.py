@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import onedpiece
-from onedpiece.cli.options import NAMES, FrontEnd
+from onedpiece.cli.encode import NAMES, FrontEnd
 from onedpiece.codec import tensors
 from onedpiece.evaluation.photos import Photo, read_photos
 from onedpiece.evaluation.token_table import Evaluators, token_rows

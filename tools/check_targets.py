@@ -28,11 +28,11 @@ from PIL import Image
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
 from onedpiece.codec.images import read_picture
-from onedpiece.evaluation.workers import start_executor
+from onedpiece.evaluation.baselines import start_executor
 from onedpiece.rate import METRICS, QualityTarget
 from onedpiece.rate.search import SearchResult, find_min_tokens, find_min_tokens_gp
 from onedpiece.rate.target import RateTarget
-from onedpiece.weights.load import load
+from onedpiece.weights.checkpoint import load
 from tools.prefix_curves import Curves, stored_curves
 
 

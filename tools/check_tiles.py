@@ -23,7 +23,8 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.codec.images import read_picture, resize
+from onedpiece.codec.images import read_picture
+from onedpiece.codec.tensors import resize
 from onedpiece.codec.tile_grid import grid_of
 from onedpiece.codec.tiles import OVERLAP, TokenizedTiles, compose, decode_tiled, fit_budget, tokenize_tiles
 from onedpiece.evaluation.baselines import candidates, restore
@@ -32,7 +33,7 @@ from onedpiece.metrics.pixel import image_psnr
 from onedpiece.metrics.registry import image_scorer
 from onedpiece.rate.allocation import allocate_equally
 from onedpiece.rate.target import RateTarget
-from onedpiece.weights.load import load
+from onedpiece.weights.checkpoint import load
 from tools.seams import Decoded, borders
 
 BPP = 0.05

@@ -37,8 +37,13 @@ from onedpiece.codec.tensors import to_image, to_tensor
 from onedpiece.errors import MissingWeightsError
 from onedpiece.evaluation.classifier import HeldOutClassifier
 from onedpiece.evaluation.photos import find_photos, read_class_labels
-from onedpiece.metrics.features import EfficientNetLite, FeatureDistance, StageFeatures
-from onedpiece.metrics.lpips import Lpips, LpipsFeatures
+from onedpiece.metrics.perceptual import (
+    EfficientNetLite,
+    FeatureDistance,
+    Lpips,
+    LpipsFeatures,
+    StageFeatures,
+)
 from onedpiece.metrics.periodicity import mesh_ratio
 from onedpiece.metrics.pixel import psnr, round_to_8_bits, ssim
 

@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onedpiece.bitstream.entropy import TOTAL, Tables
+from onedpiece.bitstream.packing import TOTAL, Tables
 from onedpiece.codec import Codec
 from onedpiece.tokenizer import TokenizerConfig
-from onedpiece.weights.entropy_tables import FILE
-from onedpiece.weights.load import load
+from onedpiece.weights.checkpoint import FILE, load
 from tools.shards import read_shards
 
 POOLED_WEIGHT = 24.0  # pictures that the mean of a grade's positions counts as

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from onedpiece.bitstream import BitstreamError, Code, Tiles
-from onedpiece.bitstream.entropy import Tables
+from onedpiece.bitstream.packing import Tables
 
 MAX_SECONDS = 2.0
 """Of processor time, for one input; the slowest honest one takes a few milliseconds."""

@@ -17,12 +17,11 @@ import torch
 from PIL import Image
 
 from onedpiece.bitstream import Code
-from onedpiece.bitstream.entropy import TOTAL, Tables, no_tables
+from onedpiece.bitstream.packing import TOTAL, Tables, no_tables
 from onedpiece.codec import Codec
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.weights import fingerprint, load_tokenizer, save
-from onedpiece.weights.entropy_tables import FILE
-from onedpiece.weights.load import load
+from onedpiece.weights.checkpoint import FILE, load
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tests" / "data" / "golden"

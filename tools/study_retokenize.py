@@ -31,7 +31,7 @@ from onedpiece.training.callbacks import ExportWeights
 from onedpiece.training.classifier_module import (
     ClassifierConfig,
     ClassifierModule,
-    ReducerConfig,
+    RetokenizerConfig,
     build_classifier,
     normalized,
 )
@@ -50,14 +50,14 @@ PICTURES = 2898
 SEEDS = (0, 1, 2)
 
 # Settings that leave the same share of the tokens, 0.66 in the mean over the blocks (64 patches, 12 blocks).
-NONE = ReducerConfig()
-MCTF = ReducerConfig("mctf", {"r": 4})
-TOME = ReducerConfig("tome", {"r": 4, "layers": tuple(range(1, 12))})
-EVIT = ReducerConfig("evit", {"keep_rate": 0.7})
-IMAGEPIECE = ReducerConfig("imagepiece", {"keep_rate": 0.77})
-SIT = ReducerConfig("slimming", {"keep_rate": 0.72, "layers": (3, 6, 9)})
+NONE = RetokenizerConfig()
+MCTF = RetokenizerConfig("mctf", {"r": 4})
+TOME = RetokenizerConfig("tome", {"r": 4, "layers": tuple(range(1, 12))})
+EVIT = RetokenizerConfig("evit", {"keep_rate": 0.7})
+IMAGEPIECE = RetokenizerConfig("imagepiece", {"keep_rate": 0.77})
+SIT = RetokenizerConfig("slimming", {"keep_rate": 0.72, "layers": (3, 6, 9)})
 # The paper's windows of 3×3 at 0.8 leave 0.92 of so coarse a grid.
-MUSTDROP = ReducerConfig("mustdrop", {"window": 2, "threshold": 0.62})
+MUSTDROP = RetokenizerConfig("mustdrop", {"window": 2, "threshold": 0.62})
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Entry:
     """One line of the table."""
 
     label: str
-    reducer: ReducerConfig = NONE
+    reducer: RetokenizerConfig = NONE
     objective: Literal["labels", "consistency", "recalibration"] = "labels"
     stem: bool = False  # ImagePiece's; such a network cannot start from the base
     lr: float = 1e-4  # of fine-tuning

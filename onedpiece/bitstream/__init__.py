@@ -1,7 +1,12 @@
 """Tokens ↔ bytes: the `Code` and the .odp file, version 1; no network, no torch."""
 
 from onedpiece.bitstream.code import Code
-from onedpiece.bitstream.format import MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, MAX_TOKENS
+from onedpiece.bitstream.format import (
+    MAX_FILE_BYTES,
+    MAX_PIXELS,
+    MAX_SIDE,
+    MAX_TOKENS,
+)
 from onedpiece.bitstream.tiles import Tiles
 from onedpiece.errors import (
     AbsurdSizeError,

@@ -12,18 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onedpiece._files import atomic_write_bytes
-from onedpiece.bitstream.entropy import Tables, TablesOf, known_tables, pack_entropy, unpack_entropy
 from onedpiece.bitstream.format import (
     MAX_FILE_BYTES,
     MAX_TOKENS,
+    tells_its_length,
+)
+from onedpiece.bitstream.header import (
+    Header,
     check_codebook_size,
     check_fingerprint,
     checked_indices,
     checked_size,
-    tells_its_length,
+    read_header,
+    write_header,
 )
-from onedpiece.bitstream.header import Header, read_header, write_header
-from onedpiece.bitstream.packing import pack, unpack
+from onedpiece.bitstream.packing import (
+    Tables,
+    TablesOf,
+    known_tables,
+    pack,
+    pack_entropy,
+    unpack,
+    unpack_entropy,
+)
 from onedpiece.bitstream.tiles import Tiles, check_tiles
 from onedpiece.errors import EntropyTablesError, NoTokensError, TrailingDataError
 

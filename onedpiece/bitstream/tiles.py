@@ -10,7 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onedpiece.bitstream.format import MAX_SIDE, MAX_TILED_TOKENS, MAX_TILES, MAX_TOKENS
+from onedpiece.bitstream.format import (
+    MAX_SIDE,
+    MAX_TILED_TOKENS,
+    MAX_TILES,
+    MAX_TOKENS,
+)
 from onedpiece.bitstream.packing import pack_bits, read_varint, unpack_bits, write_varint
 from onedpiece.errors import BitstreamError, TilesError, TruncatedHeaderError
 

@@ -5,18 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onedpiece.cli.errors import FAILED
 from onedpiece.cli.io import write
 from onedpiece.cli.options import DEVICE
+from onedpiece.cli.report import FAILED
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    from onedpiece.codec import Codec
+    from onedpiece.codec.codec import Codec
     from onedpiece.evaluation.comparison import ComparisonConfig
     from onedpiece.evaluation.photos import PhotoSet
-    from onedpiece.evaluation.results import ComparisonResult
-    from onedpiece.evaluation.tables import Table
+    from onedpiece.evaluation.results import ComparisonResult, Table
     from onedpiece.metrics.registry import Scorer
 
 BATCH_SIZE = Annotated[int, typer.Option(min=1, help="Photos that our network takes at once.")]
@@ -44,13 +43,13 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the curves as JSON, not as tables.")] = False,
 ) -> None:
     """Compare our codec with classical formats at equal bytes, each at its best, on your own photos."""
-    import onedpiece
     from onedpiece.evaluation.comparison import ComparisonConfig
     from onedpiece.evaluation.photos import read_photos
+    from onedpiece.weights import load
 
     _check_folder(out)
     config = ComparisonConfig(names(against), numbers("--bytes", budgets), workers, batch_size)
-    codec = onedpiece.load(model, device=device)
+    codec = load(model, device=device)
     scorer = _scorer(names(metrics), device)
     photos = read_photos(inputs, codec.tokenizer.config.image_size)
     for name, reason in photos.unreadable:
@@ -115,7 +114,7 @@ def _run(
 def _print_tables(result: "ComparisonResult") -> None:
     from rich.console import Console
 
-    from onedpiece.evaluation.tables import delta_table, score_table
+    from onedpiece.evaluation.results import delta_table, score_table
 
     console = Console(highlight=False)
     photos = "1 photo" if len(result.photos) == 1 else f"{len(result.photos)} photos"

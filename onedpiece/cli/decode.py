@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from onedpiece.bitstream import Code
-    from onedpiece.codec import Codec
+    from onedpiece.codec.codec import Codec
 
 _QUALITY = 95  # of JPEG, WebP and AVIF: what the codec lost should be all that is lost
 

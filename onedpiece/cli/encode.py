@@ -13,13 +13,9 @@ from onedpiece.cli.options import (
     CHUNK,
     DEVICE,
     JSON,
-    KEEP,
     MODEL,
     OUT,
-    RETOKENIZE,
     SKIP_EXISTING,
-    FrontEnd,
-    front_end,
 )
 from onedpiece.cli.report import Report, counted, name_of
 from onedpiece.codec.find import ENDINGS
@@ -28,9 +24,23 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from onedpiece.codec import Codec, EncodeResult
-    from onedpiece.codec.colour import Converted
+    from onedpiece.codec.images import Converted
     from onedpiece.rate.search import SearchResult
     from onedpiece.rate.target import RateTarget
+
+NAMES = ("mctf", "imagepiece", "tome")
+DEFAULT_KEEP = 0.5
+
+RETOKENIZE = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Merge patches inside the encoder, which is faster: mctf, imagepiece or tome."
+    ),
+]
+KEEP = Annotated[
+    float | None,
+    typer.Option(metavar="R", help=f"The share of patches that --retokenize leaves; {DEFAULT_KEEP} of them."),
+]
 
 
 def encode(
@@ -95,7 +105,7 @@ class EncodeOptions(NamedTuple):
     target: "RateTarget"
     tiles: bool | None
     best_effort: bool
-    reduction: FrontEnd | None
+    reduction: "FrontEnd | None"
 
 
 def _encode_together(codec: "Codec", jobs: list[Job], options: EncodeOptions, report: Report) -> None:
@@ -191,3 +201,41 @@ def _verdict(record: dict[str, Any]) -> str:
     metric, value = record["target"]["metric"], record["target"]["value"]
     verdict = "reaches" if record["met"] else "falls short of"
     return f"; {metric} {record['reached']:.4g} {verdict} {value:g}"
+
+
+class FrontEnd(NamedTuple):
+    """A re-tokenizer and about the share of patches, in (0, 1], that it leaves behind the last layer."""
+
+    name: str
+    keep_ratio: float
+
+    def put_into(self, codec: "Codec") -> None:
+        """Let the codec's encoder merge patches; its tokens, and so its files, stay what they are.
+
+        Raises:
+            ValueError: the model has an encoder of another make.
+        """
+        from onedpiece.retokenize import apply
+
+        apply(codec.tokenizer, self.name, keep_ratio=self.keep_ratio)
+
+    def record(self) -> dict[str, Any]:
+        """What to report of it."""
+        return {"retokenize": self.name, "keep": self.keep_ratio}
+
+
+def front_end(name: str | None, keep: float | None) -> FrontEnd | None:
+    """Return what the options ask for; None without them.
+
+    Raises:
+        ValueError: the name is unknown, the share is out of range, or there is one without a name.
+    """
+    if name is None:
+        if keep is not None:
+            raise ValueError(f"--keep {keep:g} needs --retokenize, one of {', '.join(NAMES)}")
+        return None
+    if name not in NAMES:
+        raise ValueError(f"--retokenize is {name!r}; choose one of {', '.join(NAMES)}")
+    if keep is not None and not 0 < keep <= 1:
+        raise ValueError(f"--keep is {keep:g}; give the share in (0, 1] of the patches that is to be left")
+    return FrontEnd(name, DEFAULT_KEEP if keep is None else keep)

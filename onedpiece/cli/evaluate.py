@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onedpiece.cli.compare import BATCH_SIZE, names, numbers
-from onedpiece.cli.errors import FAILED
 from onedpiece.cli.io import write
 from onedpiece.cli.options import DEVICE
+from onedpiece.cli.report import FAILED
 
 if TYPE_CHECKING:
-    from onedpiece.codec import Codec
+    from onedpiece.codec.codec import Codec
     from onedpiece.evaluation.downstream import DownstreamConfig, Example, Result, Task
     from onedpiece.evaluation.photos import PhotoSet
 
@@ -55,14 +55,14 @@ def downstream(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
     """Run a pretrained network on originals, on our reconstructions, and on WebP and JPEG at equal bytes."""
-    import onedpiece
     from onedpiece.evaluation.downstream import DownstreamConfig, Example, load_task
     from onedpiece.evaluation.photos import read_photos
+    from onedpiece.weights import load
 
     if out is not None and out.is_dir():
         raise ValueError(f"--out is {out}, a folder; name a file")
     config = DownstreamConfig(numbers("--tokens", tokens), names(against), batch_size)
-    codec = onedpiece.load(model, device=device)
+    codec = load(model, device=device)
     with redirect_stdout(sys.stderr or io.StringIO()):  # torch.hub says there what it downloads
         chosen = load_task(task, network, labels, device)
     photos = read_photos(inputs, codec.tokenizer.config.image_size if chosen.square else None)

@@ -27,7 +27,7 @@ def info(
 
 def _record(source: str, folder: str | None) -> dict[str, Any]:
     from onedpiece.bitstream import MAX_FILE_BYTES, Code
-    from onedpiece.weights.entropy_tables import tables_beside
+    from onedpiece.weights.checkpoint import tables_beside
 
     with reading(source) as file:
         data = file.read(MAX_FILE_BYTES + 1)
@@ -79,7 +79,7 @@ def truncate(
     Without -o, a.odp cut to K tokens is a.K.odp.
     """
     from onedpiece.bitstream import Code
-    from onedpiece.weights.entropy_tables import tables_beside
+    from onedpiece.weights.checkpoint import tables_beside
 
     if source != STREAM and Path(source).is_dir():
         raise ValueError(f"{source} is a folder; truncate takes one file")

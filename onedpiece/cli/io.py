@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from onedpiece._files import atomic_write_bytes
-from onedpiece.cli.errors import LostStdoutError, OutputError, printable
 from onedpiece.codec.find import ENDINGS, find_images
+from onedpiece.errors import OnedpieceError
 
 STREAM = "-"  # standard input, or standard output
 
 CODES = frozenset({".odp"})
+
+
+class OutputError(OnedpieceError):
+    """An output could not be written; the input is not to blame."""
+
+
+class LostStdoutError(Exception):
+    """Standard output is gone, and the verb with it: a closed pipe, a full disk. The cause is the OSError."""
 
 
 @contextmanager
@@ -63,6 +71,11 @@ def say(line: str, *, aside: bool = False) -> None:
         sys.stdout.write(line + "\n")
     except OSError as error:
         raise LostStdoutError from error
+
+
+def printable(text: str) -> str:
+    """Return a name or message with its control characters escaped: it can neither colour nor fake a line."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _write_stdout(data: bytes) -> None:

@@ -6,8 +6,13 @@
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
-from onedpiece.cli.errors import LostStdoutError, message_of, status_of
+import typer
+
+from onedpiece import __version__
+from onedpiece.cli.io import LostStdoutError
+from onedpiece.cli.report import message_of, status_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,11 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    # Imported here, so that Ctrl-C is heard while the verbs load.
-    from onedpiece.cli.app import app
-
     try:
-        status = app(argv, prog_name="onedpiece", standalone_mode=False)
+        status = build_app()(argv, prog_name="onedpiece", standalone_mode=False)
     except LostStdoutError:
         raise
     except Exception as error:
@@ -39,6 +41,44 @@ def _run(argv: list[str]) -> int:
             raise
         return _complain(error)
     return status if isinstance(status, int) else 0
+
+
+def build_app() -> typer.Typer:
+    """Return the verbs, imported here so that Ctrl-C is heard while they load."""
+    from onedpiece.cli.compare import compare
+    from onedpiece.cli.decode import decode
+    from onedpiece.cli.encode import encode
+    from onedpiece.cli.evaluate import evaluate
+    from onedpiece.cli.info import info, models, truncate
+    from onedpiece.cli.predict import predict
+    from onedpiece.cli.train import PASS_EVERYTHING_ON, train, train_head, train_sharp
+
+    # Plain help, and no typer tracebacks: rich would double the time that --help takes.
+    app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+    for verb in (encode, decode, truncate, info, compare, predict, models):
+        app.command()(verb)
+    app.add_typer(evaluate, name="evaluate")
+    for name, hand_on in (("train", train), ("train-sharp", train_sharp), ("train-head", train_head)):
+        app.command(name, context_settings=PASS_EVERYTHING_ON, add_help_option=False)(hand_on)
+    app.callback(invoke_without_command=True)(_onedpiece)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"onedpiece {__version__}\n")
+        raise typer.Exit
+
+
+def _onedpiece(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A picture in a few hundred bytes, or a few dozen tokens: any prefix of a file is a picture."""
+    if context.invoked_subcommand is None:
+        sys.stdout.write(context.get_help() + "\n")
 
 
 def _complain(error: Exception) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from onedpiece.bitstream import Code
-    from onedpiece.codec import Codec
+    from onedpiece.codec.codec import Codec
     from onedpiece.heads import Depth, Detections, LoadedHead, Mask, Prediction
 
 

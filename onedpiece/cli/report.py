@@ -1,4 +1,4 @@
-"""What the user sees of many files: a line each, failures by name, a bar on a terminal."""
+"""What the user sees: a line for each file, failures by name, a bar on a terminal, one line for an error."""
 
 import json
 import sys
@@ -9,12 +9,41 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
-from onedpiece.cli.errors import FAILED, message_of, printable, status_of
-from onedpiece.cli.io import STREAM, say
-from onedpiece.errors import OnedpieceError
+from onedpiece.cli.io import STREAM, printable, say
+from onedpiece.errors import OnedpieceError, TargetOutOfReachError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+
+BAD_INPUT = 2
+FAILED = 1
+
+# typer carries its own copy of click from 0.26 on, and uses the installed one before: the base class of all
+# errors about options and arguments is click's ClickException either way, and this finds it in both.
+_OPTION_ERROR: type[Any] = next(
+    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
+)
+
+
+def message_of(error: Exception) -> str:
+    """Return one line that says what went wrong."""
+    if isinstance(error, _OPTION_ERROR):
+        text = error.format_message()
+    elif isinstance(error, OSError):
+        text = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+    elif isinstance(error, TargetOutOfReachError):
+        text = f"{error}; take that with --best-effort"
+    elif isinstance(error, OnedpieceError | ValueError | RuntimeError | ImportError):
+        text = str(error)
+    else:
+        text = f"unexpected {type(error).__name__}: {error} (set ONEDPIECE_DEBUG=1 for the traceback)"
+    return " ".join(text.split()) or type(error).__name__
+
+
+def status_of(error: Exception) -> int:
+    """Return 2 where what was given is at fault, else 1."""
+    return BAD_INPUT if isinstance(error, _OPTION_ERROR | ValueError | OSError) else FAILED
 
 
 class Report:

@@ -12,11 +12,25 @@ from torch import Tensor
 
 from onedpiece import _providers
 from onedpiece.bitstream import Code
-from onedpiece.bitstream.entropy import Tables
-from onedpiece.codec.images import resize
-from onedpiece.codec.model import EncodeResult, LoadedModel
-from onedpiece.codec.squares import BATCH, decode_squares, encode_squares, estimate_psnr_curve
-from onedpiece.codec.tensors import Photo, Picture, as_list, resize_tensor, size_of, to_image, to_tensor
+from onedpiece.bitstream.packing import Tables
+from onedpiece.codec.model import (
+    BATCH,
+    EncodeResult,
+    LoadedModel,
+    decode_squares,
+    encode_squares,
+    estimate_psnr_curve,
+)
+from onedpiece.codec.tensors import (
+    Photo,
+    Picture,
+    as_list,
+    resize,
+    resize_tensor,
+    size_of,
+    to_image,
+    to_tensor,
+)
 from onedpiece.codec.tiles import Progress, decode_tiled, fit_photo
 from onedpiece.rate.target import RateTarget
 from onedpiece.tokenizer import Tokenizer
@@ -50,7 +64,7 @@ class Codec:
     ) -> None:
         self.model = LoadedModel(tokenizer, fingerprint, device, name, tables)
         if tables is not None:
-            _providers.entropy_tables.state(fingerprint, tables)
+            _providers.entropy_tables[fingerprint] = tables
 
     def __repr__(self) -> str:
         tokens, print_ = self.num_tokens, self.fingerprint.hex()

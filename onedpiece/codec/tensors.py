@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from onedpiece.codec.images import read_picture, resize, to_rgb
+from onedpiece.codec.images import read_picture, to_rgb
 from onedpiece.tokenizer.tokenizer import RANGE_SLACK
 
 Picture = Image.Image | str | PathLike[str] | Tensor | NDArray[Any]
@@ -129,6 +129,11 @@ def to_tensor(images: Sequence[Image.Image]) -> Tensor:
     """Return RGB pictures of one size as (B, 3, H, W) in [0, 1]."""
     stacked = np.stack([np.asarray(image.convert("RGB")) for image in images])
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return the whole picture at `size`, (width, height) in pixels, whatever its shape; antialiased."""
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
 def resize_tensor(picture: Tensor, size: tuple[int, int]) -> Tensor:

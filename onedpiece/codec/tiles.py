@@ -18,10 +18,8 @@ from torch import Tensor
 from onedpiece.bitstream import Code, Tiles
 from onedpiece.bitstream.format import MAX_TILED_TOKENS
 from onedpiece.bitstream.tiles import order, tile_count
-from onedpiece.codec.images import resize
-from onedpiece.codec.model import FAITHFUL_METRICS, EncodeResult, LoadedModel
-from onedpiece.codec.squares import decode_square, fit_square
-from onedpiece.codec.tensors import Photo, to_image, to_tensor
+from onedpiece.codec.model import FAITHFUL_METRICS, EncodeResult, LoadedModel, decode_square, fit_square
+from onedpiece.codec.tensors import Photo, resize, to_image, to_tensor
 from onedpiece.codec.tile_grid import blend, cut, grid_of, weights
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.metrics.registry import image_scorer
@@ -192,12 +190,13 @@ def fit_photo(
 
 def _asks_for_more(model: LoadedModel, photo: Photo, square: EncodeResult, target: RateTarget) -> bool:
     """Return whether tiles might meet a target better that the square falls short of."""
-    least, budget = tile_budget(model, photo.size), target.bytes_for(photo.size)
-    if least is None:
-        return False
+    budget = target.bytes_for(photo.size)
     if square.search:
-        return not square.search.reached
-    return budget is not None and budget >= least and len(square.code) == model.num_tokens
+        falls_short = not square.search.reached
+    else:
+        falls_short = budget is not None and len(square.code) == model.num_tokens
+    least = tile_budget(model, photo.size) if falls_short else None
+    return least is not None and (budget is None or budget >= least)
 
 
 def _better(

@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from onedpiece.bitstream import Code
-from onedpiece.codec import Codec
+from onedpiece.codec.codec import Codec
 from onedpiece.codec.tensors import to_tensor
-from onedpiece.evaluation.baselines import restore, score_in_worker
+from onedpiece.evaluation.baselines import restore, score_in_worker, start_executor
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.photos import BATCH, Photo, PhotoSet, batches
 from onedpiece.evaluation.results import FAITHFUL, OURS, OWN, ComparisonResult, RDPoint
-from onedpiece.evaluation.workers import start_executor
 from onedpiece.metrics.registry import Scorer
 
 Progress = Callable[[int], None]

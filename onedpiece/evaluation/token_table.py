@@ -15,14 +15,13 @@ from PIL import Image
 from torch import nn
 
 from onedpiece.bitstream import Code
-from onedpiece.codec import Codec
+from onedpiece.codec.codec import Codec
 from onedpiece.codec.tensors import to_tensor
-from onedpiece.evaluation.baselines import restore, score_in_worker
+from onedpiece.evaluation.baselines import restore, score_in_worker, start_executor
 from onedpiece.evaluation.classifier import HeldOutClassifier
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.photos import Photo, batches, photo_labels
 from onedpiece.evaluation.results import RDPoint
-from onedpiece.evaluation.workers import start_executor
 from onedpiece.metrics.descriptors import Metric
 from onedpiece.metrics.fid import FidScore, ReconstructionFid
 from onedpiece.metrics.registry import Scorer

@@ -11,7 +11,7 @@ from onedpiece.heads.embeddings import Codebook, CodeEmbedding, Queries
 from onedpiece.heads.reduce import merge_in_front, reduced_blocks
 from onedpiece.tokenizer import Tokenizer, key_mask
 from onedpiece.tokenizer.dct_path import LinearPath
-from onedpiece.tokenizer.layers import build_blocks, truncated_normal
+from onedpiece.tokenizer.transformer import build_blocks, truncated_normal
 
 # Of photographs' pixels in [0, 1], so that the linear picture starts near unit variance.
 PICTURE_MEAN, PICTURE_STD = 0.45, 0.25

@@ -10,12 +10,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from onedpiece._files import atomic_write_bytes, one_line
-from onedpiece.codec import Codec
+from onedpiece.codec.codec import Codec
 from onedpiece.errors import HeadError
 from onedpiece.heads.config import HeadConfig
 from onedpiece.heads.head import Codes, Head, check_codes
 from onedpiece.heads.outputs import Prediction
-from onedpiece.tokenizer.meta_init import assign_weights, no_init_weights
+from onedpiece.tokenizer.transformer import assign_weights, no_init_weights
 
 FORMAT = "onedpiece-head-2"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"

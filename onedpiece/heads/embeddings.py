@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from onedpiece.heads.config import HeadConfig
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
-from onedpiece.tokenizer.layers import truncated_normal
 from onedpiece.tokenizer.quantizer import CosineVQ, GradedFSQ
+from onedpiece.tokenizer.transformer import truncated_normal
 
 STEM_CHANNELS = 48
 

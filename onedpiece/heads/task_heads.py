@@ -8,7 +8,7 @@ from onedpiece.errors import HeadError
 from onedpiece.heads.backbone import Features
 from onedpiece.heads.config import HeadConfig
 from onedpiece.heads.outputs import Boxes, ClassLogits, DepthMap, MaskLogits
-from onedpiece.tokenizer.layers import truncated_normal_
+from onedpiece.tokenizer.transformer import truncated_normal_
 
 
 class ClassHead(nn.Module):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from onedpiece.metrics.features import fetching
+from onedpiece.metrics.perceptual import fetching
 
 MIN_SAMPLES = 2000
 """Below this the covariance of 2048 features is rank-deficient, and the number is mostly the count's."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from onedpiece.errors import MissingWeightsError
 from onedpiece.metrics.descriptors import METRICS, Metric, metric
-from onedpiece.metrics.lpips import Lpips
+from onedpiece.metrics.perceptual import Lpips
 from onedpiece.metrics.pixel import image_psnr, ms_ssim, psnr, round_to_8_bits, ssim
 
 _CHUNK = 4  # pictures scored at once: more take a worker past a gigabyte and are no faster

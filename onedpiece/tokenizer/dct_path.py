@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onedpiece.tokenizer.config import TokenizerConfig
-from onedpiece.tokenizer.lattice import Lattice, fit_lattice, latent_of, level_index, restore
+from onedpiece.tokenizer.quantizer import Lattice, fit_lattice, latent_of, level_index, restore
 
 FIT_SAMPLES = 2048
 """Pictures whose coefficients `fit` keeps to fit the lattices; the variances use all."""

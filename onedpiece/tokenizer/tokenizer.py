@@ -9,14 +9,17 @@ from torch.nn import functional as F
 
 from onedpiece.tokenizer.config import TokenizerConfig
 from onedpiece.tokenizer.dct_path import LinearPath, activity
-from onedpiece.tokenizer.decoder import Decoder
-from onedpiece.tokenizer.encoder import Encoder
-from onedpiece.tokenizer.layers import truncated_normal
-from onedpiece.tokenizer.meta_init import assign_weights, no_init_weights
 from onedpiece.tokenizer.official import check_keys, convert, released_shapes
+from onedpiece.tokenizer.pixel_heads import SharpNetwork
 from onedpiece.tokenizer.quantizer import CosineVQ, Quantized, build_quantizer
-from onedpiece.tokenizer.sharp import SharpNetwork
 from onedpiece.tokenizer.tail_drop import Kept, cut_to_longest, key_mask
+from onedpiece.tokenizer.transformer import (
+    Decoder,
+    Encoder,
+    assign_weights,
+    no_init_weights,
+    truncated_normal,
+)
 
 __all__ = ["Quantized", "Reconstruction", "Tokenizer"]
 

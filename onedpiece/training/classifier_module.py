@@ -40,7 +40,7 @@ class ClassifierConfig:
 
 
 @dataclass(frozen=True)
-class ReducerConfig:
+class RetokenizerConfig:
     """The reducer, by its options or by the ratio of tokens that it is to keep.
 
     Raises:
@@ -64,7 +64,7 @@ def normalized(x: Tensor) -> Tensor:
     return (x - mean) / std
 
 
-def build_classifier(config: ClassifierConfig, reducer: ReducerConfig | None = None) -> nn.Module:
+def build_classifier(config: ClassifierConfig, reducer: RetokenizerConfig | None = None) -> nn.Module:
     """Return a timm model with its stem, its reducer and its starting weights.
 
     Raises:
@@ -82,7 +82,7 @@ def build_classifier(config: ClassifierConfig, reducer: ReducerConfig | None = N
     return vit
 
 
-def _put_reducer(vit: nn.Module, name: str, config: ReducerConfig) -> None:
+def _put_reducer(vit: nn.Module, name: str, config: RetokenizerConfig) -> None:
     if config.keep_ratio is not None:
         apply(vit, name, keep_ratio=config.keep_ratio)
     else:
@@ -119,7 +119,7 @@ class ClassifierModule(TrainingModule):
         self,
         schedule: ScheduleConfig,
         classifier: ClassifierConfig = ClassifierConfig(),
-        reducer: ReducerConfig = ReducerConfig(),
+        reducer: RetokenizerConfig = RetokenizerConfig(),
         objective: Literal["labels", "consistency", "recalibration"] = "labels",
         teacher_weights: str | None = None,
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
@@ -188,7 +188,7 @@ def _weak_r(r: Removal) -> int:
 
 
 def _build_objective(
-    name: str, vit: Any, classifier: ClassifierConfig, reducer: ReducerConfig, teacher_weights: str | None
+    name: str, vit: Any, classifier: ClassifierConfig, reducer: RetokenizerConfig, teacher_weights: str | None
 ) -> nn.Module:
     if name == "labels":
         return LabelObjective()

@@ -25,11 +25,9 @@ from onedpiece.training.callbacks import (
     StopOnSignal,
     TextProgress,
 )
-from onedpiece.training.classifier_module import ClassifierModule
-from onedpiece.training.codes import CodeData
-from onedpiece.training.data.modules import LabelledData
-from onedpiece.training.head_module import HeadModule
-from onedpiece.training.tokenizer_module import TokenizerModule
+
+EXPORT_NAMES = ("weights", "head.safetensors", "weights.safetensors")
+"""What runs leave in their folders: the modules' `export_name`."""
 
 TRAINER_DEFAULTS = {
     "default_root_dir": "runs/tokenizer",
@@ -114,6 +112,8 @@ class HeadCLI(TrainingCLI):
 
     def after_fit(self) -> None:
         """Measure the averaged head, where the last step was not validated on anyway, and write it anew."""
+        from onedpiece.training.head_module import HeadModule
+
         assert isinstance(self.model, HeadModule)
         if not self.trainer.is_global_zero or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -153,8 +153,7 @@ def refuse_results(folder: Path, checkpoints: str | None, export: str | None) ->
         checkpoints: where checkpoints go, if not there.
         export: where weights go, if not there.
     """
-    names = [module.export_name for module in (TokenizerModule, HeadModule, ClassifierModule)]
-    weights = [Path(export)] if export else [folder / name for name in names]
+    weights = [Path(export)] if export else [folder / name for name in EXPORT_NAMES]
     for path in (Path(checkpoints or folder / "checkpoints") / LAST, *weights):
         if path.exists():
             raise ValueError(
@@ -204,6 +203,8 @@ def main(args: list[str] | None = None) -> None:
     Args:
         args: the words after `onedpiece train`; None takes them from `sys.argv`.
     """
+    from onedpiece.training.tokenizer_module import TokenizerModule
+
     _run(TokenizerCLI, TokenizerModule, LightningDataModule, "onedpiece train", args)
 
 
@@ -224,6 +225,9 @@ def head_main(args: list[str] | None = None) -> None:
     Args:
         args: the words after `onedpiece train-head`; None takes them from `sys.argv`.
     """
+    from onedpiece.training.codes import CodeData
+    from onedpiece.training.head_module import HeadModule
+
     _run(HeadCLI, HeadModule, CodeData, "onedpiece train-head", args, "runs/head")
 
 
@@ -233,6 +237,9 @@ def classifier_main(args: list[str] | None = None) -> None:
     Args:
         args: the words behind the command; None takes them from `sys.argv`.
     """
+    from onedpiece.training.classifier_module import ClassifierModule
+    from onedpiece.training.data.modules import LabelledData
+
     program = "python -m onedpiece.training.cli classifier"
     _run(TrainingCLI, ClassifierModule, LabelledData, program, args, "runs/retokenize")
 

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
-from onedpiece.metrics.features import EfficientNetLite, FeatureDistance, FeatureNetwork, SqueezeNet
-from onedpiece.metrics.lpips import Lpips
+from onedpiece.metrics.perceptual import EfficientNetLite, FeatureDistance, FeatureNetwork, Lpips, SqueezeNet
 from onedpiece.tokenizer import TokenizerConfig
-from onedpiece.tokenizer.sharp import LOW_PASS, SharpNetwork
+from onedpiece.tokenizer.pixel_heads import LOW_PASS, SharpNetwork
 from onedpiece.tokenizer.tail_drop import KeepLaw, sample_lengths
 from onedpiece.training.base_module import Monitor
 from onedpiece.training.losses.adversarial import discriminator_hinge

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from onedpiece.metrics.lpips import Lpips, Net
+from onedpiece.metrics.perceptual import Lpips, Net
 from onedpiece.retokenize import apply
 from onedpiece.tokenizer import PRESETS, Tokenizer, TokenizerConfig, preset
 from onedpiece.tokenizer.quantizer import CosineVQ
-from onedpiece.training.base_module import Monitor, TrainingModule
-from onedpiece.training.ema import Ema
+from onedpiece.training.base_module import Ema, Monitor, TrainingModule
 from onedpiece.training.losses.adversarial import AdversarialConfig, Adversary
 from onedpiece.training.losses.perceptual import PerceptualConfig, PerceptualLoss
 from onedpiece.training.losses.reconstruction import (

@@ -1,8 +1,16 @@
 """Models by name: the bundled one, a folder, or a released one from the hub."""
 
 from onedpiece.errors import WeightsError
-from onedpiece.weights.checkpoint import fingerprint, load_tokenizer, read_config, save
-from onedpiece.weights.load import ModelName, load, names, untrained
+from onedpiece.weights.checkpoint import (
+    ModelName,
+    fingerprint,
+    load,
+    load_tokenizer,
+    names,
+    read_config,
+    save,
+    untrained,
+)
 
 __all__ = [
     "ModelName",

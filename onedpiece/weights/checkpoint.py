@@ -1,18 +1,78 @@
-"""A tokenizer as a folder: `config.json` and float16 safetensors in shards, saved and loaded strictly."""
+"""Models by name and as folders: `load`, `save`, fingerprints, and the entropy coder's tables beside them."""
 
 import json
+import re
 import struct
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onedpiece._files import atomic_write_bytes, atomic_write_text, one_line
-from onedpiece.errors import WeightsError
+from onedpiece.bitstream.packing import Tables
+from onedpiece.errors import EntropyTablesError, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
 
+    from onedpiece.codec.codec import Codec
     from onedpiece.tokenizer import Tokenizer
+
+
+FILE = "entropy.json"
+BUNDLED = Path(__file__).parent
+
+
+def load_tables(folder: str | Path, fingerprint: bytes) -> Tables | None:
+    """Return the tables in a model's folder; None where there are none.
+
+    Args:
+        folder: of the model.
+        fingerprint: the model's, 4 bytes.
+
+    Raises:
+        EntropyTablesError: they are damaged, or another model's; the message is one line.
+    """
+    path = Path(folder) / FILE
+    try:
+        plain = json.loads(path.read_text())
+        stated = plain["fingerprint"]
+        if stated == fingerprint.hex():
+            return Tables.from_plain(plain)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise EntropyTablesError(f"{path} holds no entropy tables: {one_line(error)}") from error
+    raise EntropyTablesError(
+        f"{path} was made for model {stated}, beside it is {fingerprint.hex()}; fetch the model anew, or "
+        "remove the file: without it, files are a little larger"
+    )
+
+
+def tables_beside(folder: str | Path | None, fingerprint: bytes) -> Tables | None:
+    """Return the tables in a model's folder, or else those of the bundled model of this fingerprint.
+
+    Raises:
+        EntropyTablesError: as `load_tables`.
+    """
+    found = None if folder is None else load_tables(folder, fingerprint)
+    return found or bundled_tables(fingerprint)
+
+
+def bundled_tables(fingerprint: bytes) -> Tables | None:
+    """Return the tables of the bundled model of this fingerprint; None where there are none.
+
+    Raises:
+        EntropyTablesError: as `load_tables`.
+    """
+    return _bundled().get(fingerprint.hex())
+
+
+@cache
+def _bundled() -> dict[str, Tables]:
+    stored = (json.loads(path.read_text()) for path in sorted(BUNDLED.glob(f"*/{FILE}")))
+    return {plain["fingerprint"]: Tables.from_plain(plain) for plain in stored}
+
 
 FORMAT = 2
 SHARD_BYTES = 16 * 2**20
@@ -145,7 +205,7 @@ def load_tokenizer(folder: str | Path) -> "Tokenizer":
     from safetensors.torch import load_file
 
     from onedpiece.tokenizer import Tokenizer, TokenizerConfig
-    from onedpiece.tokenizer.meta_init import no_init_weights
+    from onedpiece.tokenizer.transformer import no_init_weights
 
     folder, card = Path(folder), read_config(folder)
     try:
@@ -165,4 +225,111 @@ def load_tokenizer(folder: str | Path) -> "Tokenizer":
             raise WeightsError(
                 f"the weights in {folder} have {name} {found}, config.json says {card.get(name)}"
             )
+    return tokenizer.eval()
+
+
+HERE = Path(__file__).parent
+DEFAULT = "ti-256"
+UNTRAINED = "ti-256-untrained"
+AUTHORS = "turing-motors/"  # their files are not ours to read as a folder
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+class ModelName(NamedTuple):
+    """A name that `load` takes, and what it stands for."""
+
+    name: str
+    note: str
+
+
+def names() -> tuple[ModelName, ...]:
+    """Return the models that `load` knows by name; needs no torch."""
+    return (
+        ModelName(DEFAULT, "bundled, the default: 256×256, up to 256 tokens of 12 bits"),
+        ModelName(UNTRAINED, "bundled: the same network before training, a linear codec"),
+        ModelName("turing-motors/One-D-Piece-S-256", "released, 84 M parameters, from the Hugging Face hub"),
+        ModelName("turing-motors/One-D-Piece-B-256", "released, 205 M parameters, from the Hugging Face hub"),
+        ModelName("turing-motors/One-D-Piece-L-256", "released, 642 M parameters, from the Hugging Face hub"),
+    )
+
+
+def load(name: str | Path | None = None, device: str = "cpu") -> "Codec":
+    """Return a codec that is ready to encode and decode.
+
+    Args:
+        name: None for the bundled model; a bundled name; a folder written by `save`; or, fetched through
+            huggingface_hub (extra `[hub]`), such a folder as OWNER/NAME, or the released
+            `turing-motors/One-D-Piece-{S,B,L}-256`.
+        device: where the network runs, as torch names it.
+
+    Raises:
+        WeightsError: there is no such model, or it is damaged; the message lists the names there are.
+    """
+    from onedpiece.codec.codec import Codec
+
+    name = str(name) if name is not None else DEFAULT
+    folder = _folder(name)
+    tokenizer = _without_folder(name) if folder is None else load_tokenizer(folder)
+    print_ = fingerprint(tokenizer)
+    tables = None if folder is None else load_tables(folder, print_)
+    return Codec(tokenizer, print_, device, name, tables)
+
+
+def _folder(name: str) -> Path | None:
+    """The folder of a model that has one."""
+    if name == DEFAULT:
+        return HERE / DEFAULT
+    if Path(name).is_dir():
+        return Path(name)
+    if HUB_ID.fullmatch(name) and not name.startswith(AUTHORS):
+        from onedpiece.weights.hub import fetch_folder
+
+        return fetch_folder(name)
+    return None
+
+
+def _without_folder(name: str) -> "Tokenizer":
+    if name == UNTRAINED:
+        return untrained("ti-256")
+    if name.startswith(AUTHORS):
+        from onedpiece.weights.hub import load_official
+
+        return load_official(name)
+    known = ", ".join(model.name for model in names())
+    raise WeightsError(
+        f"no model {name!r}: it is no folder and no OWNER/NAME of the hub, and the names are: {known}"
+    )
+
+
+def untrained(preset_name: str = "ti-256") -> "Tokenizer":
+    """Return an untrained tokenizer whose linear path has the statistics of the training photographs.
+
+    The networks are drawn with a fixed seed, so that it has one fingerprint.
+
+    Args:
+        preset_name: one with a linear path.
+
+    Raises:
+        ValueError: no such preset.
+        WeightsError: the preset has no bundled statistics.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    from onedpiece.tokenizer import Tokenizer, preset
+
+    config = preset(preset_name)
+    path = HERE / f"{preset_name}-linear.safetensors"
+    if not path.is_file():
+        raise WeightsError(f"no statistics are bundled for {preset_name!r}")
+    default = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.set_default_dtype(torch.float32)
+        torch.manual_seed(0)
+        try:
+            tokenizer = Tokenizer(config)
+        finally:
+            torch.set_default_dtype(default)
+    assert tokenizer.linear_path is not None
+    tokenizer.linear_path.load_state_dict(load_file(path), strict=True)
     return tokenizer.eval()

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from onedpiece.metrics.features import missing_weights
+from onedpiece.metrics.perceptual import missing_weights
 
 Preprocess = Callable[[Any], Tensor]
 """A PIL image to the (3, H, W) tensor that the network takes."""

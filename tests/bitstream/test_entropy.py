@@ -16,7 +16,7 @@ from onedpiece.bitstream import (
     Tiles,
     TrailingDataError,
 )
-from onedpiece.bitstream.entropy import TOTAL, Tables, no_tables, pack_entropy, unpack_entropy
+from onedpiece.bitstream.packing import TOTAL, Tables, no_tables, pack_entropy, unpack_entropy
 
 UNIFORM = tuple([TOTAL // 16] * 16)
 HALVES = (TOTAL // 2, TOTAL // 4, TOTAL // 8, TOTAL // 8)

@@ -1,7 +1,11 @@
 import pytest
 
 from onedpiece import errors
-from onedpiece.bitstream.format import MAGIC, MAX_PIXELS, Flag
+from onedpiece.bitstream.format import (
+    MAGIC,
+    MAX_PIXELS,
+    Flag,
+)
 from onedpiece.bitstream.header import Header, read_header, write_header
 
 PRINT = bytes.fromhex("01020304")

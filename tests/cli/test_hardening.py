@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from onedpiece.bitstream import Code
-from onedpiece.weights.entropy_tables import load_tables
+from onedpiece.weights.checkpoint import load_tables
 
 MODEL = Path(__file__).parents[1] / "data" / "golden" / "model"
 

@@ -2,8 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from onedpiece.cli.errors import OutputError
-from onedpiece.cli.io import write
+from onedpiece.cli.io import OutputError, write
 
 
 def test_a_file_has_the_usual_permissions(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from onedpiece.bitstream import BadMagicError, Code, TooManyTokensError
 from onedpiece.codec import Codec, WrongModelError
-from onedpiece.codec.images import resize
+from onedpiece.codec.tensors import resize
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.rate import RateTarget
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onedpiece.codec.images import read_picture, resize, to_rgb
-from onedpiece.codec.tensors import Photo, to_tensor
+from onedpiece.codec.images import read_picture
+from onedpiece.codec.tensors import Photo, resize, to_rgb, to_tensor
 from onedpiece.errors import PictureError
 from onedpiece.metrics.pixel import image_psnr
 

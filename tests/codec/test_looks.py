@@ -10,7 +10,7 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.codec.images import resize
+from onedpiece.codec.tensors import resize
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.metrics.registry import image_scorer
 from onedpiece.rate.target import RateTarget

@@ -7,7 +7,7 @@ import re
 import pytest
 from PIL import Image
 
-from onedpiece.evaluation.report import MAX_PHOTOS, report_html, shown_photos
+from onedpiece.evaluation.export import MAX_PHOTOS, report_html, shown_photos
 from onedpiece.evaluation.results import OURS, ComparisonResult, RDPoint
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onedpiece.evaluation.report import report_html
+from onedpiece.evaluation.export import report_html
 from onedpiece.evaluation.results import OURS, ComparisonResult, RDPoint
 
 from . import browser

@@ -1,8 +1,7 @@
 import dataclasses
 from math import inf
 
-from onedpiece.evaluation.results import OURS, ComparisonResult
-from onedpiece.evaluation.tables import NONE, Cell, delta_table, score_table
+from onedpiece.evaluation.results import NONE, OURS, Cell, ComparisonResult, delta_table, score_table
 from onedpiece.metrics.descriptors import METRICS
 
 

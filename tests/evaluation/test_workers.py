@@ -3,9 +3,8 @@ import os
 import pytest
 import torch
 
-from onedpiece.evaluation.baselines import score_in_worker
+from onedpiece.evaluation.baselines import WORTH_A_POOL, score_in_worker, start_executor, usable_cores
 from onedpiece.evaluation.photos import Photo
-from onedpiece.evaluation.workers import WORTH_A_POOL, start_executor, usable_cores
 
 
 def test_few_jobs_stay_in_this_process() -> None:

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from onedpiece.errors import MissingWeightsError
-from onedpiece.metrics.features import EFFICIENTNET, EfficientNetLite, FeatureDistance
+from onedpiece.metrics.perceptual import EFFICIENTNET, EfficientNetLite, FeatureDistance
 
 timm = pytest.importorskip("timm", reason="timm is not installed")
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from onedpiece.errors import MissingWeightsError
-from onedpiece.metrics.features import unit_length
-from onedpiece.metrics.lpips import Lpips
+from onedpiece.metrics.perceptual import Lpips, unit_length
 from onedpiece.metrics.registry import Scorer
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from onedpiece.tokenizer.lattice import fit_lattice, restore
+from onedpiece.tokenizer.quantizer import fit_lattice, restore
 
 
 def normal_quantiles(count: int = 20_000) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from onedpiece.heads import bundled_head, load_head
-from onedpiece.tokenizer.meta_init import assign_weights, no_init_weights
+from onedpiece.tokenizer.transformer import assign_weights, no_init_weights
 from onedpiece.weights import load, load_tokenizer, untrained
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "model"

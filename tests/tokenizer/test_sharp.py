@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
-from onedpiece.tokenizer.sharp import INPUT_CHANNELS, SharpNetwork, low_pass, network_input
+from onedpiece.tokenizer.pixel_heads import INPUT_CHANNELS, SharpNetwork, low_pass, network_input
 
 
 @pytest.fixture(scope="module")

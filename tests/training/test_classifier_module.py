@@ -19,7 +19,7 @@ from onedpiece.retokenize import apply
 from onedpiece.training.classifier_module import (
     ClassifierConfig,
     ClassifierModule,
-    ReducerConfig,
+    RetokenizerConfig,
     build_classifier,
     normalized,
 )
@@ -131,7 +131,9 @@ def test_the_weak_branch_differs_and_comes_back() -> None:
 # 7 beside the published r = 16; 7/16 · 4 = 1.75; a share has no proportion to keep
 @pytest.mark.parametrize(("r", "weak"), [(16, 7), (4, 2), (0.35, 7)])
 def test_the_weak_branch_is_weak_in_proportion(r: float, weak: int) -> None:
-    module = ClassifierModule(ScheduleConfig(steps=1), SMALL, ReducerConfig("mctf", {"r": r}), "consistency")
+    module = ClassifierModule(
+        ScheduleConfig(steps=1), SMALL, RetokenizerConfig("mctf", {"r": r}), "consistency"
+    )
     assert isinstance(module.objective, ConsistencyObjective)
     assert module.objective.teacher_r == weak
 
@@ -167,7 +169,7 @@ def test_objectives_name_what_they_need(options: dict[str, Any], message: str) -
 
 def test_slimming_starts_on_a_full_network_and_goes_on_from_its_own(tmp_path: Path) -> None:
     full, own = tmp_path / "full.safetensors", tmp_path / "own.safetensors"
-    reducer = ReducerConfig("slimming", {"layers": (2,)})
+    reducer = RetokenizerConfig("slimming", {"layers": (2,)})
     save_file(build_classifier(SMALL).state_dict(), full)
     slim = build_classifier(replace(SMALL, weights=str(full)), reducer)
     save_file(slim.state_dict(), own)
@@ -179,4 +181,4 @@ def test_slimming_starts_on_a_full_network_and_goes_on_from_its_own(tmp_path: Pa
 
 def test_share_and_options_exclude_each_other() -> None:
     with pytest.raises(ValueError, match=r"reducer\.keep_ratio chooses the options itself"):
-        ReducerConfig("tome", {"r": 3}, 0.5)
+        RetokenizerConfig("tome", {"r": 3}, 0.5)

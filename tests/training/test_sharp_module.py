@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from onedpiece.metrics.features import FeatureNetwork
-from onedpiece.metrics.lpips import Lpips
+from onedpiece.metrics.perceptual import FeatureNetwork, Lpips
 from onedpiece.tokenizer import Tokenizer
-from onedpiece.tokenizer.sharp import LOW_PASS, SharpNetwork
+from onedpiece.tokenizer.pixel_heads import LOW_PASS, SharpNetwork
 from onedpiece.training import sharp_module
 from onedpiece.training.callbacks import Checkpoints, reconstruction_grid
 from onedpiece.training.schedule import ScheduleConfig

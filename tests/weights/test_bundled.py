@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from onedpiece.bitstream import Code
-from onedpiece.bitstream.entropy import no_tables
+from onedpiece.bitstream.packing import no_tables
 from onedpiece.codec import Codec
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.rate.target import RateTarget

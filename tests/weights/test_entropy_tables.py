@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from onedpiece import _providers
-from onedpiece._providers import Provider
 from onedpiece.bitstream import Code, EntropyTablesError
-from onedpiece.bitstream.entropy import no_tables
+from onedpiece.bitstream.packing import known_tables, no_tables
 from onedpiece.weights import load
-from onedpiece.weights.entropy_tables import FILE, bundled_tables, load_tables, tables_beside
+from onedpiece.weights.checkpoint import FILE, bundled_tables, load_tables, tables_beside
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 PRINT = bytes.fromhex(json.loads((GOLDEN / "model" / "config.json").read_text())["fingerprint"])
@@ -54,7 +53,7 @@ def test_tables_are_no_part_of_a_model(folder: Path) -> None:
 
 
 def test_a_decoder_without_the_tables_refuses(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_providers.entropy_tables, "_stated", {})  # what other tests have loaded
+    monkeypatch.setattr(_providers, "entropy_tables", {})  # what other tests have loaded
     (folder / FILE).unlink()
     with pytest.raises(ValueError, match="the file is entropy coded; it takes the tables"):
         load(folder).decode(GOLDEN / "entropy.odp")
@@ -102,9 +101,13 @@ def test_another_process_writes_the_same_bytes_without_torch() -> None:
     assert done.stdout.split() == [code.to_bytes().hex(), "False"]
 
 
-def test_a_provider_asks_what_was_stated_first() -> None:
-    provider: Provider[str, int] = Provider()
-    assert provider("a") is None
-    provider.register({"a": 1, "b": 2}.get)
-    provider.state("b", 3)
-    assert (provider("a"), provider("b"), provider("c")) == (1, 3, None)
+def test_what_this_process_was_told_comes_before_the_sources(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = load_tables(folder, PRINT)
+    assert ours is not None
+    monkeypatch.setattr(_providers, "entropy_tables", {b"told": ours})
+    monkeypatch.setattr(_providers, "entropy_table_sources", [{}.get, {b"told": None, b"held": ours}.get])
+    assert known_tables(b"told") is ours
+    assert known_tables(b"held") is ours
+    assert known_tables(b"else") is None

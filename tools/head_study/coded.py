@@ -12,8 +12,7 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.codec.images import resize
-from onedpiece.codec.tensors import to_tensor
+from onedpiece.codec.tensors import resize, to_tensor
 from onedpiece.evaluation.baselines import candidates, restore
 from onedpiece.evaluation.formats import image_format
 from onedpiece.metrics.pixel import psnr

@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from onedpiece.training.ema import Ema
+from onedpiece.training.base_module import Ema
 from onedpiece.training.optimizer import build_optimizer
 from onedpiece.training.schedule import SOURCES, Clock
 from tools.head_study.settings import Settings

@@ -9,7 +9,7 @@ from statistics import fmean
 from PIL import Image
 
 from onedpiece.bitstream import Code
-from onedpiece.codec import Codec
+from onedpiece.codec.codec import Codec
 from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.baselines import candidates, restore
 from onedpiece.evaluation.downstream.base import Example, Result, Tally, Task

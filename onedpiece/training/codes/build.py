@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress as RichProgress
 
-from onedpiece.codec import Codec
+from onedpiece.codec.codec import Codec
 from onedpiece.errors import CacheError
 from onedpiece.heads import code_space_of
 from onedpiece.training.codes.base import TRAIN, Example, Source

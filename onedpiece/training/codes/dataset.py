@@ -10,8 +10,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from onedpiece.codec import Codec, WrongModelError
-from onedpiece.errors import CacheError
+from onedpiece.codec.codec import Codec
+from onedpiece.errors import CacheError, WrongModelError
 from onedpiece.heads import code_space_of
 from onedpiece.training.codes.base import TEST, TRAIN, BoxTarget, CodeSample, CodeSamples, Source, Target
 from onedpiece.training.codes.build import build_cache, progress_bar

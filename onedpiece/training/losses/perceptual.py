@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onedpiece.metrics.lpips import Lpips, Net
+from onedpiece.metrics.perceptual import Lpips, Net
 from onedpiece.training.augment import crop_resize, sample_crop
 from onedpiece.training.schedule import ramp
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from onedpiece.metrics.lpips import Lpips
+from onedpiece.metrics.perceptual import Lpips
 from onedpiece.training.losses.perceptual import PerceptualConfig, PerceptualLoss
 
 
