@@ -200,7 +200,7 @@ class SharpModule(TokenizerModule):
 
     @property
     def _learns(self) -> bool:
-        """Whether the network itself takes steps: behind the discriminators' head start, where there are any."""
+        """Whether the network itself takes steps: not while the discriminators have their head start."""
         return not self.losses.adversarial or self.batches >= self.losses.wait
 
     def update_average(self) -> None:
