@@ -23,7 +23,7 @@ LEVELS = (
     {"tokenizer"},
     {"retokenize"},
     {"bitstream"},
-    {"errors", "_files", "_providers"},
+    {"errors", "_files", "_providers", "_progress"},
 )
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 
