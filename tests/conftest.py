@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -59,19 +61,27 @@ def torch_home(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def random_lpips(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let LPIPS have random trunks, always the same, where its weights are not there."""
+@pytest.fixture(scope="session")
+def random_networks() -> Callable[[str], Any]:
+    """Build LPIPS networks with random trunks; each is drawn once, which takes long, and copied."""
     import lpips
     import torch
 
-    def build(net: str, verbose: bool) -> Any:
+    network = lpips.LPIPS
+
+    @cache
+    def drawn(net: str) -> Any:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return network(net=net, pnet_rand=True, verbose=verbose)
+            return network(net=net, pnet_rand=True, verbose=False)
 
-    network = lpips.LPIPS
-    monkeypatch.setattr(lpips, "LPIPS", build)
+    return lambda net: deepcopy(drawn(net))
+
+
+@pytest.fixture
+def random_lpips(random_networks: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let LPIPS have random trunks, always the same, where its weights are not there."""
+    monkeypatch.setattr("lpips.LPIPS", lambda net, verbose: random_networks(net))
 
 
 @pytest.fixture

@@ -104,6 +104,8 @@ def truncated_normal_(tensor: Tensor, std: float = 0.02) -> Tensor:
     By the inverse of its distribution function, in three passes: torch's own rejects and draws again.
     """
     edge = math.erf(2 / math.sqrt(2))
+    if tensor.is_meta:  # no values to draw; erfinv_ would load torch's compiler, a second or more
+        return tensor
     return tensor.uniform_(-edge, edge).erfinv_().mul_(std * math.sqrt(2))
 
 
