@@ -101,7 +101,7 @@ def test_two_processes_train_together(small: list[str], tmp_path: Path) -> None:
         ]
         for name, words in TOGETHER.items()
     ]
-    # Lightning starts the second process at the first of the runs: both spend far longer on imports than here.
+    # Lightning starts the second process at the first of the runs; both spend most of their time on imports.
     done = subprocess.run(
         [sys.executable, driver, json.dumps(runs)],
         cwd=ROOT,

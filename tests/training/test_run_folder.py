@@ -153,7 +153,7 @@ def test_a_signal_within_a_step_ends_the_run_behind_it(
     assert stop.value.code == status
     assert "Traceback" not in capfd.readouterr().err
     assert signal.getsignal(signum) is before
-    assert batches(run) == 3
+    assert batches(run) == 2
     assert load_tokenizer(run / "weights").config.num_tokens == 8
 
 
