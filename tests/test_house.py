@@ -71,6 +71,7 @@ class _WithoutTypeChecking(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
+@cache
 def arrows(*, typing_too: bool) -> dict[str, set[str]]:
     """Module -> the modules of the package that it imports."""
     return {
