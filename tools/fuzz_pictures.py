@@ -26,8 +26,7 @@ from zlib import crc32
 import numpy as np
 from PIL import Image, ImageCms
 
-from onedpiece.codec.colour import ORIENTATION
-from onedpiece.codec.images import read_picture, register_plugins
+from onedpiece.codec.images import ORIENTATION, read_picture, register_plugins
 from onedpiece.errors import PictureError
 
 MAX_SECONDS = 2.0
@@ -256,8 +255,9 @@ def summary(outcomes: list[Outcome]) -> str:
     slowest = max(outcomes, key=lambda outcome: outcome.seconds)
     largest = max(outcomes, key=lambda outcome: outcome.allocated)
     lines.append(
-        f"slowest {slowest.seconds:.2f} s (input {slowest.number}, {slowest.kind}), most memory "
-        f"{largest.allocated / 2**20:.0f} MiB (input {largest.number}, {largest.kind}), {len(outcomes)} inputs"
+        f"slowest {slowest.seconds:.2f} s (input {slowest.number}, {slowest.kind}), "
+        f"most memory {largest.allocated / 2**20:.0f} MiB (input {largest.number}, {largest.kind}), "
+        f"{len(outcomes)} inputs"
     )
     return "\n".join(lines)
 

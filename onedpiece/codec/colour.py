@@ -1,29 +1,12 @@
-"""What a picture looks like: upright 8-bit sRGB on white, from any of Pillow's modes and colour spaces.
+"""How levels become sRGB's 8-bit ones: ICC profiles, PNG's gamma, L*a*b*, and values that are no bytes."""
 
-A picture is converted in strips, so that a large one costs hardly more memory than its result.
-"""
-
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from functools import cache
 from io import BytesIO
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
-
-ORIENTATION = 0x0112  # the EXIF tag
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_TURNED_BY_DECODER = {"JXL"}  # their EXIF repeats what the decoder has done
 
 _RANGES = {"I": (255, 65_535), "F": (1, 255, 65_535)}  # what white may be, by mode
 _SLACK = 0.05  # of the range: resampled and sharpened pictures overshoot by so much
@@ -34,72 +17,20 @@ _SRGB_GAMMA = 1 / 2.2
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # white, red, green, blue: x and y
 _ALIKE = 2  # levels by which a profile may differ from sRGB and count as it
 
-_STRIP = 1 << 20  # pixels that are converted at a time
-
 Floats = NDArray[np.float64]
 Step = Callable[[Image.Image], Image.Image]
 
 
-class Converted(NamedTuple):
-    """An upright RGB picture, and what was done to its values: nothing for a plain photo."""
-
-    image: Image.Image
-    conversions: tuple[str, ...]
-
-
-def convert(image: Image.Image) -> Converted:
-    """Return the picture upright, on white where it is transparent, as 8-bit sRGB.
-
-    Colours go through the ICC profile or PNG's gamma and primaries that the picture names; a profile that is
-    damaged or of another kind of picture is ignored. 16-bit, 32-bit and float values are scaled to 8 bits.
-    """
-    notes: list[str] = []
-    turn = None if image.format in _TURNED_BY_DECODER else _TURNS.get(_orientation(image))
-    if turn is not None:
-        notes.append("turned upright")
-    scale = None
-    if image.mode == "F" or image.mode.startswith("I"):
-        scale = _range_of(image)
-        notes.append(f"values {scale[0]:g} to {scale[1]:g} as 8 bits")
-    to_srgb, note = _colour_step(image)
-    notes += [note] if note else []
-    result = Image.new("RGB", image.size)
-    transparent = False
-    for box in _strips(image.size):
-        strip = image.crop(box)
-        colours, alpha = _split_alpha(strip if scale is None else _to_8_bits(strip, *scale))
-        colours = to_srgb(colours)
-        if alpha is not None and alpha.getextrema() != (255, 255):
-            colours = Image.composite(colours, Image.new("RGB", colours.size, "white"), alpha)
-            transparent = True
-        result.paste(colours, box)
-    notes += ["transparent parts on white"] if transparent else []
-    return Converted(result if turn is None else result.transpose(turn), tuple(notes))
-
-
-def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
-    width, height = size
-    rows = max(1, _STRIP // width)
-    return ((0, top, width, min(top + rows, height)) for top in range(0, height, rows))
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged metadata is no reason to doubt the pixels
-            return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # Pillow's parser raises whatever damaged metadata leads it to
-        return 1
-
-
-def _range_of(image: Image.Image) -> tuple[float, float]:
+def range_of(image: Image.Image) -> tuple[float, float]:
+    """Return the values of black and white of a picture in mode I, I;16 or F; odd ones do not count."""
     if image.mode.startswith("I;16"):
         return 0.0, 65_535.0
     values = np.asarray(image).ravel()
     return _value_range(values[:: 1 + values.size // _ENOUGH].astype(np.float64), image.mode[0])
 
 
-def _to_8_bits(image: Image.Image, low: float, high: float) -> Image.Image:
+def to_8_bits(image: Image.Image, low: float, high: float) -> Image.Image:
+    """Return such a picture, or part of one, as mode L: `low` is black, `high` white, the rest clipped."""
     values = np.asarray(image).astype(np.float64)
     scaled = np.nan_to_num((values - low) * (255 / (high - low)), nan=0.0, posinf=255.0, neginf=0.0)
     return Image.fromarray(np.round(scaled.clip(0, 255)).astype(np.uint8))
@@ -123,53 +54,40 @@ def _value_range(values: Floats, mode: str) -> tuple[float, float]:
     return low, high if high > low else low + 1
 
 
-def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Return the colours, L, RGB or CMYK, and the opacity, L, where there is any."""
-    if image.mode in ("La", "RGBa"):  # premultiplied
-        image = image.convert(image.mode.upper())
-    if image.has_transparency_data:
-        grey = image.mode == "LA"
-        whole = image if grey else image.convert("RGBA")
-        *bands, alpha = whole.split()
-        return bands[0] if grey else Image.merge("RGB", bands), alpha
-    if image.mode == "1":
-        return image.convert("L"), None
-    if image.mode == "LAB":
-        converted = ImageCms.applyTransform(image, _from_lab())
-        assert converted is not None
-        return converted, None
-    return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB"), None
-
-
-@cache
-def _from_lab() -> ImageCms.ImageCmsTransform:
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    return ImageCms.buildTransform(lab, srgb, "LAB", "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC)
-
-
 def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _colour_step(image: Image.Image) -> tuple[Step, str]:
-    """Return what brings the picture's colours, L, RGB or CMYK, to sRGB, and what to say of it."""
-    info = dict(image.info)
+def colour_step(mode: str, info: Mapping[str | tuple[int, int], object]) -> tuple[Step, str]:
+    """Return what brings colours to sRGB, and what to say of it; nothing for damaged or foreign profiles.
+
+    Args:
+        mode: of the colours: L, RGB or CMYK.
+        info: what Pillow says of the file: `icc_profile`, or `gamma`, `chromaticity` and `srgb` of a PNG.
+    """
     profile = info.get("icc_profile")
     if isinstance(profile, bytes) and profile:
         try:
-            return _profile_step(_mode_of_colours(image), profile)
+            return _profile_step(mode, profile)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError, KeyError):
-            return _to_rgb, "" if image.mode != "CMYK" else "CMYK without its profile"
+            return _to_rgb, "" if mode != "CMYK" else "CMYK without its profile"
     gamma, primaries = info.get("gamma"), info.get("chromaticity")
     if "srgb" not in info and isinstance(gamma, float) and gamma > 0:
         return _gamma_step(gamma, primaries)
     return _to_rgb, ""
 
 
-def _mode_of_colours(image: Image.Image) -> str:
-    if image.mode == "F" or image.mode.startswith("I"):
-        return "L"
-    return _split_alpha(image.crop((0, 0, 1, 1)))[0].mode
+def lab_to_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture of mode LAB, which Pillow's own `convert` does not know, as sRGB."""
+    converted = ImageCms.applyTransform(image, _from_lab())
+    assert converted is not None
+    return converted
+
+
+@cache
+def _from_lab() -> ImageCms.ImageCmsTransform:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.buildTransform(lab, srgb, "LAB", "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC)
 
 
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}

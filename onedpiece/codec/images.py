@@ -20,7 +20,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from onedpiece._files import one_line
 from onedpiece.bitstream.header import checked_size
-from onedpiece.codec.colour import Converted, convert
+from onedpiece.codec.boxes import JXL_STARTS, is_turned_by_heif, read_jxl_header
+from onedpiece.codec.colour import Step, colour_step, lab_to_rgb, range_of, to_8_bits
 from onedpiece.errors import AbsurdSizeError, PictureError
 
 _PLUGINS = {"pillow-jxl-plugin": "pillow_jxl", "pillow-heif": "pillow_heif"}  # what pip calls a module
@@ -30,8 +31,28 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_END = b"\xff\xd9"
 _LAST_BYTES = 16  # that may be missing of a file in another format, for it to count as whole
 
+ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_STRIP = 1 << 20  # pixels that are converted at a time
+
 _SURE_PIXELS = 25_000_000  # which memory is taken for on the word of a header,
 _PIXELS_A_BYTE = 2000  # and as many more as a file of its size may hold: even a blank PNG has 1,000
+
+
+class Converted(NamedTuple):
+    """An upright RGB picture, and what was done to its values: nothing for a plain photo."""
+
+    image: Image.Image
+    conversions: tuple[str, ...]
 
 
 def read_picture(source: str | PathLike[str] | BinaryIO) -> Image.Image:
@@ -62,7 +83,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         PictureError: its pixels cannot be read or converted, or there are absurdly many.
     """
     _check_size(image.size)
-    return _convert(image).image
+    return _convert(image, _TURNS.get(_orientation(image))).image
 
 
 def read_square(path: Path, image_size: int) -> Image.Image:
@@ -89,15 +110,41 @@ def _open_and_convert(file: BinaryIO) -> Converted:
     start = file.tell()
     length = file.seek(0, SEEK_END) - start
     file.seek(start)
+    head = file.read(12)
+    file.seek(start)
+    turned = False
+    if head.startswith(JXL_STARTS):
+        stated = read_jxl_header(file.read())
+        file.seek(start)
+        if stated is not None:  # its decoder takes memory for all pixels as it opens the file
+            _check_size(stated.size, length)
+            turned = stated.orientation != 1
     with _open(file) as image:
         if image.format == "EPS":  # Pillow would run Ghostscript on it
             raise PictureError("EPS files are programs, not pictures; convert it first")
         _check_size(image.size, length)
-        return _convert(image)
+        return _convert(image, _turn_of(image, file, turned))
+
+
+def _turn_of(image: Image.Image, file: BinaryIO, turned: bool) -> Image.Transpose | None:
+    """Return the turn that the orientation in the EXIF data still asks for.
+
+    JPEG XL and HEIC have an orientation of their own, which the decoder has followed where there is one, and
+    which EXIF then repeats.
+    """
+    if image.format == "JXL" and turned and not getattr(image, "jpeg", False):  # a JPEG in it stays as it is
+        return None
+    if image.format == "HEIF":
+        orientation = image.info.get("original_orientation")  # pillow-heif blanks the tag
+        if orientation is None:
+            return None
+        file.seek(0)
+        return None if is_turned_by_heif(file.read()) else _TURNS.get(orientation)
+    return _TURNS.get(_orientation(image))
 
 
 def _check_size(size: tuple[int, int], length: int | None = None) -> None:
-    """Raise PictureError if nothing should allocate so many pixels, or no file of so many bytes holds them."""
+    """Raise PictureError if nothing should allocate that many pixels, or no `length` bytes hold them."""
     try:
         width, height = checked_size(size)
     except AbsurdSizeError as error:
@@ -124,10 +171,10 @@ def _open(file: BinaryIO) -> Image.Image:
         raise PictureError(f"the picture cannot be read: {one_line(error)}") from error
 
 
-def _convert(image: Image.Image) -> Converted:
+def _convert(image: Image.Image, turn: Image.Transpose | None) -> Converted:
     try:
         image.load()
-        return convert(image)
+        return convert(image, turn)
     except Exception as error:  # as in _open
         raise PictureError(f"the picture cannot be read: {one_line(error)}") from error
 
@@ -194,3 +241,76 @@ def _inflated(chunk: bytes) -> int:
         return len(zlib.decompressobj().decompress(chunk[chunk.index(b"\0") + 2 :], _PROFILE_BYTES))
     except (ValueError, zlib.error):
         return 0
+
+
+def convert(image: Image.Image, turn: Image.Transpose | None) -> Converted:
+    """Return the picture upright, on white where it is transparent, as 8-bit sRGB.
+
+    Colours go through the ICC profile or PNG's gamma and primaries that the picture names; a profile that is
+    damaged or of another kind of picture is ignored. 16-bit, 32-bit and float values are scaled to 8 bits.
+    `turn` brings it upright. All that happens in strips: a large picture costs hardly more than its result.
+    """
+    notes: list[str] = []
+    if turn is not None:
+        notes.append("turned upright")
+    scale = None
+    if image.mode == "F" or image.mode.startswith("I"):
+        scale = range_of(image)
+        notes.append(f"values {scale[0]:g} to {scale[1]:g} as 8 bits")
+    to_srgb, note = _colour_step(image)
+    notes += [note] if note else []
+    result = Image.new("RGB", image.size)
+    transparent = False
+    for box in _strips(image.size):
+        strip = image.crop(box)
+        colours, alpha = _split_alpha(strip if scale is None else to_8_bits(strip, *scale))
+        colours = to_srgb(colours)
+        if alpha is not None and alpha.getextrema() != (255, 255):
+            colours = Image.composite(colours, Image.new("RGB", colours.size, "white"), alpha)
+            transparent = True
+        result.paste(colours, box)
+    notes += ["transparent parts on white"] if transparent else []
+    return Converted(result if turn is None else result.transpose(turn), tuple(notes))
+
+
+def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    width, height = size
+    rows = max(1, _STRIP // width)
+    return ((0, top, width, min(top + rows, height)) for top in range(0, height, rows))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged metadata is no reason to doubt the pixels
+            return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # Pillow's parser raises whatever damaged metadata leads it to
+        return 1
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Return the colours, L, RGB or CMYK, and the opacity, L, where there is any."""
+    if image.mode in ("La", "RGBa"):  # premultiplied
+        image = image.convert(image.mode.upper())
+    if image.has_transparency_data:
+        grey = image.mode == "LA"
+        whole = image if grey else image.convert("RGBA")
+        *bands, alpha = whole.split()
+        return bands[0] if grey else Image.merge("RGB", bands), alpha
+    if image.mode == "1":
+        return image.convert("L"), None
+    if image.mode == "LAB":
+        return lab_to_rgb(image), None
+    return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB"), None
+
+
+def _colour_step(image: Image.Image) -> tuple[Step, str]:
+    if not {"icc_profile", "gamma"} & image.info.keys():
+        return _to_rgb, ""
+    whole_numbers = image.mode != "F" and not image.mode.startswith("I")
+    mode = _split_alpha(image.crop((0, 0, 1, 1)))[0].mode if whole_numbers else "L"
+    return colour_step(mode, image.info)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    return image.convert("RGB")

@@ -39,10 +39,9 @@ def test_damaged_extras_of_a_png_do_not_cost_the_pixels(photo: Image.Image, name
 
 
 def test_damaged_pixels_of_a_png_are_refused(photo: Image.Image) -> None:
-    data = bytearray(stored(photo, "png"))
-    data[200] ^= 1
-    with pytest.raises(PictureError, match="cannot be read|Pillow can read"):
-        read_picture(io.BytesIO(data))
+    data = stored(photo, "png")
+    with pytest.raises(PictureError, match="cannot be read"):
+        read_picture(io.BytesIO(data[:300] + bytes(300) + data[600:]))
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -88,7 +87,7 @@ def test_strips_are_seamless(photo: Image.Image, monkeypatch: pytest.MonkeyPatch
         stored(photo.quantize(9), "gif", transparency=3),
     ]
     whole = [read_converted(io.BytesIO(data)) for data in pictures]
-    monkeypatch.setattr("onedpiece.codec.colour._STRIP", 7 * photo.width)
+    monkeypatch.setattr("onedpiece.codec.images._STRIP", 7 * photo.width)
     for data, expected in zip(pictures, whole, strict=True):
         read = read_converted(io.BytesIO(data))
         assert read.conversions == expected.conversions
