@@ -83,6 +83,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         PictureError: its pixels cannot be read or converted, or there are absurdly many.
     """
     _check_size(image.size)
+    _load(image)
     return _convert(image, _TURNS.get(_orientation(image))).image
 
 
@@ -123,6 +124,7 @@ def _open_and_convert(file: BinaryIO) -> Converted:
         if image.format == "EPS":  # Pillow would run Ghostscript on it
             raise PictureError("EPS files are programs, not pictures; convert it first")
         _check_size(image.size, length)
+        _load(image)
         return _convert(image, _turn_of(image, file, turned))
 
 
@@ -171,9 +173,15 @@ def _open(file: BinaryIO) -> Image.Image:
         raise PictureError(f"the picture cannot be read: {one_line(error)}") from error
 
 
-def _convert(image: Image.Image, turn: Image.Transpose | None) -> Converted:
+def _load(image: Image.Image) -> None:
     try:
         image.load()
+    except Exception as error:  # as in _open
+        raise PictureError(f"the picture cannot be read: {one_line(error)}") from error
+
+
+def _convert(image: Image.Image, turn: Image.Transpose | None) -> Converted:
+    try:
         return convert(image, turn)
     except Exception as error:  # as in _open
         raise PictureError(f"the picture cannot be read: {one_line(error)}") from error

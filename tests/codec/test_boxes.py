@@ -67,7 +67,7 @@ def test_heic_and_jxl_look_as_their_original(photo: Image.Image) -> None:
         assert difference.size == photo.size
 
 
-# Bits from the lowest: small 0; the height's selector 2, for 18 bits, and it less 1; ratio 0; the width alike;
+# Bits from the lowest: small 0; the selector 2, for 18 bits, and the height less 1; ratio 0; the width alike;
 # all_default 0; extra_fields 1; the orientation less 1.
 def header(height: int, width: int, orientation: int) -> bytes:
     fields = [(0, 1), (2, 2), (height - 1, 18), (0, 3), (2, 2), (width - 1, 18), (0, 1), (1, 1)]
