@@ -7,17 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from onedpiece.cli.io import CODES, STREAM, expand, plan, reading, say, write
-from onedpiece.cli.options import JSON, OUT, TABLES
+from onedpiece.cli.options import JSON, OUT, RECURSIVE, TABLES
 from onedpiece.cli.report import Report, counted, name_of
 
 
 def info(
     inputs: Annotated[list[str], typer.Argument(metavar="IN", help=".odp files, a folder of them, or -.")],
+    recursive: RECURSIVE = False,
     model: TABLES = None,
     as_json: JSON = False,
 ) -> None:
     """Say what .odp files hold."""
-    sources = expand(inputs, CODES)
+    sources = expand(inputs, CODES, recursive=recursive)
     with Report(sources, as_json=as_json) as report:
         for source in sources:
             with report.guarding(source):
