@@ -111,8 +111,8 @@ def find_min_tokens(
     that.
 
     LPIPS likes a grey square better than a poor picture, so that one token may beat forty. Without a
-    `tolerance` of the caller's, its answer must last: twice as many tokens, four times as many and so on reach
-    the target too, to LASTING_TOL, or the search goes on behind the last that does not.
+    `tolerance` of the caller's, its answer must last: twice as many tokens, four times as many and so on
+    reach the target too, to LASTING_TOL, or the search goes on behind the last that does not.
 
     Args:
         target: what to reach.

@@ -1,5 +1,6 @@
 """Folders, names and streams: nothing is left out, replaced or printed without a word."""
 
+import json
 import os
 import subprocess
 import sys
@@ -174,3 +175,14 @@ def test_a_closed_stream_is_at_most_one_line(
     assert "unexpected" not in done.stderr
     assert done.stderr.count("\n") <= (1 if words != ["nonsense"] else 3)
     assert done.returncode in (0, 1, 2)
+
+
+@pytest.mark.parametrize(("end", "length"), [(b"\n", 1), (b"\r\n", 2), (b"", None)])
+def test_info_points_out_what_a_copy_in_text_mode_appends(
+    cli: Any, tmp_path: Path, data: Path, end: bytes, length: int | None
+) -> None:
+    code = (data / "golden" / "codebook-262144.odp").read_bytes().rstrip(b"\n")
+    (tmp_path / "a.odp").write_bytes(code + end)
+    record = json.loads(cli("info", tmp_path / "a.odp", "--json").out)
+    assert record.get("line_end") == length
+    assert (b"ends as a line of text" in cli("info", tmp_path / "a.odp").out) == bool(end)
