@@ -6,7 +6,7 @@ about the estimated PSNR curve.
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import accumulate
 from math import log2
 from typing import NamedTuple
@@ -138,20 +138,18 @@ def _find_lasting(
     target: QualityTarget, measure: Measure, count: int, psnr_curve: Sequence[float] | None
 ) -> SearchResult:
     skipped, scores = 0, dict[int, float]()
+
+    def measured(tokens: int, offset: int = 0) -> float:
+        scores[tokens + offset] = measure(tokens + offset)
+        return scores[tokens + offset]
+
     while True:
-        found = find_min_tokens(
-            target,
-            lambda tokens, skipped=skipped: scores.setdefault(tokens + skipped, measure(tokens + skipped)),
-            count - skipped,
-            psnr_curve and psnr_curve[skipped:],
-            NON_MONOTONICITY_TOL[target.metric],
-        )
+        curve = psnr_curve and psnr_curve[skipped:]
+        tolerance = NON_MONOTONICITY_TOL[target.metric]
+        found = find_min_tokens(target, partial(measured, offset=skipped), count - skipped, curve, tolerance)
         tokens = found.tokens + skipped
-        short = 0
-        for more in _longer(tokens, count) if found.reached else ():
-            scores[more] = measure(more)
-            if target.margin(scores[more]) < -LASTING_TOL:
-                short = more
+        longer = _longer(tokens, count) if found.reached else []
+        short = max((more for more in longer if target.margin(measured(more)) < -LASTING_TOL), default=0)
         if not short or short == count:
             return SearchResult(tokens, found.score, found.reached, len(scores))
         skipped = short

@@ -137,23 +137,26 @@ def test_a_warning_names_its_file(cli: Any, tmp_path: Path, data: Path) -> None:
     assert result.err == f"onedpiece: {tmp_path}/cut.jpg: the file ends early; some pixels may be missing\n"
 
 
-VERBS = {
-    "encode": ["encode", "a.png", "--tokens", "4", "--model", str(MODEL)],
-    "encode to stdout": ["encode", "a.png", "-o", "-", "--model", str(MODEL)],
-    "encode stdin": ["encode", "-", "-o", "x.odp", "--model", str(MODEL)],
-    "decode": ["decode", "a.odp", "-o", "x.png", "--model", str(MODEL)],
-    "decode to stdout": ["decode", "a.odp", "-o", "-", "--model", str(MODEL)],
-    "info": ["info", "a.odp", "--model", str(MODEL)],
-    "info of none": ["info", "none.odp"],
-    "models": ["models"],
-    "help": ["--help"],
-    "version": ["--version"],
-    "nonsense": ["nonsense"],
-}
+GOLDEN = ["--model", str(MODEL)]
+LIGHT = [
+    ["info", "a.odp", *GOLDEN],
+    ["info", "none.odp"],
+    ["models"],
+    ["--help"],
+    ["--version"],
+    ["nonsense"],
+]
+CLOSED = [
+    *((words, ">&-") for words in LIGHT),
+    *((words, "<&- >&- 2>&-") for words in LIGHT),
+    (["encode", "a.png", "-o", "-", *GOLDEN], ">&-"),
+    (["encode", "-", "-o", "x.odp", *GOLDEN], "<&-"),
+    (["encode", "a.png", "--tokens", "4", *GOLDEN], ">&- 2>&-"),
+    (["decode", "a.odp", "-o", "x.png", *GOLDEN], "<&- >&- 2>&-"),
+]
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("words", VERBS.values(), ids=VERBS)
+@pytest.mark.parametrize(("words", "closed"), CLOSED, ids=lambda value: str(value[0]) + value[-1])
 @pytest.mark.slow
 def test_a_closed_stream_is_at_most_one_line(
     tmp_path: Path, data: Path, words: list[str], closed: str
