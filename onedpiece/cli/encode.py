@@ -4,7 +4,6 @@ import sys
 from contextlib import redirect_stdout
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
-from warnings import filterwarnings
 
 import typer
 
@@ -15,6 +14,7 @@ from onedpiece.cli.options import (
     JSON,
     MODEL,
     OUT,
+    RECURSIVE,
     SKIP_EXISTING,
 )
 from onedpiece.cli.report import Report, counted, name_of
@@ -69,6 +69,7 @@ def encode(
     retokenize: RETOKENIZE = None,
     keep: KEEP = None,
     skip_existing: SKIP_EXISTING = False,
+    recursive: RECURSIVE = False,
     model: MODEL = None,
     device: DEVICE = "cpu",
     as_json: JSON = False,
@@ -79,14 +80,13 @@ def encode(
     where it is out of reach, nothing is written and the exit status is 1.
     """
     reduced = front_end(retokenize, keep)
-    jobs = plan(inputs, out, ".odp", ENDINGS, skip_existing=skip_existing)
+    jobs = plan(inputs, out, ".odp", ENDINGS, skip_existing=skip_existing, recursive=recursive)
     if not jobs:
         return
     from onedpiece.rate.target import RateTarget
     from onedpiece.weights import load
 
     target = RateTarget(tokens, max_bytes, bpp, psnr, ssim, lpips)
-    _expect_large_photos()
     codec = load(model, device)
     codec.check_target(target, tiles=tiles)
     if reduced:
@@ -142,13 +142,6 @@ def _read(jobs: list[Job], report: Report) -> "dict[Job, Converted]":
         with report.guarding(job.source), reading(job.source, seekable=True) as file:
             photos[job] = read_converted(file)
     return photos
-
-
-def _expect_large_photos() -> None:
-    """Silence Pillow's warning at 90 megapixels: cameras have more, and from 179 on a picture is refused."""
-    from PIL import Image
-
-    filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def _record(

@@ -6,18 +6,20 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from onedpiece import __version__
-from onedpiece.cli.io import LostStdoutError
+from onedpiece.cli.io import LostStdoutError, printable, say
 from onedpiece.cli.report import message_of, status_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `onedpiece` with the words after its name (None: the process's own) and return the exit status."""
     try:
+        _replace_closed_streams()
         _tolerate_odd_names()
         status = _run(list(sys.argv[1:] if argv is None else argv))
         if sys.stdout is not None:  # closed by whoever started us
@@ -67,7 +69,7 @@ def build_app() -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"onedpiece {__version__}\n")
+        say(f"onedpiece {__version__}")
         raise typer.Exit
 
 
@@ -79,14 +81,25 @@ def _onedpiece(
 ) -> None:
     """A picture in a few hundred bytes, or a few dozen tokens: any prefix of a file is a picture."""
     if context.invoked_subcommand is None:
-        sys.stdout.write(context.get_help() + "\n")
+        say(context.get_help())
 
 
 def _complain(error: Exception) -> int:
     text = message_of(error)
     # A group of verbs that is given none raises its whole help.
-    sys.stderr.write(f"{error}\n" if text.startswith("Usage: ") else f"onedpiece: {text}\n")
+    sys.stderr.write(f"{error}\n" if text.startswith("Usage: ") else f"onedpiece: {printable(text)}\n")
     return status_of(error)
+
+
+def _replace_closed_streams() -> None:
+    """Keep files that are opened from taking a closed stream's number, and with it what others print."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (for as long as there is someone to speak)
 
 
 def _tolerate_odd_names() -> None:

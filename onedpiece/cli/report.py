@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
+from warnings import catch_warnings, simplefilter
 
 import typer
 
@@ -76,11 +77,15 @@ class Report:
 
     @contextmanager
     def guarding(self, source: str) -> Iterator[None]:
-        """Note what goes wrong with one file inside the block, and go on after it."""
+        """Note what goes wrong with one file inside the block, and go on; a warning names it too."""
         try:
-            yield
+            with catch_warnings(record=True) as warned:
+                simplefilter("always", UserWarning)
+                yield
         except (OnedpieceError, ValueError, OSError) as error:
             self._fail(source, error)
+        for each in warned:
+            self._say(source, str(each.message))
 
     def done(self, line: str, record: dict[str, Any]) -> None:
         """Say that one file is finished: `line`, or `record` as JSON."""
@@ -98,10 +103,14 @@ class Report:
 
     def _fail(self, source: str, error: Exception) -> None:
         self.statuses.append(status_of(error))
-        name = "standard input" if source == STREAM else source
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else message_of(error)
-        sys.stderr.write(f"onedpiece: {printable(name)}: {printable(reason)}\n")
+        self._say(
+            source, error.strerror if isinstance(error, OSError) and error.strerror else message_of(error)
+        )
         self._advance()
+
+    def _say(self, source: str, text: str) -> None:
+        name = "standard input" if source == STREAM else source
+        sys.stderr.write(f"onedpiece: {printable(name)}: {printable(text)}\n")
 
     def _advance(self) -> None:
         self._finished += 1
