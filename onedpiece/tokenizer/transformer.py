@@ -155,6 +155,8 @@ def truncated_normal_(tensor: Tensor, std: float = 0.02) -> Tensor:
 
     By the inverse of its distribution function, in three passes: torch's own rejects and draws again.
     """
+    if tensor.is_meta:  # under `no_init_weights`; torch would import its compiler to draw nothing
+        return tensor
     edge = math.erf(2 / math.sqrt(2))
     return tensor.uniform_(-edge, edge).erfinv_().mul_(std * math.sqrt(2))
 
