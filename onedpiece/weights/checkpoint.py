@@ -99,9 +99,7 @@ def fingerprint(tokenizer: "Tokenizer") -> bytes:
     fields = {name: value for name, value in config.to_dict().items() if name in _SPACE_FIELDS}
     fields |= {"linear_size": config.linear_size if config.linear_path else None}
     space = {
-        name: tensor
-        for name, tensor in tokenizer.state_dict().items()
-        if name.startswith(tuple(prefixes))
+        name: tensor for name, tensor in tokenizer.state_dict().items() if name.startswith(tuple(prefixes))
     }
     return _sha256(fields, _as_written(space, _parameters(tokenizer)))[:4]
 
@@ -233,7 +231,15 @@ def load_tokenizer(folder: str | Path) -> "Tokenizer":
             written = _as_written(state, _parameters(tokenizer))
             digest = aside.submit(_sha256, tokenizer.config.to_dict(), written)
             assign_weights(tokenizer, state)
-        except (KeyError, TypeError, ValueError, OSError, SafetensorError, RuntimeError, struct.error) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            OSError,
+            SafetensorError,
+            RuntimeError,
+            struct.error,
+        ) as error:
             raise WeightsError(f"the weights in {folder} do not load: {one_line(error)}") from error
     found = {"fingerprint": fingerprint(tokenizer).hex(), "digest": digest.result()[:8].hex()}
     for name, value in found.items():
@@ -269,7 +275,7 @@ def names() -> tuple[ModelName, ...]:
     )
 
 
-def load(name: str | Path | None = None, device: str = "cpu") -> "Codec":
+def load(name: str | Path | None = None, device: str = "cpu", *, compile: bool = False) -> "Codec":  # noqa: A002
     """Return a codec that is ready to encode and decode.
 
     Args:
@@ -277,6 +283,8 @@ def load(name: str | Path | None = None, device: str = "cpu") -> "Codec":
             huggingface_hub (extra `[hub]`), such a folder as OWNER/NAME, or the released
             `turing-motors/One-D-Piece-{S,B,L}-256`.
         device: where the network runs, as torch names it.
+        compile: hand the networks to `torch.compile`: a minute and more for each new batch size, for all
+            that comes after it.
 
     Raises:
         WeightsError: there is no such model, or it is damaged; the message lists the names there are.
@@ -286,6 +294,10 @@ def load(name: str | Path | None = None, device: str = "cpu") -> "Codec":
     name = str(name) if name is not None else DEFAULT
     folder = _folder(name)
     tokenizer = _without_folder(name) if folder is None else load_tokenizer(folder)
+    if compile:
+        for network in (tokenizer.encoder, tokenizer.decoder, tokenizer.sharp):
+            if network is not None:
+                network.compile(dynamic=False)
     print_ = fingerprint(tokenizer)
     tables = None if folder is None else load_tables(folder, print_)
     return Codec(tokenizer, print_, device, name, tables)
