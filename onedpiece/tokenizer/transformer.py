@@ -79,8 +79,7 @@ def _is_plain_inference(x: Tensor, weight: Tensor) -> bool:
         not torch.is_grad_enabled()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
-        and torch.backends.mkldnn.is_available()
-        and not (torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled("cpu"))
+        and not (torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
 
