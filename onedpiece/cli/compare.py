@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from onedpiece._progress import progress_bar
 from onedpiece.cli.io import write
 from onedpiece.cli.options import DEVICE
 from onedpiece.cli.report import FAILED
@@ -100,15 +101,10 @@ def _scorer(wanted: list[str], device: str) -> "Scorer":
 def _run(
     photos: "PhotoSet", codec: "Codec", config: "ComparisonConfig", scorer: "Scorer"
 ) -> "ComparisonResult":
-    from rich.console import Console
-    from rich.progress import Progress
-
     from onedpiece.evaluation.comparison import compare as run
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Comparing", total=len(photos.photos) * (1 + len(config.against)))
-        return run(photos, codec, config, scorer, lambda done: progress.advance(task, done))
+    with progress_bar("Comparing") as progress:
+        return run(photos, codec, config, scorer, progress)
 
 
 def _print_tables(result: "ComparisonResult") -> None:

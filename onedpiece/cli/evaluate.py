@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from onedpiece._progress import progress_bar
 from onedpiece.cli.compare import BATCH_SIZE, names, numbers
 from onedpiece.cli.io import write
 from onedpiece.cli.options import DEVICE
@@ -87,15 +88,10 @@ def _complain(photos: "PhotoSet") -> None:
 def _run(
     examples: "list[Example]", codec: "Codec", task: "Task", config: "DownstreamConfig"
 ) -> "list[Result]":
-    from rich.console import Console
-    from rich.progress import Progress
-
     from onedpiece.evaluation.downstream import run
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("Showing", total=len(examples))
-        return run(examples, codec, task, config, lambda done: progress.advance(bar, done))
+    with progress_bar("Showing") as progress:
+        return run(examples, codec, task, config, progress)
 
 
 def _print_table(results: "list[Result]", measure: str) -> None:

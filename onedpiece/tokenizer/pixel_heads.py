@@ -267,7 +267,9 @@ class SharpNetwork(nn.Module):
     """An RRDBNet that sees the faithful picture and how many tokens it was made of.
 
     Names and shapes are those of Real-ESRGAN's x4plus but for the first convolution, which has 52 channels in
-    place of 3: the quarter-size picture, what that lost (`SCALE`² places a colour), and log₂(tokens) / 8.
+    place of 3: the quarter-size picture, what that lost (`SCALE`² places a colour), and log₂(tokens) / 8. The
+    buffer `gain`, (2,), multiplies what is drawn into the faithful picture: its values are for 1 token and
+    for 256, between them it is linear in log₂(tokens). It is measured, not trained; training asks for 1.
 
     Args:
         blocks: residual in residual dense blocks; x4plus has 23.
@@ -286,6 +288,8 @@ class SharpNetwork(nn.Module):
         self.conv_up2 = _Conv3x3(width, width)
         self.conv_hr = _Conv3x3(width, width)
         self.conv_last = _Conv3x3(width, 3)
+        self.gain: Tensor
+        self.register_buffer("gain", torch.ones(2))
         if not self.conv_last.weight.is_meta:
             self.to(memory_format=torch.channels_last)
 
@@ -304,7 +308,11 @@ class SharpNetwork(nn.Module):
         x = F.leaky_relu(self.conv_up1(F.interpolate(x, scale_factor=2)), 0.2)
         x = F.leaky_relu(self.conv_up2(F.interpolate(x, scale_factor=2)), 0.2)
         drawn: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(x), 0.2)).float()
-        return drawn + low_pass(faithful - drawn)
+        detail = drawn - faithful
+        few, many = self.gain
+        gain = few + (many - few) * (tokens.to(detail).log2() / 8)
+        sharp: Tensor = faithful + gain.view(-1, 1, 1, 1) * (detail - low_pass(detail))
+        return sharp
 
 
 def network_input(faithful: Tensor, tokens: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onedpiece.tokenizer.config import TokenizerConfig
-from onedpiece.tokenizer.dct_path import LinearPath, activity
+from onedpiece.tokenizer.dct_path import SHARP_FLAT_RANGE, LinearPath, activity
 from onedpiece.tokenizer.official import check_keys, convert, released_shapes
 from onedpiece.tokenizer.pixel_heads import SharpNetwork
 from onedpiece.tokenizer.quantizer import CosineVQ, Quantized, build_quantizer
@@ -74,11 +74,9 @@ class Tokenizer(nn.Module):
         if dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise ValueError(f"dtype is {dtype}; use torch.float32, torch.bfloat16 or torch.float16")
         self._check_dtype()
-        for network in (self.encoder, self.decoder, self.sharp):
-            if network is not None:
-                network.to(dtype)
-        if self.encoder is not None:
-            self.latent_tokens.data = self.latent_tokens.data.to(dtype)
+        for name, each in self.named_parameters():
+            if not name.startswith(("linear_path.", "quantizer.")):
+                each.data = each.data.to(dtype)
         self._dtype = dtype
         return self
 
@@ -148,7 +146,7 @@ class Tokenizer(nn.Module):
         side = faithful.shape[-1] * self.config.linear_size // self.config.image_size
         small = F.interpolate(faithful, side, mode="area")
         added: Tensor = self.sharp(faithful, tokens) - faithful
-        return faithful + sharpness * activity(small, faithful.shape[-1]) * added
+        return faithful + sharpness * activity(small, faithful.shape[-1], SHARP_FLAT_RANGE) * added
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Reconstruction:
         """Encode and decode x (B, 3, H, W) in [0, 1], keeping `lengths` (B,) tokens of each (None: all)."""

@@ -51,6 +51,11 @@ class SharpLossConfig:
         if self.l1 + self.lpips + self.features == 0:
             raise ValueError("losses: one of l1, lpips and features must be above 0")
 
+    @property
+    def adversarial(self) -> bool:
+        """Return whether there are discriminators to train."""
+        return max(self.pixels, self.squeeze, self.efficientnet) > 0
+
 
 @dataclass(frozen=True)
 class SharpOptimizerConfig:
@@ -175,24 +180,32 @@ class SharpModule(TokenizerModule):
         own, discriminators = self.manual_optimizers()
         crops = self._crops(batch, generator)
         drawn = self.tokenizer.sharpen(crops.faithful, crops.tokens)
-        with torch.no_grad():
-            beside = [trunk(crops.faithful) for trunk in self._trunks]
-        learned = self._train_discriminators(discriminators, drawn.detach(), crops, beside)
+        beside: list[list[Tensor]] = []
+        learned = drawn.new_zeros(())
+        if self.losses.adversarial:
+            with torch.no_grad():
+                beside = [trunk(crops.faithful) for trunk in self._trunks]
+            learned = self._train_discriminators(discriminators, drawn.detach(), crops, beside)
+            self.log("train/discriminator", learned.detach())
         image = drawn.detach().requires_grad_()
         loss = self._reconstruction(image, crops, generator)
         self.guard(loss + learned)
         (gradient,) = torch.autograd.grad(loss, image)
-        if self.batches >= self.losses.wait:
+        if self._learns:
             gradient = gradient + self._adversarial_gradient(image, crops, beside, gradient)
             self.step_by_hand([own], drawn, self.lr, gradient)
-        self.log("train/discriminator", learned.detach())
         self.after_step()
         self.end_batch(loss)
         return loss.detach()
 
+    @property
+    def _learns(self) -> bool:
+        """Whether the network itself takes steps: not while the discriminators have their head start."""
+        return not self.losses.adversarial or self.batches >= self.losses.wait
+
     def update_average(self) -> None:
         """Average the weights, once the network learns."""
-        if self.batches >= self.losses.wait:
+        if self._learns:
             super().update_average()
 
     @torch.no_grad()
@@ -311,6 +324,7 @@ def load_rrdbnet(network: SharpNetwork, state: dict[str, Tensor]) -> None:
         widened = torch.zeros_like(wanted)
         widened[:, :3] = first
         state = state | {"conv_first.weight": widened}
+    state = {"gain": network.gain} | state
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
     except RuntimeError as error:

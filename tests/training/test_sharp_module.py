@@ -117,6 +117,13 @@ def test_the_discriminators_begin_alone(tiny: Tiny, make: Make) -> None:
     }
 
 
+def test_without_shares_there_are_no_discriminators_and_no_wait(tiny: Tiny, make: Make) -> None:
+    module = make(losses=SharpLossConfig(pixels=0.0, squeeze=0.0, efficientnet=0.0, wait=100))
+    before = state(module)
+    tiny.fit(module)
+    assert moved(module, before) == {"tokenizer.sharp", "ema.average.sharp", "ema.updates"}
+
+
 def crops_for(module: SharpModule, size: int = 32) -> Crops:
     batch = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(4))
     return module._crops(batch, torch.Generator().manual_seed(5))
