@@ -198,7 +198,7 @@ def start_cases(folder: Path) -> list[Case]:
 
 
 def folder_cases(folder: Path, tokenizer: Tokenizer) -> list[Case]:
-    """Return `encode` of a folder of 256-pixel WebPs and of 12-megapixel JPEGs, and the bare network's work."""
+    """Return `encode` of folders of 256-pixel WebPs and 12-megapixel JPEGs, and the bare network on them."""
     cases = []
     picture = Image.open(_PHOTO).convert("RGB")
     kinds = (("256 px", (256, 256), "webp", _FOLDER), ("12 MP", (4000, 3000), "jpg", _LARGE))
@@ -223,7 +223,7 @@ def _quietly(words: list[str]) -> None:
 
 def _bare(tokenizer: Tokenizer, images: torch.Tensor) -> None:
     """What `encode` asks of the network: tokens, and the faithful picture for the PSNR it prints."""
-    for part in images.split(8):
+    for part in torch.split(images, 8):
         tokenizer.detokenize(tokenizer.tokenize(part))
 
 

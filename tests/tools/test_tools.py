@@ -28,7 +28,7 @@ def folder(tmp_path: Path, data: Path, photos: list[Photo]) -> Path:
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch, codec: Codec) -> None:
-    monkeypatch.setattr("onedpiece.weights.checkpoint", lambda name=None, device="cpu": codec)
+    monkeypatch.setattr("onedpiece.weights.load", lambda name=None, device="cpu": codec)
 
 
 def test_evaluate_tokenizer(
