@@ -72,13 +72,15 @@ class Codec:
         tokens, print_ = self.num_tokens, self.fingerprint.hex()
         return f"<Codec {self.name}: {tokens} tokens, model {print_}, on {self.device}>"
 
-    def to(self, device: str | torch.device) -> Self:
-        """Move the network to a device, as torch names it, and return the codec.
+    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move the network to a device, as torch names it, run it in `dtype`, and return the codec.
+
+        float32, bfloat16 or float16; what reads and makes the tokens stays float32. None: as it is.
 
         Raises:
-            ValueError: there is no such device here.
+            ValueError: there is no such device here, or it is no such type.
         """
-        self.model.to(device)
+        self.model.to(device, dtype)
         return self
 
     @property

@@ -217,6 +217,17 @@ LOW_PASS = 8
 INPUT_CHANNELS = 3 + 3 * SCALE**2 + 1
 
 
+class _Conv3x3(nn.Conv2d):
+    """A 3×3 convolution that draws no weights under `no_init_weights`: of 350, that would take long."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 3, padding=1)
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 class ResidualDenseBlock(nn.Module):
     """Five 3×3 convolutions, each on all before it, a fifth of the last added to the input.
 
@@ -226,8 +237,8 @@ class ResidualDenseBlock(nn.Module):
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
         for i in range(4):
-            self.add_module(f"conv{i + 1}", nn.Conv2d(width + i * growth, growth, 3, padding=1))
-        self.conv5 = nn.Conv2d(width + 4 * growth, width, 3, padding=1)
+            self.add_module(f"conv{i + 1}", _Conv3x3(width + i * growth, growth))
+        self.conv5 = _Conv3x3(width + 4 * growth, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, width, H, W) to the same."""
@@ -270,16 +281,17 @@ class SharpNetwork(nn.Module):
 
     def __init__(self, blocks: int = 23, width: int = 64, growth: int = 32) -> None:
         super().__init__()
-        self.conv_first = nn.Conv2d(INPUT_CHANNELS, width, 3, padding=1)
+        self.conv_first = _Conv3x3(INPUT_CHANNELS, width)
         self.body = nn.Sequential(*(RRDB(width, growth) for _ in range(blocks)))
-        self.conv_body = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_up1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_up2 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_hr = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_last = nn.Conv2d(width, 3, 3, padding=1)
+        self.conv_body = _Conv3x3(width, width)
+        self.conv_up1 = _Conv3x3(width, width)
+        self.conv_up2 = _Conv3x3(width, width)
+        self.conv_hr = _Conv3x3(width, width)
+        self.conv_last = _Conv3x3(width, 3)
         self.gain: Tensor
         self.register_buffer("gain", torch.ones(2))
-        self.to(memory_format=torch.channels_last)
+        if not self.conv_last.weight.is_meta:
+            self.to(memory_format=torch.channels_last)
 
     def forward(self, faithful: Tensor, tokens: Tensor) -> Tensor:
         """Draw the sharp picture.

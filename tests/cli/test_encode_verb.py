@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from onedpiece.bitstream import Code
+from onedpiece.codec import Codec
 
 MODEL = Path(__file__).parents[1] / "data" / "golden" / "model"
 
@@ -254,3 +255,18 @@ def test_a_closed_standard_output_is_one_line(photos: Path) -> None:
     words = f"{sys.executable} -m onedpiece encode {photos}/a.png --tokens 8 -o - --model {MODEL} >&-"
     done = subprocess.run(words, shell=True, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, f"onedpiece: {photos}/a.png: {CLOSED}")
+
+
+def test_the_psnr_is_that_of_the_faithful_picture(
+    cli: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float | None] = []
+    decode = Codec.decode_batch
+
+    def noted(self: Codec, codes: Any, *args: Any, sharpness: float | None = None, **kwargs: Any) -> Any:
+        looks.append(sharpness)
+        return decode(self, codes, *args, sharpness=sharpness, **kwargs)
+
+    monkeypatch.setattr(Codec, "decode_batch", noted)
+    assert cli("encode", photos / "a.png", "-o", tmp_path / "a.odp").status == 0
+    assert looks == [0.0]
