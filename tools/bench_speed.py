@@ -180,7 +180,7 @@ print(int(peak.split()[1]) / 1024)
 
 
 def peak_memory_mb(model: str, sharpness: float) -> float:
-    """Return the peak memory, in MiB, of a fresh process (Linux) that loads a model and decodes one picture."""
+    """Return the peak memory in MiB of a fresh Linux process that loads a model and decodes one picture."""
     words = [sys.executable, "-c", _CHILD, model, str(sharpness)]
     return float(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
