@@ -166,19 +166,21 @@ def weights_mb(tokenizer: Tokenizer, *, sharp: bool) -> float:
 
 
 _CHILD = """
-import resource, sys, torch
+import sys, torch
+from pathlib import Path
 from onedpiece.tokenizer import Tokenizer, preset
 from onedpiece.weights import load
 name, look = sys.argv[1], float(sys.argv[2])
 tokenizer = load().tokenizer if name == "bundled" else Tokenizer(preset(name)).eval()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 tokenizer.detokenize(torch.zeros(1, 256, dtype=torch.int64), sharpness=look)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+# Not getrusage: its peak is at least that of the process that started this one.
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(int(peak.split()[1]) / 1024)
 """
 
 
 def peak_memory_mb(model: str, sharpness: float) -> float:
-    """Return the peak memory, in MiB, of a fresh process that loads a model and decodes one picture."""
+    """Return the peak memory in MiB of a fresh Linux process that loads a model and decodes one picture."""
     words = [sys.executable, "-c", _CHILD, model, str(sharpness)]
     return float(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
