@@ -119,6 +119,8 @@ def _encode_together(
         with report.guarding(job.source):
             if isinstance(photo, Exception):
                 raise photo
+            if photo.damage:
+                report.warn(job.source, photo.damage)
             photos[job] = photo
     with (
         report.steps("tiles") as progress,
@@ -189,6 +191,7 @@ def _record(
         "width": width,
         "height": height,
         "psnr": quality if isfinite(quality) else None,
+        "sharpness": 0.0,
     }
     if photo.conversions:
         record["converted"] = list(photo.conversions)
@@ -211,7 +214,7 @@ def _target_record(options: EncodeOptions, search: "SearchResult | None") -> dic
 
 
 def _line(record: dict[str, Any]) -> str:
-    quality = "lossless" if record["psnr"] is None else f"PSNR {record['psnr']:.1f} dB"
+    quality = "lossless" if record["psnr"] is None else f"PSNR {record['psnr']:.1f} dB at sharpness 0"
     rate = f"{counted(record['tokens'])}, {record['bytes']} bytes, {record['bpp']:.4f} bpp"
     return f"{name_of(record['out'])}: {rate}, {quality}{_verdict(record)}"
 

@@ -85,7 +85,7 @@ class Report:
         except (OnedpieceError, ValueError, OSError) as error:
             self._fail(source, error)
         for each in warned:
-            self._say(source, str(each.message))
+            self.warn(source, str(each.message))
 
     def done(self, line: str, record: dict[str, Any]) -> None:
         """Say that one file is finished: `line`, or `record` as JSON."""
@@ -103,12 +103,13 @@ class Report:
 
     def _fail(self, source: str, error: Exception) -> None:
         self.statuses.append(status_of(error))
-        self._say(
+        self.warn(
             source, error.strerror if isinstance(error, OSError) and error.strerror else message_of(error)
         )
         self._advance()
 
-    def _say(self, source: str, text: str) -> None:
+    def warn(self, source: str, text: str) -> None:
+        """Say on standard error what is odd about one file."""
         name = "standard input" if source == STREAM else source
         sys.stderr.write(f"onedpiece: {printable(name)}: {printable(text)}\n")
 

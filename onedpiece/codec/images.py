@@ -53,6 +53,7 @@ class Converted(NamedTuple):
 
     image: Image.Image
     conversions: tuple[str, ...]
+    damage: str = ""  # what of the file is damaged, though its pixels could be read
 
 
 def read_picture(source: str | PathLike[str] | BinaryIO) -> Image.Image:
@@ -65,11 +66,14 @@ def read_picture(source: str | PathLike[str] | BinaryIO) -> Image.Image:
         PictureError: it is no picture that Pillow can read, is damaged, or has absurdly many pixels.
         OSError: the file cannot be opened.
     """
-    return read_converted(source).image
+    read = read_converted(source)
+    if read.damage:
+        warnings.warn(read.damage, stacklevel=2)
+    return read.image
 
 
 def read_converted(source: str | PathLike[str] | BinaryIO) -> Converted:
-    """As `read_picture`, with what was done to the values: colours, range, orientation, transparency."""
+    """As `read_picture` without its warning: with what was done to the values, and what is damaged."""
     if not isinstance(source, str | PathLike):
         return _read(source)
     with Path(source).open("rb") as file:
@@ -103,8 +107,7 @@ def _read(file: BinaryIO) -> Converted:
             if mended is None:
                 raise
         converted = _open_and_convert(mended.file)
-    warnings.warn(mended.note, stacklevel=4)
-    return Converted(converted.image, (*converted.conversions, mended.note))
+    return Converted(converted.image, (*converted.conversions, mended.note), mended.note)
 
 
 def _open_and_convert(file: BinaryIO) -> Converted:

@@ -86,7 +86,7 @@ class TestWithoutEncoder:
 
 
 def test_a_model_without_linear_path_works_too(photos: Path, small_codec: Callable[..., Codec]) -> None:
-    from onedpiece.cli.options import FrontEnd
+    from onedpiece.cli.encode import FrontEnd
 
     grades = ((16, (8, 8, 8, 8)),)
     codec = small_codec(image_size=256, patch_size=32, encoder_layers=4, fsq_grades=grades, linear_path=False)

@@ -117,7 +117,7 @@ def test_control_characters_are_escaped(
         ["info", tmp_path / name],
         ["predict", tmp_path / name, "--tokens", 4],
         ["decode", tmp_path / f"{name}.none"],
-        ["compare", tmp_path / f"{name}.none"],
+        ["compare", tmp_path / f"{name}.none", "--metrics", "psnr"],
     ):
         result = cli(*words)
         text = result.out.decode() + result.err
