@@ -50,12 +50,13 @@ def build_app() -> typer.Typer:
     from onedpiece.cli.encode import encode
     from onedpiece.cli.evaluate import evaluate
     from onedpiece.cli.info import info, models, truncate
+    from onedpiece.cli.placeholder import placeholder
     from onedpiece.cli.predict import predict
     from onedpiece.cli.train import PASS_EVERYTHING_ON, train, train_head, train_sharp
 
     # Plain help, and no typer tracebacks: rich would double the time that --help takes.
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-    for verb in (encode, decode, truncate, info, compare, predict, models):
+    for verb in (encode, decode, truncate, info, compare, predict, placeholder, models):
         app.command()(verb)
     app.add_typer(evaluate, name="evaluate")
     for name, hand_on in (("train", train), ("train-sharp", train_sharp), ("train-head", train_head)):

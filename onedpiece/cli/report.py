@@ -86,7 +86,7 @@ class Report:
     def done(self, line: str, record: dict[str, Any]) -> None:
         """Say that one file is finished: `line`, or `record` as JSON."""
         say(json.dumps(record) if self.as_json else printable(line), aside=self.data_on_stdout)
-        self._advance()
+        self.advance()
 
     @contextmanager
     def steps(self, what: str) -> "Iterator[Callable[[int, int], None] | None]":
@@ -113,9 +113,10 @@ class Report:
         name = "standard input" if source == STREAM else source
         reason = error.strerror if isinstance(error, OSError) and error.strerror else message_of(error)
         sys.stderr.write(f"onedpiece: {printable(name)}: {printable(reason)}\n")
-        self._advance()
+        self.advance()
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
+        """Move the bar on by one file."""
         if self._bar:
             bar, task = self._bar
             bar.advance(task)
