@@ -2,7 +2,8 @@
 
     python -m tools.bench_placeholder --data ../shared/data/eval/imagenet100 --write onedpiece/web/README.md
 
-A quarter of an hour on one core for 100 photos; needs the extra [formats] and LPIPS's weights. Photos are 256×256 squares.
+A quarter of an hour on one core for 100 photos; needs the extra [formats] and LPIPS's weights. Photos are
+256×256 squares.
 Ours is the linear picture that odp.js draws, enlarged by bicubic interpolation like the others' 64×64, with
 as many tokens as fit what the other takes. ThumbHash has one setting; BlurHash has the best of its component
 counts within the size, chosen anew for each photo and metric; ours has nothing to choose. Sizes are counted

@@ -47,6 +47,7 @@ def build_app() -> typer.Typer:
     """Return the verbs, imported here so that Ctrl-C is heard while they load."""
     from onedpiece.cli.compare import compare
     from onedpiece.cli.decode import decode
+    from onedpiece.cli.demo import demo
     from onedpiece.cli.encode import encode
     from onedpiece.cli.evaluate import evaluate
     from onedpiece.cli.info import info, models, truncate
@@ -56,7 +57,7 @@ def build_app() -> typer.Typer:
 
     # Plain help, and no typer tracebacks: rich would double the time that --help takes.
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-    for verb in (encode, decode, truncate, info, compare, predict, placeholder, models):
+    for verb in (encode, decode, truncate, info, compare, predict, placeholder, demo, models):
         app.command()(verb)
     app.add_typer(evaluate, name="evaluate")
     for name, hand_on in (("train", train), ("train-sharp", train_sharp), ("train-head", train_head)):

@@ -61,6 +61,11 @@ class Browser:
         """Click the first element that a CSS selector finds."""
         _request("POST", f"{self._session}/element/{self._find(selector)}/click", {})
 
+    def upload(self, selector: str, path: Path) -> None:
+        """Give a file to the <input type=file> that a CSS selector finds."""
+        address = f"{self._session}/element/{self._find(selector)}/value"
+        _request("POST", address, {"text": str(path.resolve())})
+
     def drag(self, selector: str, by: int) -> None:
         """Press the pointer in the middle of an element, move it by so many pixels to the right, let go."""
         origin = {_ELEMENT: self._find(selector)}
