@@ -66,7 +66,7 @@ def blurhashes(image: Image.Image, most: int) -> Iterator[bytes]:
 
 def fitted(code: Code, fits: Callable[[int], bool]) -> Code:
     """Return the longest prefix whose payload's size in bytes fits."""
-    return next(code[:k] for k in range(MAX_TOKENS, 0, -1) if fits(len(payload_of(code[:k])[0])))
+    return next(code[:k] for k in range(len(code), 0, -1) if fits(len(payload_of(code[:k])[0])))
 
 
 class Bench:
@@ -83,7 +83,7 @@ class Bench:
 
     def add(self, image: Image.Image) -> None:
         """Score one photo."""
-        code = self.codec.encode(image, tokens=MAX_TOKENS)
+        code = self.codec.encode(image, tokens=min(MAX_TOKENS, self.codec.num_tokens))
         hash_ = ThumbHash().encode(image, 1)
         self._note("ThumbHash", image, [ThumbHash().decode(hash_)], len(hash_))
         self._ours("onedpiece, as many bytes as ThumbHash", image, code, len(hash_).__ge__)
@@ -135,7 +135,8 @@ def to_markdown(rows: Sequence[Row], photos: int) -> str:
         [row.name, f"{row.size:.1f}", *(f"{row.scores[name]:.{digits}f}" for name, digits in METRICS.items())]
         for row in rows
     ]
-    header = [f"{photos} photos, means", "bytes", "PSNR, dB, ↑", "SSIM ↑", "LPIPS ↓"]
+    titles = {"psnr": "PSNR, dB, ↑", "ssim": "SSIM ↑", "lpips": "LPIPS ↓"}
+    header = [f"{photos} photos, means", "bytes", *(titles[name] for name in METRICS)]
     return table(header, lines)
 
 
