@@ -292,7 +292,7 @@ def _steps(result: ComparisonResult, at: int, reconstruct: Reconstruct) -> list[
         return []
     fewest = min(points)
     code = Code.from_bytes(points[fewest][1].data)
-    shorter = [2**power for power in range(fewest.bit_length()) if 2**power < fewest]
+    shorter = [4**power for power in range(fewest) if 4**power < fewest]  # each takes a decoder's second
     steps: list[dict[str, object]] = []
     for tokens in shorter:
         data = code[:tokens].to_bytes()

@@ -154,7 +154,7 @@ def _webp_figure(photo: Image.Image, most: int, scorer: Scorer | None) -> str:
     if webp is None:
         return f'<figure class="webp none"><p>WebP does not fit {most} bytes</p></figure>'
     scores = _scores(photo, webp.picture, scorer)
-    return _figure(webp.picture, "WebP, at its best in as many bytes", "webp", len(webp.data), scores)
+    return _figure(webp.picture, "WebP in as many bytes", "webp", len(webp.data), scores)
 
 
 def _scores(photo: Image.Image, picture: Image.Image, scorer: Scorer | None) -> str:

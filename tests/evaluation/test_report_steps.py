@@ -28,10 +28,10 @@ def _paint(point: RDPoint) -> Image.Image:
 def test_steps_are_the_budgets_and_shorter_prefixes(result: ComparisonResult) -> None:
     page = report_html(result, _paint)
     photo = json.loads(page.split('id="data">')[1].split("</script>")[0])["photos"][0]
-    # 7 bytes of header and 12 bits a token: 9, 10, 13 and 31; 4 and 16 tokens are those of the budgets.
+    # 7 bytes of header and 12 bits a token: 9, 13 and 31; 4 and 16 tokens are those of the budgets.
     sizes = [(step["tokens"], step["bytes"]) for step in photo["steps"]]
-    assert sizes == [(1, 9), (2, 10), (4, 13), (16, 31)]
-    assert [step.get("budget") for step in photo["steps"]] == [None, None, 0, 1]
+    assert sizes == [(1, 9), (4, 13), (16, 31)]
+    assert [step.get("budget") for step in photo["steps"]] == [None, 0, 1]
     assert photo["steps"][0]["src"].startswith("data:image/webp;base64,")
 
 
@@ -63,11 +63,11 @@ def test_slider_and_blink(page: browser.Browser) -> None:
     assert page.run("return document.documentElement.scrollWidth <= innerWidth")
     assert page.run(TOLD) == "16 tokens, 31 bytes"
     seen = set()
-    for step, text in enumerate(("1 token, 9 bytes", "2 tokens, 10 bytes", "4 tokens, 13 bytes")):
+    for step, text in enumerate(("1 token, 9 bytes", "4 tokens, 13 bytes")):
         _slide(page, step)
         assert page.run(TOLD) == text
         seen.add(page.run(SOURCE))
-    assert len(seen) == 3
+    assert len(seen) == 2
     _blinks(page)
     assert page.complaints() == []
 
@@ -86,7 +86,7 @@ def _blinks(page: browser.Browser) -> None:
     _wait(page, "return lacks.checkVisibility() && lacks.textContent === 'does not fit 16 bytes'")
     _wait(page, "return !lacks.checkVisibility() && shown.checkVisibility()")
     page.run("document.getElementById('blink').click()")
-    _slide(page, 3)
+    _slide(page, 2)
     ours = page.run(SOURCE)
     page.run("document.getElementById('blink').click()")
     _wait(page, f"return document.getElementById('shown').src !== {ours!r}")
