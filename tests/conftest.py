@@ -1,20 +1,31 @@
-"""Fixtures that more than one test folder uses."""
+"""Fixtures that more than one test folder uses.
+
+What is heavy is imported by the fixtures that need it: pytest-xdist's controller reads this file too.
+"""
+
+from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from PIL import Image
 
-from onedpiece.codec import Codec
-from onedpiece.evaluation.photos import Photo
-from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+if TYPE_CHECKING:
+    from onedpiece.codec import Codec
+    from onedpiece.evaluation.photos import Photo
+    from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+
+# One thread a process, children included. Tiny networks gain nothing by more, and two pytest workers of two
+# threads on two cores spend four times as long as they have to. Read when torch is loaded, which is later.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
@@ -50,18 +61,27 @@ def torch_home(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def random_lpips(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let LPIPS have random trunks, always the same, where its weights are not there."""
+@pytest.fixture(scope="session")
+def random_networks() -> Callable[[str], Any]:
+    """Build LPIPS networks with random trunks; each is drawn once, which takes long, and copied."""
     import lpips
-
-    def build(net: str, verbose: bool) -> Any:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            return network(net=net, pnet_rand=True, verbose=verbose)
+    import torch
 
     network = lpips.LPIPS
-    monkeypatch.setattr(lpips, "LPIPS", build)
+
+    @cache
+    def drawn(net: str) -> Any:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return network(net=net, pnet_rand=True, verbose=False)
+
+    return lambda net: deepcopy(drawn(net))
+
+
+@pytest.fixture
+def random_lpips(random_networks: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let LPIPS have random trunks, always the same, where its weights are not there."""
+    monkeypatch.setattr("lpips.LPIPS", lambda net, verbose: random_networks(net))
 
 
 @pytest.fixture
@@ -80,14 +100,10 @@ def tool() -> Iterator[Callable[[str], ModuleType]]:
             del sys.modules[name]
 
 
-SmallConfig = Callable[..., TokenizerConfig]
-SmallCodec = Callable[..., Codec]
-MakeTokenizer = Callable[..., Tokenizer]
-
-
 @pytest.fixture(scope="session")
-def small_config() -> SmallConfig:
+def small_config() -> Callable[..., TokenizerConfig]:
     """Make a config of 16 tokens on 32×32 pixels, of next to no weights; any field can be given otherwise."""
+    from onedpiece.tokenizer import TokenizerConfig
 
     def make(**changes: Any) -> TokenizerConfig:
         defaults: dict[str, Any] = {
@@ -107,8 +123,12 @@ def small_config() -> SmallConfig:
 
 
 @pytest.fixture(scope="session")
-def small_codec(small_config: SmallConfig) -> SmallCodec:
+def small_codec(small_config: Callable[..., TokenizerConfig]) -> Callable[..., Codec]:
     """Make a codec of such a config, random but fixed; the linear path makes it a codec untrained."""
+    import torch
+
+    from onedpiece.codec import Codec
+    from onedpiece.tokenizer import Tokenizer
 
     def make(fingerprint: bytes = bytes(4), **changes: Any) -> Codec:
         torch.manual_seed(0)
@@ -118,8 +138,11 @@ def small_codec(small_config: SmallConfig) -> SmallCodec:
 
 
 @pytest.fixture(scope="session")
-def stirred_tokenizer(small_config: SmallConfig) -> MakeTokenizer:
+def stirred_tokenizer(small_config: Callable[..., TokenizerConfig]) -> Callable[..., Tokenizer]:
     """Make a tokenizer of such a config whose encoder has a say in the tokens, which it has not untrained."""
+    import torch
+
+    from onedpiece.tokenizer import Tokenizer
 
     def make(**changes: Any) -> Tokenizer:
         torch.manual_seed(0)
@@ -134,7 +157,7 @@ def stirred_tokenizer(small_config: SmallConfig) -> MakeTokenizer:
 
 
 @pytest.fixture(scope="session")
-def codec_64(small_codec: SmallCodec) -> Codec:
+def codec_64(small_codec: Callable[..., Codec]) -> Codec:
     """32 tokens on 64×64 pixels."""
     grades = ((8, (64, 64)), (24, (8, 8, 8, 8)))
     return small_codec(image_size=64, patch_size=16, num_tokens=32, fsq_grades=grades, linear_size=32)
@@ -149,5 +172,7 @@ def codec(small_codec: Callable[..., Codec]) -> Codec:
 @pytest.fixture(scope="session")
 def photos(data: Path) -> list[Photo]:
     """Three 256×256 photographs."""
+    from onedpiece.evaluation.photos import Photo
+
     names = ("astronaut.png", "chelsea.png", "coffee.png")
     return [Photo(name, Image.open(data / name).convert("RGB")) for name in names]

@@ -23,7 +23,7 @@ LEVELS = (
     {"tokenizer"},
     {"retokenize"},
     {"bitstream"},
-    {"errors", "_files", "_providers"},
+    {"errors", "_files", "_providers", "_progress"},
 )
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 
@@ -71,6 +71,7 @@ class _WithoutTypeChecking(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
+@cache
 def arrows(*, typing_too: bool) -> dict[str, set[str]]:
     """Module -> the modules of the package that it imports."""
     return {

@@ -68,8 +68,9 @@ def test_command_one_runs_after_its_install(
 
 
 def test_every_verb_exists():
-    from onedpiece.cli.app import app
+    from onedpiece.cli.main import build_app
 
+    app = build_app()
     verbs = set(re.findall(r"^onedpiece (\w+)", "".join(blocks("console")), flags=re.MULTILINE))
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}

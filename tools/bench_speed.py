@@ -1,31 +1,45 @@
-"""Time encode and decode of two geometries side by side, in one run.
+"""Time encode and decode of two geometries side by side, in one run; cold starts, a folder, memory.
 
-    python -m tools.bench_speed [--threads 4] [--rounds 5] [--json speed.json]
+    python -m tools.bench_speed [--threads 4] [--rounds 5] [--json speed.json] [--only network,start,folder]
 
-Weights are random: they do not change the time. Cases are interleaved, round by round, so that whatever else
-the machine does hits both models alike, and the median round counts. "share" is the network's own
-multiply-adds per second over those of a 2048x2048x2048 float32 product, measured in the same run.
+Ours is the bundled model, decoded as a file asks for it ("default", sharp) and faithfully; the published
+geometry has random weights, which do not change the time, and its VQGAN head. Cases are interleaved, round by
+round, so that whatever else the machine does hits both models alike, and the median round counts. "share" is
+the network's own multiply-adds per second over those of the better of two 2048x2048x2048 float32 products,
+measured in the same run: torch's own choice and oneDNN's.
 """
 
 import argparse
+import io
 import json
+import math
+import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
+from onedpiece.cli.main import main as onedpiece
 from onedpiece.tokenizer import Tokenizer, preset
+from onedpiece.weights import load
 
 OURS, THEIRS = "ti-256", "s-256"
+LOOKS = {"default": 1.0, "faithful": 0.0}
 _SIDE = 2048  # of the measured matrix product
+_PHOTO = Path(__file__).parents[1] / "tests" / "data" / "astronaut.png"
+_FOLDER, _LARGE = 32, 16  # photos of the folders: small ones, large ones
 
 
 @dataclass
@@ -33,7 +47,7 @@ class Case:
     """One thing to time for one model."""
 
     model: str
-    what: str  # "encode", "decode 64", "decode 256"
+    what: str  # "encode", "decode 64, default", "decode 64, faithful"
     batch: int
     call: Callable[[], object]
     flops: int = 0  # of one call
@@ -60,33 +74,50 @@ class Row:
     theirs_share: float
 
 
-def cases_of(name: str, tokenizer: Tokenizer, batches: Sequence[int], counts: Sequence[int]) -> list[Case]:
-    """Return encode, and decode at each token count, for each batch size."""
+def cases_of(
+    name: str, tokenizer: Tokenizer, batches: Sequence[int], counts: Sequence[int], looks: dict[str, float]
+) -> list[Case]:
+    """Return encode, and decode at each token count in each look, for each batch size."""
     generator = torch.Generator().manual_seed(0)
     config = tokenizer.config
+    fewest = torch.tensor(config.codes_by_position)
     cases: list[Case] = []
     for batch in batches:
         images = torch.rand(batch, 3, config.image_size, config.image_size, generator=generator)
-        tokens = torch.randint(config.codebook_size, (batch, config.num_tokens), generator=generator)
+        tokens = torch.randint(2**31, (batch, config.num_tokens), generator=generator) % fewest
         cases.append(Case(name, "encode", batch, partial(tokenizer.tokenize, images)))
-        cases += [
-            Case(name, f"decode {count}", batch, partial(tokenizer.detokenize, tokens[:, :count]))
-            for count in counts
-        ]
+        for count in counts:
+            decode = partial(tokenizer.detokenize, tokens[:, :count])
+            cases += [
+                Case(name, f"decode {count}, {look}", batch, partial(decode, sharpness=sharpness))
+                for look, sharpness in looks.items()
+            ]
     return cases
 
 
-def matmul_case() -> Case:
-    """Return the product that stands for what the machine can do."""
+def machine_cases() -> list[Case]:
+    """Return the products that stand for what the machine can do: torch's own, oneDNN's, bfloat16's."""
     a, b = torch.ones(_SIDE, _SIDE), torch.ones(_SIDE, _SIDE)
-    return Case("machine", "matmul", 1, lambda: a @ b)
+    half = a.bfloat16(), b.bfloat16()
+    through_onednn = partial(torch.ops.mkldnn._linear_pointwise, a, b, None, "none", [], "")
+    return [
+        Case("machine", "float32", 1, lambda: a @ b),
+        Case("machine", "float32 by oneDNN", 1, through_onednn),
+        Case("machine", "bfloat16", 1, lambda: half[0] @ half[1]),
+    ]
+
+
+def _flops_of_dense(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    """Operations of oneDNN's linear layer, which torch's counter does not know."""
+    return 2 * math.prod(x) * weight[0]
 
 
 def measure(cases: Sequence[Case], rounds: int, tell: Callable[[int], None]) -> None:
     """Count each case's operations in one call that warms it up, then time `rounds` interleaved rounds."""
     with torch.no_grad():
         for case in cases:
-            with FlopCounterMode(display=False) as counter:
+            known = {torch.ops.mkldnn._linear_pointwise: _flops_of_dense}
+            with FlopCounterMode(display=False, custom_mapping=known) as counter:
                 case.call()
             case.flops = counter.get_total_flops()
         for number in range(rounds):
@@ -102,8 +133,16 @@ def rate(case: Case) -> float:
     return case.flops / statistics.median(case.seconds)
 
 
-def compare(ours: Sequence[Case], theirs: Sequence[Case], machine: Case) -> list[Row]:
-    """Return one row for each pair of cases."""
+def compare(ours: Sequence[Case], theirs: Sequence[Case], best: float) -> list[Row]:
+    """Return one row for each of our cases, beside theirs of the same batch and count.
+
+    Args:
+        ours: what is set beside.
+        theirs: has one look only.
+        best: the machine's operations per second.
+    """
+    found = {(case.batch, case.what.split(",")[0]): case for case in theirs}
+    pairs = ((case, found[case.batch, case.what.split(",")[0]]) for case in ours)
     return [
         Row(
             a.what,
@@ -113,17 +152,85 @@ def compare(ours: Sequence[Case], theirs: Sequence[Case], machine: Case) -> list
             b.ms_per_image / a.ms_per_image,
             a.flops / a.batch / 1e9,
             b.flops / b.batch / 1e9,
-            rate(a) / rate(machine),
-            rate(b) / rate(machine),
+            rate(a) / best,
+            rate(b) / best,
         )
-        for a, b in zip(ours, theirs, strict=True)
+        for a, b in pairs
     ]
 
 
-def show(rows: Sequence[Row], machine: Case) -> None:
+def weights_mb(tokenizer: Tokenizer, *, sharp: bool) -> float:
+    """Return the megabytes of the parameters in a file, in float16, with or without the sharp network."""
+    parts = (each for name, each in tokenizer.named_parameters() if sharp or not name.startswith("sharp."))
+    return sum(2 * each.numel() for each in parts) / 1e6
+
+
+_CHILD = """
+import sys, torch
+from pathlib import Path
+from onedpiece.tokenizer import Tokenizer, preset
+from onedpiece.weights import load
+name, look = sys.argv[1], float(sys.argv[2])
+tokenizer = load().tokenizer if name == "bundled" else Tokenizer(preset(name)).eval()
+tokenizer.detokenize(torch.zeros(1, 256, dtype=torch.int64), sharpness=look)
+# Not getrusage: its peak is at least that of the process that started this one.
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(int(peak.split()[1]) / 1024)
+"""
+
+
+def peak_memory_mb(model: str, sharpness: float) -> float:
+    """Return the peak memory in MiB of a fresh Linux process that loads a model and decodes one picture."""
+    words = [sys.executable, "-c", _CHILD, model, str(sharpness)]
+    return float(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def start_cases(folder: Path) -> list[Case]:
+    """Return torch's own import and the commands on one photo, each a fresh process."""
+    code, picture = folder / "a.odp", folder / "a.png"
+    module = [sys.executable, "-m", "onedpiece"]
+    commands = {
+        "import torch": [sys.executable, "-c", "import torch"],
+        "encode": [*module, "encode", _PHOTO, "-o", code],
+        "decode": [*module, "decode", code, "-o", picture],
+        "decode --sharpness 0": [*module, "decode", code, "-o", picture, "--sharpness", "0"],
+    }
+    run = partial(subprocess.run, check=True, stdout=subprocess.DEVNULL)
+    return [Case("start", what, 1, partial(run, words)) for what, words in commands.items()]
+
+
+def folder_cases(folder: Path, tokenizer: Tokenizer) -> list[Case]:
+    """Return `encode` of folders of 256-pixel WebPs and 12-megapixel JPEGs, and the bare network on them."""
+    cases = []
+    picture = Image.open(_PHOTO).convert("RGB")
+    kinds = (("256 px", (256, 256), "webp", _FOLDER), ("12 MP", (4000, 3000), "jpg", _LARGE))
+    for what, size, ending, count in kinds:
+        photos = folder / ending
+        photos.mkdir()
+        for i in range(count):
+            picture.resize(size).save(photos / f"{i}.{ending}", quality=90)
+        words = ["encode", str(photos), "-o", str(folder / f"{ending}-odp")]
+        cases.append(Case("folder", f"encode {what}", count, partial(_quietly, words)))
+        images = torch.rand(count, 3, 256, 256)
+        cases.append(Case("folder", f"bare network {what}", count, partial(_bare, tokenizer, images)))
+    return cases
+
+
+def _quietly(words: list[str]) -> None:
+    with redirect_stdout(io.StringIO()):
+        status = onedpiece(words)
+    if status:
+        raise RuntimeError(f"onedpiece {' '.join(words)} ended with {status}")
+
+
+def _bare(tokenizer: Tokenizer, images: torch.Tensor) -> None:
+    """What `encode` asks of the network: tokens, and the faithful picture for the PSNR it prints."""
+    for part in torch.split(images, 8):
+        tokenizer.detokenize(tokenizer.tokenize(part))
+
+
+def show(rows: Sequence[Row], title: str) -> None:
     """Print the table."""
-    title = f"{torch.get_num_threads()} threads, float32, matrix product {rate(machine) / 1e9:.0f} GFLOP/s"
-    table = Table(title=title, title_justify="left")
     heads = (
         "",
         "batch",
@@ -135,6 +242,7 @@ def show(rows: Sequence[Row], machine: Case) -> None:
         "share",
         "share",
     )
+    table = Table(title=title, title_justify="left")
     for head in heads:
         table.add_column(head, justify="right" if head else "left")
     for row in rows:
@@ -159,8 +267,72 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", default="1,8")
     parser.add_argument("--tokens", default="64,256")
+    parser.add_argument("--only", default="network,start,folder", help="parts, by commas")
     parser.add_argument("--json", type=Path, help="write the rows there")
     return parser.parse_args(argv)
+
+
+def network(args: argparse.Namespace) -> dict[str, object]:
+    """Time both networks; return the machine's rates, the rows, and memory and size of each way to decode."""
+    batches = [int(batch) for batch in args.batches.split(",")]
+    counts = [int(count) for count in args.tokens.split(",")]
+    bundled = load().tokenizer
+    published = Tokenizer(preset(THEIRS)).eval().requires_grad_(False)
+    ours = cases_of(OURS, bundled, batches, counts, LOOKS)
+    theirs = cases_of(THEIRS, published, batches, counts, {"its head": 0.0})
+    machine = machine_cases()
+    _measure([*machine, *ours, *theirs], args.rounds)
+    rates = {case.what: rate(case) / 1e9 for case in machine}
+    best = max(gflops for what, gflops in rates.items() if what != "bfloat16")
+    rows = compare(ours, theirs, best * 1e9)
+    spoken = ", ".join(f"{what} {gflops:.0f}" for what, gflops in rates.items())
+    show(rows, f"{torch.get_num_threads()} threads; matrix products in GFLOP/s: {spoken}")
+    sizes = {
+        "default": (peak_memory_mb("bundled", 1.0), weights_mb(bundled, sharp=True)),
+        "faithful": (peak_memory_mb("bundled", 0.0), weights_mb(bundled, sharp=False)),
+        THEIRS: (peak_memory_mb(THEIRS, 0.0), weights_mb(published, sharp=True)),
+    }
+    for what, (peak, weights) in sizes.items():
+        print(f"{what}: a process that decodes one picture peaks at {peak:.0f} MiB; weights {weights:.0f} MB")
+    return {
+        "gflops": rates,
+        "rows": [asdict(row) for row in rows],
+        "sizes": {what: {"peak_mib": peak, "weights_mb": mb} for what, (peak, mb) in sizes.items()},
+    }
+
+
+def start(args: argparse.Namespace) -> dict[str, object]:
+    """Time fresh processes; return the median seconds of each."""
+    with tempfile.TemporaryDirectory() as folder:
+        cases = start_cases(Path(folder))
+        _measure(cases, args.rounds)
+    own = statistics.median(cases[0].seconds)
+    for case in cases:
+        seconds = statistics.median(case.seconds)
+        print(f"start, {case.what}: {seconds:.2f} s, {seconds - own:+.2f} s beside torch's own import")
+    return {"start": {case.what: statistics.median(case.seconds) for case in cases}}
+
+
+def folder(args: argparse.Namespace) -> dict[str, object]:
+    """Time `encode` of whole folders; return pictures per second."""
+    with tempfile.TemporaryDirectory() as place:
+        cases = folder_cases(Path(place), load().tokenizer)
+        _measure(cases, args.rounds)
+    found = {case.what: 1e3 / case.ms_per_image for case in cases}
+    for what, each in found.items():
+        print(f"folder, {what}: {each:.1f} pictures/s")
+    return {"folder": found}
+
+
+def _measure(cases: Sequence[Case], rounds: int) -> None:
+    measure(cases, rounds, lambda done: print(f"round {done} of {rounds}", file=sys.stderr))
+
+
+_PARTS: dict[str, Callable[[argparse.Namespace], dict[str, object]]] = {
+    "network": network,
+    "start": start,
+    "folder": folder,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -168,22 +340,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    batches = [int(batch) for batch in args.batches.split(",")]
-    counts = [int(count) for count in args.tokens.split(",")]
-    ours = cases_of(OURS, Tokenizer(preset(OURS)).eval().requires_grad_(False), batches, counts)
-    theirs = cases_of(THEIRS, Tokenizer(preset(THEIRS)).eval().requires_grad_(False), batches, counts)
-    machine = matmul_case()
-    interleaved = [machine, *(case for pair in zip(ours, theirs, strict=True) for case in pair)]
-    measure(interleaved, args.rounds, lambda done: print(f"round {done} of {args.rounds}", file=sys.stderr))
-    rows = compare(ours, theirs, machine)
-    show(rows, machine)
+    report: dict[str, object] = {
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "torch": torch.__version__,
+    }
+    for part in args.only.split(","):
+        report |= _PARTS[part](args)
     if args.json:
-        report = {
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "matmul_gflops": rate(machine) / 1e9,
-        }
-        args.json.write_text(json.dumps({**report, "rows": [asdict(row) for row in rows]}, indent=2) + "\n")
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
     return 0
 
 

@@ -12,11 +12,11 @@ import argparse
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import center_crop, normalize, resize, to_pil_image, to_tensor
 
 import onedpiece
+from onedpiece.codec.images import read_picture
 from onedpiece.retokenize import apply, trace
 from onedpiece.retokenize.adapters import find_site
 from tools.pieces import paint, piece_map
@@ -42,7 +42,7 @@ def load_model(options: argparse.Namespace) -> tuple[nn.Module, int]:
 
 def prepare(photo: Path, side: int) -> Tensor:
     """Read a photo as (3, side, side) in [0, 1]: short side resized, centre cropped."""
-    picture = to_tensor(Image.open(photo).convert("RGB"))
+    picture = to_tensor(read_picture(photo))
     cropped: Tensor = center_crop(resize(picture, [side], antialias=True), [side, side])
     return cropped.clamp(0, 1)
 

@@ -137,7 +137,7 @@ def labelled_photos(folder: Path, limit: int | None) -> list[LabelledPath]:
     by_name: Mapping[str, int] = read_class_labels(table) if table.is_file() else {}
     found = [
         LabelledPath(name, path, by_name.get(name, WNIDS.get(path.parent.name)))
-        for name, path in find_photos([folder])
+        for name, path in find_photos([folder]).photos
     ]
     count = min(limit or len(found), len(found))
     return [found[at * len(found) // count] for at in range(count)]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onedpiece
+from onedpiece._progress import progress_bar
 from onedpiece.training.codes import CamVid, DepthScenes, Imagenette, PennFudan, Source, build_cache
-from onedpiece.training.codes.build import progress_bar
 from tools.shared import add_shared, needed
 
 ROOT = Path(__file__).resolve().parents[1]

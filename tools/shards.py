@@ -3,11 +3,12 @@
 import tarfile
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-SUFFIXES = (".webp", ".png", ".jpg", ".jpeg")
+from onedpiece.codec.find import ENDINGS
+from onedpiece.codec.images import read_picture
 
 
 def read_shards(path: Path) -> Iterator[Image.Image]:
@@ -17,17 +18,17 @@ def read_shards(path: Path) -> Iterator[Image.Image]:
             yield from read_shards(inside)
     elif path.suffix == ".tar":
         yield from _in_tar(path)
-    elif path.suffix.lower() in SUFFIXES:
-        with Image.open(path) as image:
-            yield image.convert("RGB")
+    elif _is_picture(path.name):
+        yield read_picture(path)
 
 
 def _in_tar(path: Path) -> Iterator[Image.Image]:
     with tarfile.open(path) as tar:
         for member in tar:
-            if (
-                member.isfile()
-                and member.name.lower().endswith(SUFFIXES)
-                and (file := tar.extractfile(member))
-            ):
-                yield Image.open(BytesIO(file.read())).convert("RGB")
+            if member.isfile() and _is_picture(member.name) and (file := tar.extractfile(member)):
+                yield read_picture(BytesIO(file.read()))
+
+
+def _is_picture(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")

@@ -120,7 +120,9 @@ class Study:
         lines = ["| tokens | left | top-1 % | time |", "|---:|---:|---:|---:|"]
         for tokens in (64, 256):
             rows = reduce_in_front(head, self.material.codes(TEST), SHARES, tokens)
-            lines += [f"| {r.tokens} | {r.share:.0%} | {100 * r.top1:.1f} | {r.time:.0%} |" for r in rows]
+            lines += [
+                f"| {r.tokens} | {r.keep_ratio:.0%} | {100 * r.top1:.1f} | {r.time:.0%} |" for r in rows
+            ]
         self._say("reduce", "\n".join(lines))
 
     def dense(self) -> None:

@@ -15,9 +15,9 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from PIL import Image
-from rich.progress import Progress
 
 import onedpiece
+from onedpiece._progress import progress_bar
 from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.photos import Photo, read_photos
 from onedpiece.evaluation.token_analysis import Gain, contribution_maps, first_token_clusters, marginal_gains
@@ -95,12 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     counts = [count for count in COUNTS if count <= codec.num_tokens]
     codes = torch.stack([torch.tensor(codec.encode(photo.image).indices) for photo in photos])
     some = to_tensor([photo.image for photo in photos[: args.photos]])
-    with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("Swapping tokens", total=len(positions) + len(counts))
-        maps = contribution_maps(
-            codec.tokenizer, codes[: args.photos], positions, lambda: progress.advance(task)
-        )
-        gains = marginal_gains(codec.tokenizer, some, counts, lambda: progress.advance(task))
+    with progress_bar("Swapping tokens") as progress:
+        maps = contribution_maps(codec.tokenizer, codes[: args.photos], positions, progress)
+    with progress_bar("Counting tokens") as progress:
+        gains = marginal_gains(codec.tokenizer, some, counts, progress)
     groups = first_token_clusters(codec.tokenizer, codes, min(args.clusters, len(photos)))
     args.out.mkdir(parents=True, exist_ok=True)
     draw_contributions(maps, positions).savefig(args.out / "contributions.png", dpi=120)

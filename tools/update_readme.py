@@ -145,9 +145,26 @@ def speed(shared: Path) -> None:
         each = [rows[what, batch] for batch in batches]
         cells = [f"{row['ours_ms']:.0f} / {row['theirs_ms']:.0f} | {row['ratio']:.1f}×" for row in each]
         lines.append(f"| {what} | " + " | ".join(cells) + " |")
-    machine = f"{report['threads']} threads, float32, torch {report['torch']}"
-    rate = f"a 2048³ matrix product ran at {report['matmul_gflops']:.0f} GFLOP/s"
-    replace_part(EVALUATION, "speed", "\n".join([*lines, "", f"One run, {machine}; {rate}."]))
+    replace_part(EVALUATION, "speed", "\n".join([*lines, "", *_around_speed(report)]))
+
+
+def _around_speed(report: dict[str, Any]) -> list[str]:
+    """Memory and weights, starts, folders and the machine, of one report of bench_speed."""
+    sizes = [
+        f"{what}: {each['peak_mib']:.0f} MiB, {each['weights_mb']:.0f} MB"
+        for what, each in report["sizes"].items()
+    ]
+    own = report["start"]["import torch"]
+    starts = [f"`{what}` {sec - own:+.2f} s" for what, sec in report["start"].items() if sec != own]
+    folders = [f"{what} {each:.1f}" for what, each in report["folder"].items()]
+    rates = [f"{what} {gflops:.0f}" for what, gflops in report["gflops"].items()]
+    return [
+        f"Peak memory of a process that decodes one picture, and weights: {'; '.join(sizes)}.",
+        f"A fresh process beside `import torch` ({own:.2f} s): {', '.join(starts)}.",
+        f"Folders, pictures a second: {', '.join(folders)}.",
+        f"One run, {report['threads']} threads, float32, torch {report['torch']}; matrix products in "
+        f"GFLOP/s: {', '.join(rates)}.",
+    ]
 
 
 def picture(shared: Path) -> None:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onedpiece.cli.io import write
-from onedpiece.cli.options import DEVICE
+from onedpiece._progress import progress_bar
+from onedpiece.cli.io import printable, write
+from onedpiece.cli.options import DEVICE, RECURSIVE
 from onedpiece.cli.report import FAILED
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder for the report, the plot and the numbers.")] = Path(
         "compare"
     ),
+    recursive: RECURSIVE = False,
     model: Annotated[str | None, typer.Option(help="Our model: a name, or a folder.")] = None,
     device: DEVICE = "cpu",
     batch_size: BATCH_SIZE = 8,
@@ -51,14 +53,21 @@ def compare(
     config = ComparisonConfig(names(against), numbers("--bytes", budgets), workers, batch_size)
     codec = load(model, device=device)
     scorer = _scorer(names(metrics), device)
-    photos = read_photos(inputs, codec.tokenizer.config.image_size)
-    for name, reason in photos.unreadable:
-        typer.echo(f"onedpiece: {name}: {reason}", err=True)
+    photos = read_photos(inputs, codec.tokenizer.config.image_size, recursive=recursive)
+    complain(photos)
     result = _run(photos, codec, config, scorer)
     _print_json(result) if as_json else _print_tables(result)
     _write_files(result, codec, out)
     if photos.unreadable:
         raise typer.Exit(FAILED)
+
+
+def complain(photos: "PhotoSet") -> None:
+    """Say which files are not looked at, and why."""
+    for name, reason in photos.unreadable:
+        typer.echo(f"onedpiece: {printable(name)}: {printable(reason)}", err=True)
+    for name, reason in photos.left_out:
+        typer.echo(f"onedpiece: {printable(name)}: left out: {reason}", err=True)
 
 
 def names(text: str) -> list[str]:
@@ -100,15 +109,10 @@ def _scorer(wanted: list[str], device: str) -> "Scorer":
 def _run(
     photos: "PhotoSet", codec: "Codec", config: "ComparisonConfig", scorer: "Scorer"
 ) -> "ComparisonResult":
-    from rich.console import Console
-    from rich.progress import Progress
-
     from onedpiece.evaluation.comparison import compare as run
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Comparing", total=len(photos.photos) * (1 + len(config.against)))
-        return run(photos, codec, config, scorer, lambda done: progress.advance(task, done))
+    with progress_bar("Comparing") as progress:
+        return run(photos, codec, config, scorer, progress)
 
 
 def _print_tables(result: "ComparisonResult") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from onedpiece.cli.io import CODES, STREAM, Job, plan, reading, write
-from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL, OUT, SKIP_EXISTING
+from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL, OUT, RECURSIVE, SKIP_EXISTING
 from onedpiece.cli.report import Report, counted, name_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def decode(
         ),
     ] = None,
     skip_existing: SKIP_EXISTING = False,
+    recursive: RECURSIVE = False,
     model: MODEL = None,
     device: DEVICE = "cpu",
     as_json: JSON = False,
@@ -39,7 +40,9 @@ def decode(
     They have the photos' own sizes, and are PNG or what the ending of OUT says. Without -o, the picture of
     a.odp is a.png, unless that exists: it may be the original.
     """
-    jobs = plan(inputs, out, ".png", CODES, keep_existing=True, skip_existing=skip_existing)
+    jobs = plan(
+        inputs, out, ".png", CODES, keep_existing=True, skip_existing=skip_existing, recursive=recursive
+    )
     if not jobs:
         return
     file_format = _format_of(jobs[0].target)

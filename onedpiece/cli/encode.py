@@ -1,10 +1,11 @@
 """`onedpiece encode`: photos to .odp files."""
 
 import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
-from warnings import filterwarnings
 
 import typer
 
@@ -15,6 +16,7 @@ from onedpiece.cli.options import (
     JSON,
     MODEL,
     OUT,
+    RECURSIVE,
     SKIP_EXISTING,
 )
 from onedpiece.cli.report import Report, counted, name_of
@@ -69,6 +71,7 @@ def encode(
     retokenize: RETOKENIZE = None,
     keep: KEEP = None,
     skip_existing: SKIP_EXISTING = False,
+    recursive: RECURSIVE = False,
     model: MODEL = None,
     device: DEVICE = "cpu",
     as_json: JSON = False,
@@ -76,17 +79,17 @@ def encode(
     """Encode photos to .odp files.
 
     Without -o, the file of a.jpg is a.odp. A target is met by the decoded file, at the photo's own size;
-    where it is out of reach, nothing is written and the exit status is 1.
+    where it is out of reach, nothing is written and the exit status is 1. The PSNR that is printed is that of
+    the faithful picture (`decode --sharpness 0`).
     """
     reduced = front_end(retokenize, keep)
-    jobs = plan(inputs, out, ".odp", ENDINGS, skip_existing=skip_existing)
+    jobs = plan(inputs, out, ".odp", ENDINGS, skip_existing=skip_existing, recursive=recursive)
     if not jobs:
         return
     from onedpiece.rate.target import RateTarget
     from onedpiece.weights import load
 
     target = RateTarget(tokens, max_bytes, bpp, psnr, ssim, lpips)
-    _expect_large_photos()
     codec = load(model, device)
     codec.check_target(target, tiles=tiles)
     if reduced:
@@ -95,8 +98,8 @@ def encode(
     with Report(
         [job.source for job in jobs], as_json=as_json, data_on_stdout=jobs[0].target == STREAM
     ) as report:
-        for start in range(0, len(jobs), CHUNK):
-            _encode_together(codec, jobs[start : start + CHUNK], options, report)
+        for photos in read_ahead(jobs):
+            _encode_together(codec, photos, options, report)
 
 
 class EncodeOptions(NamedTuple):
@@ -108,8 +111,15 @@ class EncodeOptions(NamedTuple):
     reduction: "FrontEnd | None"
 
 
-def _encode_together(codec: "Codec", jobs: list[Job], options: EncodeOptions, report: Report) -> None:
-    photos, encoded = _read(jobs, report), {}
+def _encode_together(
+    codec: "Codec", read: "dict[Job, Converted | Exception]", options: EncodeOptions, report: Report
+) -> None:
+    photos, encoded = {}, {}
+    for job, photo in read.items():
+        with report.guarding(job.source):
+            if isinstance(photo, Exception):
+                raise photo
+            photos[job] = photo
     with (
         report.steps("tiles") as progress,
         redirect_stdout(sys.stderr),
@@ -128,27 +138,38 @@ def _encode_together(codec: "Codec", jobs: list[Job], options: EncodeOptions, re
                 raise outcome
             write(job.target, outcome.code.to_bytes())
             encoded[job] = outcome
-    images = codec.decode_batch([each.code for each in encoded.values()])
+    # Drawing the sharp pictures takes ten times as long, and their PSNR says less of the tokens.
+    images = codec.decode_batch([each.code for each in encoded.values()], sharpness=0.0)
     for (job, each), image in zip(encoded.items(), images, strict=True):
         record = _record(job, each, photos[job], image, options)
         report.done(_line(record), record)
 
 
-def _read(jobs: list[Job], report: Report) -> "dict[Job, Converted]":
+def read_ahead(jobs: Sequence[Job]) -> "Iterator[dict[Job, Converted | Exception]]":
+    """Yield the photos of CHUNK jobs at a time, or why one could not be read; the next are read meanwhile."""
+    chunks = [jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK)]
+    if len(chunks) == 1:
+        yield _read(chunks[0])
+        return
+    with ThreadPoolExecutor(1) as aside:
+        coming = aside.submit(_read, chunks[0])
+        for chunk in [*chunks[1:], []]:
+            photos = coming.result()
+            coming = aside.submit(_read, chunk)
+            yield photos
+
+
+def _read(jobs: Sequence[Job]) -> "dict[Job, Converted | Exception]":
     from onedpiece.codec.images import read_converted
 
-    photos = {}
+    photos: dict[Job, Converted | Exception] = {}
     for job in jobs:
-        with report.guarding(job.source), reading(job.source, seekable=True) as file:
-            photos[job] = read_converted(file)
+        try:
+            with reading(job.source, seekable=True) as file:
+                photos[job] = read_converted(file)
+        except Exception as error:  # raised again where its turn comes
+            photos[job] = error
     return photos
-
-
-def _expect_large_photos() -> None:
-    """Silence Pillow's warning at 90 megapixels: cameras have more, and from 179 on a picture is refused."""
-    from PIL import Image
-
-    filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def _record(

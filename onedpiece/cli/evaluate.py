@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onedpiece.cli.compare import BATCH_SIZE, names, numbers
+from onedpiece._progress import progress_bar
+from onedpiece.cli.compare import BATCH_SIZE, complain, names, numbers
 from onedpiece.cli.io import write
-from onedpiece.cli.options import DEVICE
+from onedpiece.cli.options import DEVICE, RECURSIVE
 from onedpiece.cli.report import FAILED
 
 if TYPE_CHECKING:
     from onedpiece.codec.codec import Codec
     from onedpiece.evaluation.downstream import DownstreamConfig, Example, Result, Task
-    from onedpiece.evaluation.photos import PhotoSet
 
 _NONE = "\N{EN DASH}"
 
@@ -46,6 +46,7 @@ def downstream(
     network: Annotated[str | None, typer.Option(help="Another network of the same kind.")] = None,
     tokens: Annotated[str, typer.Option(help="Token counts, by commas.")] = "32,64,128,256",
     against: Annotated[str, typer.Option(help="Formats at equal bytes, by commas.")] = "webp,jpeg",
+    recursive: RECURSIVE = False,
     model: Annotated[str | None, typer.Option(help="Our model: a name, or a folder.")] = None,
     device: DEVICE = "cpu",
     batch_size: BATCH_SIZE = 8,
@@ -65,8 +66,12 @@ def downstream(
     codec = load(model, device=device)
     with redirect_stdout(sys.stderr or io.StringIO()):  # torch.hub says there what it downloads
         chosen = load_task(task, network, labels, device)
-    photos = read_photos(inputs, codec.tokenizer.config.image_size if chosen.square else None)
-    _complain(photos)
+    photos = read_photos(
+        inputs, codec.tokenizer.config.image_size if chosen.square else None, recursive=recursive
+    )
+    complain(photos)
+    if not photos.photos:
+        raise ValueError("none of the photos could be read")
     examples = [Example(at, *photo) for at, photo in enumerate(photos.photos)]
     results = _run(examples, codec, chosen, config)
     text = json.dumps([{**result._asdict(), "measure": chosen.measure} for result in results], indent=2)
@@ -77,25 +82,13 @@ def downstream(
         raise typer.Exit(FAILED)
 
 
-def _complain(photos: "PhotoSet") -> None:
-    for name, reason in photos.unreadable:
-        typer.echo(f"onedpiece: {name}: {reason}", err=True)
-    if not photos.photos:
-        raise ValueError("none of the photos could be read")
-
-
 def _run(
     examples: "list[Example]", codec: "Codec", task: "Task", config: "DownstreamConfig"
 ) -> "list[Result]":
-    from rich.console import Console
-    from rich.progress import Progress
-
     from onedpiece.evaluation.downstream import run
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("Showing", total=len(examples))
-        return run(examples, codec, task, config, lambda done: progress.advance(bar, done))
+    with progress_bar("Showing") as progress:
+        return run(examples, codec, task, config, progress)
 
 
 def _print_table(results: "list[Result]", measure: str) -> None:

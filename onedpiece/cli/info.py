@@ -7,17 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from onedpiece.cli.io import CODES, STREAM, expand, plan, reading, say, write
-from onedpiece.cli.options import JSON, OUT, TABLES
+from onedpiece.cli.options import JSON, OUT, RECURSIVE, TABLES
 from onedpiece.cli.report import Report, counted, name_of
 
 
 def info(
     inputs: Annotated[list[str], typer.Argument(metavar="IN", help=".odp files, a folder of them, or -.")],
+    recursive: RECURSIVE = False,
     model: TABLES = None,
     as_json: JSON = False,
 ) -> None:
     """Say what .odp files hold."""
-    sources = expand(inputs, CODES)
+    sources = expand(inputs, CODES, recursive=recursive)
     with Report(sources, as_json=as_json) as report:
         for source in sources:
             with report.guarding(source):
@@ -33,8 +34,10 @@ def _record(source: str, folder: str | None) -> dict[str, Any]:
         data = file.read(MAX_FILE_BYTES + 1)
     code = Code.from_bytes(data, partial(tables_beside, folder))
     width, height = code.size or (None, None)
-    tiles = {} if code.tiles is None else {"tiles": len(code.tiles.counts)}
-    return tiles | {
+    more = {} if code.tiles is None else {"tiles": len(code.tiles.counts)}
+    if data.endswith(b"\n"):  # one file in 256 does by chance
+        more["line_end"] = 2 if data.endswith(b"\r\n") else 1
+    return more | {
         "file": source,
         "tokens": len(code),
         "bytes": len(data),
@@ -52,7 +55,10 @@ def _line(record: dict[str, Any]) -> str:
     )
     tokens = f"{counted(record['tokens'])} of {record['codebook_size']}"
     tokens += f" in {record['tiles']} tiles" if "tiles" in record else ""
-    return f"{record['file']}: {tokens}, {record['bytes']} bytes, {size}, model {record['fingerprint']}"
+    end = ""
+    if "line_end" in record:
+        end = "; it ends as a line of text does: if something appended that, it counts as tokens"
+    return f"{record['file']}: {tokens}, {record['bytes']} bytes, {size}, model {record['fingerprint']}{end}"
 
 
 def models() -> None:

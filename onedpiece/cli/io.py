@@ -1,5 +1,6 @@
 """Bytes in and out: which input becomes which output, and files that appear whole or not at all."""
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -97,20 +98,36 @@ class Job(NamedTuple):
     target: str
 
 
-def expand(inputs: Sequence[str], extensions: frozenset[str]) -> list[str]:
+def expand(inputs: Sequence[str], extensions: frozenset[str], *, recursive: bool = False) -> list[str]:
     """Return the inputs, with the files of those extensions that lie in it for every folder, sorted.
+
+    With `recursive`, also what lies below it.
 
     Raises:
         ValueError: a name is empty, a folder holds none, or standard input is one of several.
     """
+    return [found.source for found in _found(inputs, extensions, recursive)]
+
+
+class _Found(NamedTuple):
+    """An input, and where it lies below the folder that was named; "" where it was named itself."""
+
+    source: str
+    below: str
+
+
+def _found(inputs: Sequence[str], extensions: frozenset[str], recursive: bool) -> list[_Found]:
     if "" in inputs:
         raise ValueError("an input's name is empty; name a file or a folder (. is the one you are in)")
     if STREAM in inputs and len(inputs) > 1:
         raise ValueError("- (standard input) cannot be one of several inputs; give it alone")
-    sources = [source for name in inputs for source in _files_of(name, extensions)]
-    return list(
-        {source if source == STREAM else Path(source).resolve(): source for source in sources}.values()
-    )
+    found = [each for name in inputs for each in _files_of(name, extensions, recursive)]
+    return list({_place(each.source): each for each in found}.values())
+
+
+def _place(source: str) -> str | Path:
+    """Return what two names of one file have in common; a link is a file of its own."""
+    return source if source == STREAM else Path(source).parent.resolve() / Path(source).name
 
 
 def plan(
@@ -121,6 +138,7 @@ def plan(
     *,
     keep_existing: bool = False,
     skip_existing: bool = False,
+    recursive: bool = False,
     option: str = "-o",
 ) -> list[Job]:
     """Return a job for every input, and make the folder that is named for the outputs of many.
@@ -128,62 +146,111 @@ def plan(
     Args:
         inputs: files, folders, or `-` alone.
         out: the output file, `-`, or the folder for many; None: beside each input, under `suffix`.
-        suffix: what takes the place of the input's extension where the output is not named.
+        suffix: what takes the place of the input's extension where the output is not named; it follows that
+            extension where a file beside the input differs in nothing else: a.jpg.odp, as there is an a.png.
         extensions: which files of a folder count.
         keep_existing: refuse to replace a file that stands where the output was not named.
-        skip_existing: leave out the jobs whose output is there: outputs appear whole, so that it is done.
+        skip_existing: leave out the jobs whose output is there and no older than the input: outputs appear
+            whole, so that it is done.
+        recursive: take what lies below the folders too, into folders alike.
         option: what names the output on the command line, for messages.
 
     Raises:
         ValueError: the outputs cannot be told apart, would replace an input, or make no sense.
         OSError: the folder cannot be made.
     """
-    sources = expand(inputs, extensions)
+    sources = _found(inputs, extensions, recursive)
     if out == "":
         raise ValueError(f"the output's name is empty; name a file with {option}, or leave it out")
     many = len(inputs) > 1 or (inputs[0] != STREAM and Path(inputs[0]).is_dir())
     into_folder = out not in (None, STREAM) and (Path(str(out)).is_dir() or str(out).endswith("/"))
-    if many or into_folder:
-        jobs = _told_apart([Job(source, _into(out, source, suffix)) for source in sources], suffix)
+    names = _Names(suffix, extensions)
+    if out is None:
+        jobs = [Job(each.source, names.beside(each.source)) for each in sources]
+    elif many or into_folder:
+        jobs = [Job(each.source, names.into(out, each)) for each in sources]
     else:
-        jobs = [Job(source, _beside(source, suffix) if out is None else out) for source in sources]
+        jobs = [Job(each.source, out) for each in sources]
+    jobs = _told_apart(jobs, suffix)
     _check_targets(jobs, option)
     if suffix == ".odp":
         _check_no_picture(jobs)
     if skip_existing:
-        jobs = [job for job in jobs if job.target == STREAM or not Path(job.target).exists()]
+        jobs = [job for job in jobs if not _is_done(job)]
     elif keep_existing and out is None:
         _check_free(jobs)
+    elif many or into_folder:
+        _announce_replaced(jobs if out is not None else ())
     if (many or into_folder) and out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
+        for folder in {Path(out), *(Path(job.target).parent for job in jobs)}:
+            folder.mkdir(parents=True, exist_ok=True)
     return jobs
 
 
-def _files_of(name: str, extensions: frozenset[str]) -> list[str]:
+def _is_done(job: Job) -> bool:
+    """Say whether the output is there, and was written since the input last changed."""
+    if STREAM in job or not Path(job.target).exists():
+        return False
+    return not Path(job.source).exists() or (
+        Path(job.target).stat().st_mtime_ns >= Path(job.source).stat().st_mtime_ns
+    )
+
+
+def _announce_replaced(jobs: Iterable[Job]) -> None:
+    """Say which files will be replaced: they may be those of other inputs of the same names."""
+    for _, target in jobs:
+        if target != STREAM and Path(target).is_file():
+            sys.stderr.write(f"onedpiece: {printable(target)}: replaces the file that is there\n")
+
+
+def _files_of(name: str, extensions: frozenset[str], recursive: bool) -> list[_Found]:
     if name == STREAM or not Path(name).is_dir():
-        return [name]
-    paths, left_out = find_images(name, endings=extensions)
+        return [_Found(name, "")]
+    paths, left_out = find_images(name, recursive=recursive, endings=extensions)
     for path, reason in left_out:
         sys.stderr.write(f"onedpiece: {printable(str(path))}: left out: {reason}\n")
     if not paths:
-        raise ValueError(f"{name} holds no file that ends in {', '.join(sorted(extensions))}")
-    return [str(path) for path in paths]
+        below = not recursive and any(path.is_dir() for path in Path(name).iterdir())
+        deeper = "; --recursive looks below it" if below else ""
+        raise ValueError(f"{name} holds no file that ends in {', '.join(sorted(extensions))}{deeper}")
+    return [_Found(str(path), str(path.parent.relative_to(name))) for path in paths]
 
 
-def _beside(source: str, suffix: str) -> str:
-    return STREAM if source == STREAM else str(Path(source).with_suffix(suffix))
+class _Names:
+    """Outputs' names: the inputs' with `suffix` in place of their extension, or behind it.
 
+    Behind it where it is none of the known ones (photo.2024), or tells the file from one beside it.
+    """
 
-def _into(folder: str | None, source: str, suffix: str) -> str:
-    if folder is None:
-        return _beside(source, suffix)
-    if folder == STREAM:
-        raise ValueError("many files cannot go to standard output; name a folder with -o")
-    if source == STREAM:
-        raise ValueError(f"{folder} is a folder, and standard input has no name; name the file with -o")
-    if Path(folder).exists() and not Path(folder).is_dir():
-        raise ValueError(f"{folder} is a file; many outputs need a folder")
-    return str(Path(folder) / Path(source).with_suffix(suffix).name)
+    def __init__(self, suffix: str, extensions: frozenset[str]) -> None:
+        self.suffix, self.extensions = suffix, extensions
+        self._stems: dict[Path, Counter[str]] = {}
+
+    def beside(self, source: str) -> str:
+        """Return the path of an output that lies beside its input."""
+        return STREAM if source == STREAM else str(Path(source).with_name(self._name(Path(source))))
+
+    def into(self, folder: str, found: _Found) -> str:
+        """Return the path of an output in a folder."""
+        if folder == STREAM:
+            raise ValueError("many files cannot go to standard output; name a folder with -o")
+        if found.source == STREAM:
+            raise ValueError(f"{folder} is a folder, and standard input has no name; name the file with -o")
+        if Path(folder).exists() and not Path(folder).is_dir():
+            raise ValueError(f"{folder} is a file; many outputs need a folder")
+        return str(Path(folder) / found.below / self._name(Path(found.source)))
+
+    def _name(self, path: Path) -> str:
+        if path.suffix.lower() not in self.extensions or self._known_in(path.parent)[path.stem] > 1:
+            return path.name + self.suffix
+        return path.stem + self.suffix
+
+    def _known_in(self, folder: Path) -> Counter[str]:
+        if folder not in self._stems:
+            beside = folder.iterdir() if os.access(folder, os.R_OK) else ()
+            known = (path.stem for path in beside if path.suffix.lower() in self.extensions)
+            self._stems[folder] = Counter(known)
+        return self._stems[folder]
 
 
 def _told_apart(jobs: Sequence[Job], suffix: str) -> list[Job]:

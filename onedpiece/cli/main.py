@@ -6,18 +6,20 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from onedpiece import __version__
-from onedpiece.cli.io import LostStdoutError
+from onedpiece.cli.io import LostStdoutError, printable, say
 from onedpiece.cli.report import message_of, status_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `onedpiece` with the words after its name (None: the process's own) and return the exit status."""
     try:
+        _replace_closed_streams()
         _tolerate_odd_names()
         status = _run(list(sys.argv[1:] if argv is None else argv))
         if sys.stdout is not None:  # closed by whoever started us
@@ -45,6 +47,7 @@ def _run(argv: list[str]) -> int:
 
 def build_app() -> typer.Typer:
     """Return the verbs, imported here so that Ctrl-C is heard while they load."""
+    from onedpiece.cli import train
     from onedpiece.cli.compare import compare
     from onedpiece.cli.decode import decode
     from onedpiece.cli.demo import demo
@@ -53,22 +56,22 @@ def build_app() -> typer.Typer:
     from onedpiece.cli.info import info, models, truncate
     from onedpiece.cli.placeholder import placeholder
     from onedpiece.cli.predict import predict
-    from onedpiece.cli.train import PASS_EVERYTHING_ON, train, train_head, train_sharp
 
     # Plain help, and no typer tracebacks: rich would double the time that --help takes.
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
     for verb in (encode, decode, truncate, info, compare, predict, placeholder, demo, models):
         app.command()(verb)
     app.add_typer(evaluate, name="evaluate")
-    for name, hand_on in (("train", train), ("train-sharp", train_sharp), ("train-head", train_head)):
-        app.command(name, context_settings=PASS_EVERYTHING_ON, add_help_option=False)(hand_on)
+    for hand_on in (train.train, train.train_sharp, train.train_head, train.train_classifier):
+        name = hand_on.__name__.replace("_", "-")
+        app.command(name, context_settings=train.PASS_EVERYTHING_ON, add_help_option=False)(hand_on)
     app.callback(invoke_without_command=True)(_onedpiece)
     return app
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"onedpiece {__version__}\n")
+        say(f"onedpiece {__version__}")
         raise typer.Exit
 
 
@@ -80,14 +83,25 @@ def _onedpiece(
 ) -> None:
     """A picture in a few hundred bytes, or a few dozen tokens: any prefix of a file is a picture."""
     if context.invoked_subcommand is None:
-        sys.stdout.write(context.get_help() + "\n")
+        say(context.get_help())
 
 
 def _complain(error: Exception) -> int:
     text = message_of(error)
     # A group of verbs that is given none raises its whole help.
-    sys.stderr.write(f"{error}\n" if text.startswith("Usage: ") else f"onedpiece: {text}\n")
+    sys.stderr.write(f"{error}\n" if text.startswith("Usage: ") else f"onedpiece: {printable(text)}\n")
     return status_of(error)
+
+
+def _replace_closed_streams() -> None:
+    """Keep files that are opened from taking a closed stream's number, and with it what others print."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (for as long as there is someone to speak)
 
 
 def _tolerate_odd_names() -> None:

@@ -20,6 +20,9 @@ TABLES = Annotated[
 DEVICE = Annotated[str, typer.Option(help="Where the network runs, as torch names it: cpu, cuda, mps.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 SKIP_EXISTING = Annotated[
-    bool, typer.Option("--skip-existing", help="Leave out inputs whose output is already there.")
+    bool, typer.Option("--skip-existing", help="Leave out inputs whose output is there and no older.")
+]
+RECURSIVE = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Look below the folders too; hidden ones are left out.")
 ]
 CHUNK = 8  # files that go through the network together: more gain little and hold more pixels

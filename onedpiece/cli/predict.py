@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 import typer
 
 from onedpiece.cli.io import CODES, STREAM, Job, expand, plan, reading, write
-from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL
+from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL, RECURSIVE
 from onedpiece.cli.report import Report, counted
 from onedpiece.codec.find import ENDINGS
 
@@ -34,6 +34,7 @@ def predict(
         str | None,
         typer.Option(metavar="OUT", help="Also draw the answer: a PNG, a folder for many, or -."),
     ] = None,
+    recursive: RECURSIVE = False,
     model: MODEL = None,
     device: DEVICE = "cpu",
     as_json: JSON = False,
@@ -44,9 +45,9 @@ def predict(
     """
     extensions = ENDINGS | CODES
     if overlay is None:
-        jobs = [Job(source, "") for source in expand(inputs, extensions)]
+        jobs = [Job(source, "") for source in expand(inputs, extensions, recursive=recursive)]
     else:
-        jobs = plan(inputs, overlay, ".png", extensions, option="--overlay")
+        jobs = plan(inputs, overlay, ".png", extensions, recursive=recursive, option="--overlay")
         if Path(jobs[0].target).suffix.lower() not in ("", ".png"):
             raise ValueError(f"--overlay is {overlay}; overlays are PNG files: end it in .png")
     from onedpiece.rate.target import RateTarget

@@ -2,19 +2,17 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+from warnings import catch_warnings, simplefilter
 
 import typer
 
+from onedpiece._progress import Progress, progress_bar
 from onedpiece.cli.io import STREAM, printable, say
 from onedpiece.errors import OnedpieceError, TargetOutOfReachError
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
 
 BAD_INPUT = 2
 FAILED = 1
@@ -62,26 +60,32 @@ class Report:
         self.as_json = as_json
         self.data_on_stdout = data_on_stdout
         self.statuses: list[int] = []
-        self._bar: tuple[Progress, TaskID] | None = None
+        self._finished = 0
+        self._bar: Progress | None = None
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
         if self.total > 1 and sys.stderr.isatty():
-            self._bar = _start_bar(self.total)
+            self._bar = self._open.enter_context(progress_bar())
+            self._bar(0, self.total)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        if self._bar:
-            self._bar[0].stop()
+        self._open.close()
         if kind is None and self.statuses:
             raise typer.Exit(self.statuses[0] if self.total == 1 else FAILED)
 
     @contextmanager
     def guarding(self, source: str) -> Iterator[None]:
-        """Note what goes wrong with one file inside the block, and go on after it."""
+        """Note what goes wrong with one file inside the block, and go on; a warning names it too."""
         try:
-            yield
+            with catch_warnings(record=True) as warned:
+                simplefilter("always", UserWarning)
+                yield
         except (OnedpieceError, ValueError, OSError) as error:
             self._fail(source, error)
+        for each in warned:
+            self._say(source, str(each.message))
 
     def done(self, line: str, record: dict[str, Any]) -> None:
         """Say that one file is finished: `line`, or `record` as JSON."""
@@ -89,37 +93,30 @@ class Report:
         self.advance()
 
     @contextmanager
-    def steps(self, what: str) -> "Iterator[Callable[[int, int], None] | None]":
-        """Give a callback for (done, total) that shows a bar of one file's steps; None off a terminal."""
+    def steps(self, what: str) -> Iterator[Progress | None]:
+        """Give a callback that shows one file's steps; None off a terminal, or beside the files' own bar."""
         if self._bar or not sys.stderr.isatty():
             yield None
             return
-        started: list[tuple[Progress, TaskID]] = []
-
-        def step(done: int, total: int) -> None:
-            if not started:
-                started.append(_start_bar(None, what))
-            bar, task = started[0]
-            bar.update(task, completed=done, total=total)
-
-        try:
-            yield step
-        finally:
-            for bar, _ in started:
-                bar.stop()
+        with progress_bar(what) as progress:
+            yield progress
 
     def _fail(self, source: str, error: Exception) -> None:
         self.statuses.append(status_of(error))
-        name = "standard input" if source == STREAM else source
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else message_of(error)
-        sys.stderr.write(f"onedpiece: {printable(name)}: {printable(reason)}\n")
+        self._say(
+            source, error.strerror if isinstance(error, OSError) and error.strerror else message_of(error)
+        )
         self.advance()
+
+    def _say(self, source: str, text: str) -> None:
+        name = "standard input" if source == STREAM else source
+        sys.stderr.write(f"onedpiece: {printable(name)}: {printable(text)}\n")
 
     def advance(self) -> None:
         """Move the bar on by one file."""
+        self._finished += 1
         if self._bar:
-            bar, task = self._bar
-            bar.advance(task)
+            self._bar(self._finished, self.total)
 
 
 def name_of(place: str) -> str:
@@ -130,20 +127,3 @@ def name_of(place: str) -> str:
 def counted(tokens: int) -> str:
     """Return "1 token", "2 tokens" and so on."""
     return "1 token" if tokens == 1 else f"{tokens} tokens"
-
-
-def _start_bar(total: int | None, what: str = "") -> "tuple[Progress, TaskID]":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # Lines pass through the bar only where both end on a terminal: a pipe must get them as they are.
-    bar = Progress(
-        *columns,
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),
-        redirect_stderr=True,
-    )
-    bar.start()
-    return bar, bar.add_task(what, total=total)

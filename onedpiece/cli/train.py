@@ -1,4 +1,4 @@
-"""`onedpiece train`, `train-sharp` and `train-head`: everything after the verb goes to LightningCLI."""
+"""`onedpiece train` and its siblings: everything after the verb goes to LightningCLI."""
 
 import sys
 import traceback
@@ -43,6 +43,16 @@ def train_head(context: typer.Context) -> None:
     from onedpiece.training.cli import head_main
 
     hand_over(head_main, context.args)
+
+
+def train_classifier(context: typer.Context) -> None:
+    """Train a classifier with a token reducer in it, with LightningCLI.
+
+    As in `onedpiece train-classifier fit --config configs/retokenize_mctf.yaml`.
+    """
+    from onedpiece.training.cli import classifier_main
+
+    hand_over(classifier_main, context.args)
 
 
 def hand_over(main: Callable[[list[str]], None], args: list[str]) -> None:

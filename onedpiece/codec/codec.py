@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from onedpiece import _providers
+from onedpiece._progress import Progress
 from onedpiece.bitstream import Code
 from onedpiece.bitstream.packing import Tables
 from onedpiece.codec.model import (
@@ -20,6 +21,7 @@ from onedpiece.codec.model import (
     decode_squares,
     encode_squares,
     estimate_psnr_curve,
+    fit_square,
 )
 from onedpiece.codec.tensors import (
     Photo,
@@ -31,7 +33,7 @@ from onedpiece.codec.tensors import (
     to_image,
     to_tensor,
 )
-from onedpiece.codec.tiles import Progress, decode_tiled, fit_photo
+from onedpiece.codec.tiles import decode_tiled, fit_photo
 from onedpiece.rate.target import RateTarget
 from onedpiece.tokenizer import Tokenizer
 
@@ -70,13 +72,15 @@ class Codec:
         tokens, print_ = self.num_tokens, self.fingerprint.hex()
         return f"<Codec {self.name}: {tokens} tokens, model {print_}, on {self.device}>"
 
-    def to(self, device: str | torch.device) -> Self:
-        """Move the network to a device, as torch names it, and return the codec.
+    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move the network to a device, as torch names it, run it in `dtype`, and return the codec.
+
+        float32, bfloat16 or float16; what reads and makes the tokens stays float32. None: as it is.
 
         Raises:
-            ValueError: there is no such device here.
+            ValueError: there is no such device here, or it is no such type.
         """
-        self.model.to(device)
+        self.model.to(device, dtype)
         return self
 
     @property
@@ -253,9 +257,12 @@ class Codec:
             for photo in photos:
                 if isinstance(photo, Photo):
                     code = next(codes)
-                    photo = _attempt(
-                        fit_photo, self.model, photo, code, target, tiles is None, best_effort, progress
-                    )
+                    if code is not None and target.is_count:
+                        photo = _attempt(fit_square, self.model, photo, code, target)
+                    else:
+                        photo = _attempt(
+                            fit_photo, self.model, photo, code, target, tiles is None, best_effort, progress
+                        )
                 if isinstance(photo, Exception) and not return_exceptions:
                     raise photo
                 outcomes.append(photo)

@@ -1,6 +1,7 @@
 """Which files of a folder are pictures, by their names; needs neither Pillow nor torch."""
 
 import mimetypes
+import os
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
@@ -11,6 +12,12 @@ ENDINGS = frozenset(
     | {".gif", ".bmp", ".tif", ".tiff", ".jp2", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".qoi"}
 )
 """Of files that count as pictures in a folder; a file that is named may have any."""
+
+OTHER_ENDINGS = frozenset(
+    {".svg", ".psd", ".dds", ".pcx", ".eps", ".sgi", ".xcf", ".icns", ".dib", ".exr", ".hdr", ".wmf", ".raw"}
+    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef"}
+)
+"""Of pictures that are not taken, which is said."""
 
 
 class FoundImages(NamedTuple):
@@ -47,6 +54,8 @@ def find_images(
             paths.append(path)
         elif wanted:
             left_out.append((path, "a folder" if path.is_dir() else "a broken link or no file"))
+        elif recursive and path.is_dir():
+            left_out.append((path, "a link to a folder, or one that cannot be opened"))
         elif known >= ENDINGS and path.is_file() and _is_image(path):
             left_out.append((path, "a kind of picture that is not read"))
     return FoundImages(sorted(paths), sorted(left_out))
@@ -56,11 +65,13 @@ def _visible(folder: Path, recursive: bool) -> Iterator[Path]:
     for path in folder.iterdir():
         if path.name.startswith("."):
             continue
-        if recursive and path.is_dir() and not path.is_symlink():
+        if recursive and path.is_dir() and not path.is_symlink() and os.access(path, os.R_OK | os.X_OK):
             yield from _visible(path, recursive)
         else:
             yield path
 
 
 def _is_image(path: Path) -> bool:
-    return (mimetypes.guess_type(path.name)[0] or "").startswith("image/")
+    return path.suffix.lower() in OTHER_ENDINGS or (mimetypes.guess_type(path.name)[0] or "").startswith(
+        "image/"
+    )

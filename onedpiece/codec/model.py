@@ -64,12 +64,16 @@ class LoadedModel:
         self.device = torch.device("cpu")
         self.to(device)
 
-    def to(self, device: str | torch.device) -> None:
-        """Move the network.
+    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> None:
+        """Move the network, and run it in `dtype`; None leaves either as it is.
 
         Raises:
-            ValueError: there is no such device here.
+            ValueError: there is no such device here, or it is no such type.
         """
+        if dtype is not None:
+            self.tokenizer.set_network_dtype(dtype)
+        if device is None:
+            return
         try:
             self.device = torch.device(device)
             self.tokenizer.to(self.device)

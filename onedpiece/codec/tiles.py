@@ -4,7 +4,7 @@ The tiles are tokenized first; the one budget is then allocated by how much of t
 each tile is estimated to remove.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple, TypeVar
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from onedpiece._progress import Progress
 from onedpiece.bitstream import Code, Tiles
 from onedpiece.bitstream.format import MAX_TILED_TOKENS
 from onedpiece.bitstream.tiles import order, tile_count
@@ -35,9 +36,6 @@ MIN_TOKENS = 16  # a tile on average, below which one square of the whole photo 
 STEP = 1.02  # budgets that a target is searched over are 2 % apart
 
 T = TypeVar("T")
-
-Progress = Callable[[int, int], None]
-"""Tiles done and tiles in all, in one pass over them."""
 
 
 class TokenizedTiles(NamedTuple):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from onedpiece._progress import Progress, no_progress
 from onedpiece.bitstream import Code
 from onedpiece.codec.codec import Codec
 from onedpiece.codec.tensors import to_tensor
@@ -19,10 +20,6 @@ from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.photos import BATCH, Photo, PhotoSet, batches
 from onedpiece.evaluation.results import FAITHFUL, OURS, OWN, ComparisonResult, RDPoint
 from onedpiece.metrics.registry import Scorer
-
-Progress = Callable[[int], None]
-"""Called with how many pairs of a photo and a codec have just been finished."""
-
 
 Placed = tuple[int, Photo]
 """A photo, behind its place in the list."""
@@ -58,7 +55,7 @@ def compare(
     codec: Codec,
     config: ComparisonConfig,
     scorer: Scorer,
-    progress: Progress = lambda _: None,
+    progress: Progress = no_progress,
 ) -> ComparisonResult:
     """Compare our codec with classical formats on photos.
 
@@ -67,7 +64,7 @@ def compare(
         codec: ours.
         config: formats, budgets and workers.
         scorer: the metrics that could be loaded.
-        progress: told of every photo × codec.
+        progress: told of photos × codecs.
 
     Raises:
         ValueError: an unknown format, or no photo.
@@ -79,12 +76,13 @@ def compare(
         raise ValueError("none of the photos could be read")
     with _baseline_jobs(photos.photos, config, scorer) as jobs:
         points: list[RDPoint] = []
+        done, total = 0, len(photos.photos) * (1 + len(config.against))
         for batch in batches(list(enumerate(photos.photos)), config.batch_size):
             points += score_codec(codec, batch, config.budgets, scorer)
-            progress(len(batch))
+            progress(done := done + len(batch), total)
         for job in as_completed(jobs):
             points += job.result()
-            progress(1)
+            progress(done := done + 1, total)
     return ComparisonResult(
         model=f"onedpiece {codec.name}",
         side=codec.tokenizer.config.image_size,

@@ -10,11 +10,9 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
+from onedpiece.codec.find import ENDINGS, find_images
 from onedpiece.codec.images import read_picture, read_square
 from onedpiece.errors import PictureError
-
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".jxl", ".jp2"}
-
 
 T = TypeVar("T")
 
@@ -48,35 +46,45 @@ class Unreadable(NamedTuple):
 
 
 class PhotoSet(NamedTuple):
-    """What was read of what was asked for, in order."""
+    """What was read of what was asked for, in order; `left_out` is what looked like a picture of a folder."""
 
     photos: list[Photo]
     unreadable: list[Unreadable]
+    left_out: Sequence[Unreadable] = ()
 
 
-def find_photos(inputs: Iterable[Path]) -> list[tuple[str, Path]]:
-    """Return (name, path) of every file named and of every picture below each folder, sorted.
+class FoundPhotos(NamedTuple):
+    """(name, path) of every picture, and what looked like one and was not taken, with the reason."""
+
+    photos: list[tuple[str, Path]]
+    left_out: list[Unreadable]
+
+
+def find_photos(inputs: Iterable[Path], *, recursive: bool = True) -> FoundPhotos:
+    """Return every file named and every picture in each folder, and below it, sorted by folder.
 
     Raises:
         FileNotFoundError: a path does not exist, or a folder holds no picture.
     """
-    found: list[tuple[str, Path]] = []
+    found = FoundPhotos([], [])
     for path in inputs:
         if str(path) == "-":
             raise FileNotFoundError("- (standard input) is not read here; name photos or folders of them")
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in EXTENSIONS)
-            if not inside:
-                raise FileNotFoundError(f"{path} holds no picture ({', '.join(sorted(EXTENSIONS))})")
-            found += [(p.relative_to(path).as_posix(), p) for p in inside]
+            inside = find_images(path, recursive=recursive)
+            if not inside.paths:
+                deeper = "" if recursive else "; --recursive looks below it"
+                raise FileNotFoundError(f"{path} holds no picture ({', '.join(sorted(ENDINGS))}){deeper}")
+            found.photos.extend((p.relative_to(path).as_posix(), p) for p in inside.paths)
+            found.left_out.extend(Unreadable(str(p), reason) for p, reason in inside.left_out)
         elif path.exists():
-            found.append((path.name, path))
+            found.photos.append((path.name, path))
         else:
             raise FileNotFoundError(f"{path} does not exist")
     return found
 
 
-def read_photos(inputs: Iterable[Path], side: int | None) -> PhotoSet:
+def read_photos(inputs: Iterable[Path], side: int | None, *, recursive: bool = True) -> PhotoSet:
     """Read every photo as a square of `side` pixels, or whole (None); what cannot be read is listed.
 
     Raises:
@@ -84,12 +92,13 @@ def read_photos(inputs: Iterable[Path], side: int | None) -> PhotoSet:
     """
     photos: list[Photo] = []
     unreadable: list[Unreadable] = []
-    for name, path in find_photos(inputs):
+    found = find_photos(inputs, recursive=recursive)
+    for name, path in found.photos:
         try:
             photos.append(Photo(name, read_picture(path) if side is None else read_square(path, side)))
         except (OSError, PictureError) as error:
             unreadable.append(Unreadable(name, str(error)))
-    return PhotoSet(photos, unreadable)
+    return PhotoSet(photos, unreadable, found.left_out)
 
 
 def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:

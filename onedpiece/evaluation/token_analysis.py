@@ -1,16 +1,15 @@
 """What the tokens mean: where each one acts, how much each one adds, and which photos share the first."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from onedpiece._progress import Progress, no_progress
 from onedpiece.evaluation.photos import BATCH
 from onedpiece.metrics.pixel import psnr, round_to_8_bits
 from onedpiece.tokenizer import Tokenizer
-
-Progress = Callable[[], None]
 
 
 class Gain(NamedTuple):
@@ -28,7 +27,7 @@ class Gain(NamedTuple):
 
 
 def contribution_maps(
-    tokenizer: Tokenizer, indices: Tensor, positions: Sequence[int], progress: Progress = lambda: None
+    tokenizer: Tokenizer, indices: Tensor, positions: Sequence[int], progress: Progress = no_progress
 ) -> Tensor:
     """Return how much each pixel changes when one token is swapped for that of another photo.
 
@@ -55,9 +54,9 @@ def contribution_maps(
         )
     whole = _decode(tokenizer, indices)
     maps = []
-    for at in positions:
+    for done, at in enumerate(positions):
         maps.append(_contribution(tokenizer, indices, whole, at))
-        progress()
+        progress(done + 1, len(positions))
     return torch.stack(maps)
 
 
@@ -71,7 +70,7 @@ def _contribution(tokenizer: Tokenizer, indices: Tensor, whole: Tensor, at: int)
 
 
 def marginal_gains(
-    tokenizer: Tokenizer, originals: Tensor, counts: Sequence[int], progress: Progress = lambda: None
+    tokenizer: Tokenizer, originals: Tensor, counts: Sequence[int], progress: Progress = no_progress
 ) -> list[Gain]:
     """Return the mean PSNR at each token count, and what each token between two counts adds.
 
@@ -88,7 +87,7 @@ def marginal_gains(
         before = gains[-1] if gains else None
         per_token = None if before is None else (score - before.psnr) / (count - before.tokens)
         gains.append(Gain(count, score, per_token))
-        progress()
+        progress(len(gains), len(counts))
     return gains
 
 

@@ -6,6 +6,7 @@ about the estimated PSNR curve.
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from itertools import accumulate
 from math import log2
 from typing import NamedTuple
@@ -23,6 +24,12 @@ NON_MONOTONICITY_TOL = {"psnr": 0.006, "ssim": 0.01, "lpips": 0.15}
 
 SSIM and LPIPS as `tools/check_targets.py` measures them, with room. PSNR is for the tiles of a photo, whose
 bumps even out: one square's reach 0.03 dB, and `find_min_tokens_gp` takes them as they come."""
+
+LASTING_TOL = 0.02
+"""LPIPS by which more tokens may miss what fewer reach, for the fewer to be an answer."""
+
+FEW = 16
+"""Tokens that may well be such an answer, and are looked at more closely."""
 
 PRIOR_SLOPE = {"psnr": 1.0, "ssim": 0.04, "lpips": -0.03}
 """Score per estimated dB, until two measurements give a better slope."""
@@ -103,6 +110,10 @@ def find_min_tokens(
     target, and all between m and the answer were measured and fall short.) A poor curve costs decodes, never
     that.
 
+    LPIPS likes a grey square better than a poor picture, so that one token may beat forty. Without a
+    `tolerance` of the caller's, its answer must last: twice as many tokens, four times as many and so on
+    reach the target too, to LASTING_TOL, or the search goes on behind the last that does not.
+
     Args:
         target: what to reach.
         measure: decodes and scores one prefix; called once a count at most.
@@ -111,6 +122,8 @@ def find_min_tokens(
             an octave.
         tolerance: how far the scores may fall back, in the metric's unit; None: NON_MONOTONICITY_TOL.
     """
+    if tolerance is None and target.metric == "lpips":
+        return _find_lasting(target, cache(measure), count, psnr_curve)
     axis = _rising(psnr_curve or [log2(tokens) for tokens in range(1, count + 1)])
     tolerance = NON_MONOTONICITY_TOL[target.metric] if tolerance is None else tolerance
     scores: dict[int, float] = {}
@@ -119,6 +132,34 @@ def find_min_tokens(
         scores[tokens] = measure(tokens)
         margins[tokens] = target.margin(scores[tokens])
     return SearchResult.best(target, scores)
+
+
+def _find_lasting(
+    target: QualityTarget, measure: Measure, count: int, psnr_curve: Sequence[float] | None
+) -> SearchResult:
+    skipped, scores = 0, dict[int, float]()
+
+    def measured(tokens: int, offset: int = 0) -> float:
+        scores[tokens + offset] = measure(tokens + offset)
+        return scores[tokens + offset]
+
+    while True:
+        curve = psnr_curve and psnr_curve[skipped:]
+        tolerance = NON_MONOTONICITY_TOL[target.metric]
+        found = find_min_tokens(target, partial(measured, offset=skipped), count - skipped, curve, tolerance)
+        tokens = found.tokens + skipped
+        longer = _longer(tokens, count) if found.reached else []
+        short = max((more for more in longer if target.margin(measured(more)) < -LASTING_TOL), default=0)
+        if not short or short == count:
+            return SearchResult(tokens, found.score, found.reached, len(scores))
+        skipped = short
+
+
+def _longer(tokens: int, count: int) -> list[int]:
+    """Return twice as many tokens, four times as many and so on, and all of them; of few, √2 times."""
+    factor = 2**0.5 if tokens < FEW else 2.0
+    steps = (round(tokens * factor**step) for step in range(1, 2 * count.bit_length()))
+    return sorted({min(step, count) for step in steps if step > tokens} - {tokens})
 
 
 def _rising(psnr_curve: Sequence[float]) -> list[float]:

@@ -85,6 +85,12 @@ class RateTarget:
         values = ((name, getattr(self, name)) for name in METRICS)
         return next((QualityTarget(name, float(value)) for name, value in values if value is not None), None)
 
+    @property
+    def is_count(self) -> bool:
+        """Whether it is a number of tokens, or all of them: no budget, no quality."""
+        given = (self.max_bytes, self.bpp, *(getattr(self, name) for name in METRICS))
+        return all(value is None for value in given)
+
     def bytes_for(self, size: tuple[int, int]) -> int | None:
         """Return the largest size of the file of a photo of `size` (width, height); None where it is free."""
         if self.bpp is None:

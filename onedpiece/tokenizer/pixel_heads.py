@@ -217,6 +217,17 @@ LOW_PASS = 8
 INPUT_CHANNELS = 3 + 3 * SCALE**2 + 1
 
 
+class _Conv3x3(nn.Conv2d):
+    """A 3×3 convolution that draws no weights under `no_init_weights`: of 350, that would take long."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 3, padding=1)
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 class ResidualDenseBlock(nn.Module):
     """Five 3×3 convolutions, each on all before it, a fifth of the last added to the input.
 
@@ -226,8 +237,8 @@ class ResidualDenseBlock(nn.Module):
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
         for i in range(4):
-            self.add_module(f"conv{i + 1}", nn.Conv2d(width + i * growth, growth, 3, padding=1))
-        self.conv5 = nn.Conv2d(width + 4 * growth, width, 3, padding=1)
+            self.add_module(f"conv{i + 1}", _Conv3x3(width + i * growth, growth))
+        self.conv5 = _Conv3x3(width + 4 * growth, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, width, H, W) to the same."""
@@ -256,7 +267,9 @@ class SharpNetwork(nn.Module):
     """An RRDBNet that sees the faithful picture and how many tokens it was made of.
 
     Names and shapes are those of Real-ESRGAN's x4plus but for the first convolution, which has 52 channels in
-    place of 3: the quarter-size picture, what that lost (`SCALE`² places a colour), and log₂(tokens) / 8.
+    place of 3: the quarter-size picture, what that lost (`SCALE`² places a colour), and log₂(tokens) / 8. The
+    buffer `gain`, (2,), multiplies what is drawn into the faithful picture: its values are for 1 token and
+    for 256, between them it is linear in log₂(tokens). It is measured, not trained; training asks for 1.
 
     Args:
         blocks: residual in residual dense blocks; x4plus has 23.
@@ -268,14 +281,17 @@ class SharpNetwork(nn.Module):
 
     def __init__(self, blocks: int = 23, width: int = 64, growth: int = 32) -> None:
         super().__init__()
-        self.conv_first = nn.Conv2d(INPUT_CHANNELS, width, 3, padding=1)
+        self.conv_first = _Conv3x3(INPUT_CHANNELS, width)
         self.body = nn.Sequential(*(RRDB(width, growth) for _ in range(blocks)))
-        self.conv_body = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_up1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_up2 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_hr = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_last = nn.Conv2d(width, 3, 3, padding=1)
-        self.to(memory_format=torch.channels_last)
+        self.conv_body = _Conv3x3(width, width)
+        self.conv_up1 = _Conv3x3(width, width)
+        self.conv_up2 = _Conv3x3(width, width)
+        self.conv_hr = _Conv3x3(width, width)
+        self.conv_last = _Conv3x3(width, 3)
+        self.gain: Tensor
+        self.register_buffer("gain", torch.ones(2))
+        if not self.conv_last.weight.is_meta:
+            self.to(memory_format=torch.channels_last)
 
     def forward(self, faithful: Tensor, tokens: Tensor) -> Tensor:
         """Draw the sharp picture.
@@ -292,7 +308,11 @@ class SharpNetwork(nn.Module):
         x = F.leaky_relu(self.conv_up1(F.interpolate(x, scale_factor=2)), 0.2)
         x = F.leaky_relu(self.conv_up2(F.interpolate(x, scale_factor=2)), 0.2)
         drawn: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(x), 0.2)).float()
-        return drawn + low_pass(faithful - drawn)
+        detail = drawn - faithful
+        few, many = self.gain
+        gain = few + (many - few) * (tokens.to(detail).log2() / 8)
+        sharp: Tensor = faithful + gain.view(-1, 1, 1, 1) * (detail - low_pass(detail))
+        return sharp
 
 
 def network_input(faithful: Tensor, tokens: Tensor) -> Tensor:

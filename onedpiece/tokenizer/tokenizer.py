@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onedpiece.tokenizer.config import TokenizerConfig
-from onedpiece.tokenizer.dct_path import LinearPath, activity
+from onedpiece.tokenizer.dct_path import SHARP_FLAT_RANGE, LinearPath, activity
 from onedpiece.tokenizer.official import check_keys, convert, released_shapes
 from onedpiece.tokenizer.pixel_heads import SharpNetwork
 from onedpiece.tokenizer.quantizer import CosineVQ, Quantized, build_quantizer
@@ -61,6 +61,24 @@ class Tokenizer(nn.Module):
         self.quantizer = build_quantizer(config)
         self.decoder = Decoder(config)
         self.sharp = SharpNetwork(config.sharp_blocks) if config.sharp_blocks else None
+        self._dtype = torch.float32
+
+    def set_network_dtype(self, dtype: torch.dtype) -> Self:
+        """Run the networks in `dtype`, and return the tokenizer; what reads and makes tokens stays float32.
+
+        Weights are rounded to it for good: going back to float32 does not restore them.
+
+        Raises:
+            ValueError: it is none of float32, bfloat16 and float16.
+        """
+        if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise ValueError(f"dtype is {dtype}; use torch.float32, torch.bfloat16 or torch.float16")
+        self._check_dtype()
+        for name, each in self.named_parameters():
+            if not name.startswith(("linear_path.", "quantizer.")):
+                each.data = each.data.to(dtype)
+        self._dtype = dtype
+        return self
 
     def encode(self, x: Tensor) -> Quantized:
         """Encode x (B, 3, H, W) in [0, 1] to codes, indices and the quantizer's loss; differentiable.
@@ -74,8 +92,9 @@ class Tokenizer(nn.Module):
             assert linear is not None  # the config sees to it
             latents = linear
         else:
-            latents = self.encoder(x, self.latent_tokens, linear)
-            latents = latents if linear is None else linear + latents.float()
+            seen = None if linear is None else linear.to(self._dtype)
+            latents = self.encoder(x.to(self._dtype), self.latent_tokens, seen).float()
+            latents = latents if linear is None else linear + latents
         quantized: Quantized = self.quantizer(latents)
         return quantized
 
@@ -90,19 +109,21 @@ class Tokenizer(nn.Module):
             (B, 3, H, W), about [0, 1], not clamped.
 
         Raises:
-            ValueError: the weights are of half precision; float64 is for checks of exactness.
+            ValueError: all weights are of half precision; float64 is for checks of exactness.
         """
-        if next(self.parameters()).dtype != torch.float64:
-            self._check_float32()
+        dtype = next(self.decoder.parameters()).dtype
+        if dtype != torch.float64:
+            self._check_dtype()
         mask = None if lengths is None else key_mask(lengths, codes.shape[1])
         if self.linear_path is None:
-            out: Tensor = self.decoder(codes, mask)
+            out: Tensor = self.decoder(codes.to(dtype), mask)
             return out
         with torch.autocast(codes.device.type, enabled=False):
             linear = self.linear_path.synthesise(codes, mask)
         size = self.config.image_size
         base = F.interpolate(linear, size, mode="bicubic", align_corners=False)
-        picture: Tensor = base + activity(linear, size) * self.decoder(codes, mask, linear)
+        added = self.decoder(codes.to(dtype), mask, linear.to(dtype))
+        picture: Tensor = base + activity(linear, size) * added
         return picture
 
     def sharpen(self, faithful: Tensor, tokens: Tensor, sharpness: float = 1.0) -> Tensor:
@@ -125,7 +146,7 @@ class Tokenizer(nn.Module):
         side = faithful.shape[-1] * self.config.linear_size // self.config.image_size
         small = F.interpolate(faithful, side, mode="area")
         added: Tensor = self.sharp(faithful, tokens) - faithful
-        return faithful + sharpness * activity(small, faithful.shape[-1]) * added
+        return faithful + sharpness * activity(small, faithful.shape[-1], SHARP_FLAT_RANGE) * added
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Reconstruction:
         """Encode and decode x (B, 3, H, W) in [0, 1], keeping `lengths` (B,) tokens of each (None: all)."""
@@ -171,7 +192,7 @@ class Tokenizer(nn.Module):
         limit, size = self.config.num_tokens, self.config.image_size
         if indices.ndim != 2 or not 1 <= indices.shape[1] <= limit:
             raise ValueError(f"indices are {tuple(indices.shape)}; this tokenizer takes (B, 1…{limit})")
-        self._check_float32()
+        self._check_dtype()
         if not 0 <= sharpness <= 1:
             raise ValueError(f"sharpness is {sharpness}; use 0 (faithful) to 1 (most natural)")
         kept = Kept(indices.long(), None) if lengths is None else cut_to_longest(indices.long(), lengths)
@@ -230,13 +251,16 @@ class Tokenizer(nn.Module):
         tokenizer.quantizer.load_codebook(codebook)
         return tokenizer.eval()
 
-    def _check_float32(self) -> None:
+    def _check_dtype(self) -> None:
         dtype = next(self.parameters()).dtype
-        if dtype != torch.float32:
-            raise ValueError(f"the tokenizer's weights are {dtype}; it works in float32 only: load it again")
+        if dtype != self._dtype:
+            raise ValueError(
+                f"the tokenizer's weights are {dtype}; it works in float32 only: load it again, and use "
+                "codec.to(dtype=…) for faster networks"
+            )
 
     def _check_pictures(self, x: Tensor) -> None:
-        self._check_float32()
+        self._check_dtype()
         size = self.config.image_size
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, size, size):
             raise ValueError(f"pictures are {tuple(x.shape)}; this tokenizer takes (B, 3, {size}, {size})")

@@ -1,11 +1,9 @@
 """LightningCLI over the training modules: tokenizers, their sharp network, heads and classifiers.
 
-`onedpiece train …`, `onedpiece train-sharp …`, `onedpiece train-head …` and
-`python -m onedpiece.training.cli classifier …`.
+`onedpiece train …`, `train-sharp …`, `train-head …` and `train-classifier …`.
 """
 
 import logging
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -235,17 +233,9 @@ def classifier_main(args: list[str] | None = None) -> None:
     """Train a classifier with a re-tokenizer in it, as in `fit --config configs/retokenize_mctf.yaml`.
 
     Args:
-        args: the words behind the command; None takes them from `sys.argv`.
+        args: the words after `onedpiece train-classifier`; None takes them from `sys.argv`.
     """
     from onedpiece.training.classifier_module import ClassifierModule
     from onedpiece.training.data.modules import LabelledData
 
-    program = "python -m onedpiece.training.cli classifier"
-    _run(TrainingCLI, ClassifierModule, LabelledData, program, args, "runs/retokenize")
-
-
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["classifier"]:
-        classifier_main(sys.argv[2:])
-    else:
-        main()
+    _run(TrainingCLI, ClassifierModule, LabelledData, "onedpiece train-classifier", args, "runs/retokenize")

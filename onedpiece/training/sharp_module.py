@@ -324,6 +324,7 @@ def load_rrdbnet(network: SharpNetwork, state: dict[str, Tensor]) -> None:
         widened = torch.zeros_like(wanted)
         widened[:, :3] = first
         state = state | {"conv_first.weight": widened}
+    state = {"gain": network.gain} | state
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
     except RuntimeError as error:

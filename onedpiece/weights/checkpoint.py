@@ -3,6 +3,7 @@
 import json
 import re
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,7 @@ from onedpiece.bitstream.packing import Tables
 from onedpiece.errors import EntropyTablesError, WeightsError
 
 if TYPE_CHECKING:
-    from torch import Tensor, dtype
+    from torch import Tensor
 
     from onedpiece.codec.codec import Codec
     from onedpiece.tokenizer import Tokenizer
@@ -97,8 +98,10 @@ def fingerprint(tokenizer: "Tokenizer") -> bytes:
         prefixes = ["encoder.", "latent_tokens"]
     fields = {name: value for name, value in config.to_dict().items() if name in _SPACE_FIELDS}
     fields |= {"linear_size": config.linear_size if config.linear_path else None}
-    stored = {name: tensor for name, tensor in _stored(tokenizer).items() if name.startswith(tuple(prefixes))}
-    return _sha256(fields, stored)[:4]
+    space = {
+        name: tensor for name, tensor in tokenizer.state_dict().items() if name.startswith(tuple(prefixes))
+    }
+    return _sha256(fields, _as_written(space, _parameters(tokenizer)))[:4]
 
 
 def weights_digest(tokenizer: "Tokenizer") -> str:
@@ -117,18 +120,27 @@ def _sha256(fields: dict[str, Any], tensors: "dict[str, Tensor]") -> bytes:
     return digest.digest()
 
 
-def _stored(tokenizer: "Tokenizer", precision: "dtype | None" = None) -> "dict[str, Tensor]":
-    """Return what is written: parameters at `precision` (float16), buffers as they are."""
+def _stored(tokenizer: "Tokenizer") -> "dict[str, Tensor]":
+    return _as_written(tokenizer.state_dict(), _parameters(tokenizer))
+
+
+def _parameters(tokenizer: "Tokenizer") -> set[str]:
+    return {name for name, _ in tokenizer.named_parameters()}
+
+
+def _as_written(tensors: "dict[str, Tensor]", parameters: set[str]) -> "dict[str, Tensor]":
+    """Return what is written of tensors: parameters as float16, buffers as float32 or integers.
+
+    What has that type already, as in a file that was written, is not copied.
+    """
     import torch
 
-    parameters = {name for name, _ in tokenizer.named_parameters()}
-    return {
-        name: (tensor.to(precision or torch.float16) if name in parameters else tensor)
-        .detach()
-        .cpu()
-        .contiguous()
-        for name, tensor in tokenizer.state_dict().items()
-    }
+    def written(name: str, tensor: "Tensor") -> "Tensor":
+        if not tensor.is_floating_point():
+            return tensor
+        return tensor.to(torch.float16 if name in parameters else torch.float32)
+
+    return {name: written(name, each).detach().cpu().contiguous() for name, each in tensors.items()}
 
 
 def save(tokenizer: "Tokenizer", folder: str | Path, shard_bytes: int = SHARD_BYTES) -> Path:
@@ -205,25 +217,35 @@ def load_tokenizer(folder: str | Path) -> "Tokenizer":
     from safetensors.torch import load_file
 
     from onedpiece.tokenizer import Tokenizer, TokenizerConfig
-    from onedpiece.tokenizer.transformer import no_init_weights
+    from onedpiece.tokenizer.transformer import assign_weights, no_init_weights
 
     folder, card = Path(folder), read_config(folder)
-    try:
-        with no_init_weights():
-            tokenizer = Tokenizer(TokenizerConfig.from_dict(card["tokenizer"]))
-        state = {}
-        for name in card["files"]:
-            state.update(load_file(folder / Path(name).name, device="cpu"))
-        wide = {
-            name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()
-        }
-        tokenizer.load_state_dict(wide, strict=True, assign=True)
-    except (KeyError, TypeError, ValueError, OSError, SafetensorError, RuntimeError, struct.error) as error:
-        raise WeightsError(f"the weights in {folder} do not load: {one_line(error)}") from error
-    for name, found in (("fingerprint", fingerprint(tokenizer).hex()), ("digest", weights_digest(tokenizer))):
-        if found != card.get(name):
+    with ThreadPoolExecutor(1) as aside:
+        try:
+            with no_init_weights():
+                tokenizer = Tokenizer(TokenizerConfig.from_dict(card["tokenizer"]))
+            state = {}
+            for name in card["files"]:
+                state.update(load_file(folder / Path(name).name, device="cpu"))
+            # The files' own bytes are hashed, while they are converted here: both take as long.
+            written = _as_written(state, _parameters(tokenizer))
+            digest = aside.submit(_sha256, tokenizer.config.to_dict(), written)
+            assign_weights(tokenizer, state)
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            OSError,
+            SafetensorError,
+            RuntimeError,
+            struct.error,
+        ) as error:
+            raise WeightsError(f"the weights in {folder} do not load: {one_line(error)}") from error
+    found = {"fingerprint": fingerprint(tokenizer).hex(), "digest": digest.result()[:8].hex()}
+    for name, value in found.items():
+        if value != card.get(name):
             raise WeightsError(
-                f"the weights in {folder} have {name} {found}, config.json says {card.get(name)}"
+                f"the weights in {folder} have {name} {value}, config.json says {card.get(name)}"
             )
     return tokenizer.eval()
 
@@ -253,7 +275,7 @@ def names() -> tuple[ModelName, ...]:
     )
 
 
-def load(name: str | Path | None = None, device: str = "cpu") -> "Codec":
+def load(name: str | Path | None = None, device: str = "cpu", *, compile: bool = False) -> "Codec":  # noqa: A002
     """Return a codec that is ready to encode and decode.
 
     Args:
@@ -261,6 +283,8 @@ def load(name: str | Path | None = None, device: str = "cpu") -> "Codec":
             huggingface_hub (extra `[hub]`), such a folder as OWNER/NAME, or the released
             `turing-motors/One-D-Piece-{S,B,L}-256`.
         device: where the network runs, as torch names it.
+        compile: hand the networks to `torch.compile`: a minute and more for each new batch size, for all
+            that comes after it.
 
     Raises:
         WeightsError: there is no such model, or it is damaged; the message lists the names there are.
@@ -270,6 +294,10 @@ def load(name: str | Path | None = None, device: str = "cpu") -> "Codec":
     name = str(name) if name is not None else DEFAULT
     folder = _folder(name)
     tokenizer = _without_folder(name) if folder is None else load_tokenizer(folder)
+    if compile:
+        for network in (tokenizer.encoder, tokenizer.decoder, tokenizer.sharp):
+            if network is not None:
+                network.compile(dynamic=False)
     print_ = fingerprint(tokenizer)
     tables = None if folder is None else load_tables(folder, print_)
     return Codec(tokenizer, print_, device, name, tables)

@@ -59,7 +59,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, tiny: Tokenizer) -> Run:
     def run(*words: object, stdin: bytes = b"", terminals: str = "") -> Result:
         out, err = _Stream(terminal="out" in terminals), _Stream(terminal="err" in terminals)
         with monkeypatch.context() as patch:
-            patch.setattr("onedpiece.weights.checkpoint", load)
+            patch.setattr("onedpiece.weights.load", load)
             for name, stream in (("stdin", _Stream(stdin)), ("stdout", out), ("stderr", err)):
                 patch.setattr(sys, name, stream)
             status = main([str(word) for word in words])

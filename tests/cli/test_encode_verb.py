@@ -11,6 +11,9 @@ import pytest
 from PIL import Image
 
 from onedpiece.bitstream import Code
+from onedpiece.codec import Codec
+
+MODEL = Path(__file__).parents[1] / "data" / "golden" / "model"
 
 
 def listing(folder: Path) -> set[str]:
@@ -233,8 +236,37 @@ def test_bits_a_pixel_that_are_no_byte_are_said(cli: Any, photos: Path) -> None:
     assert "bpp 0.5 of 1x1 pixels is 0 bytes; the file of one token of this code takes" in result.err
 
 
+CLOSED = "standard output is closed; name a file with -o\n"
+
+
+def test_without_a_standard_output_a_file_has_to_be_named(
+    cli: Any, photos: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from onedpiece.cli.main import main
+
+    monkeypatch.setattr(sys, "stdout", None)
+    words = ["encode", str(photos / "a.png"), "--tokens", "8", "-o", "-", "--model", str(MODEL)]
+    assert main(words) == 1
+    assert capfd.readouterr() == ("", f"onedpiece: {photos}/a.png: {CLOSED}")
+
+
+@pytest.mark.slow
 def test_a_closed_standard_output_is_one_line(photos: Path) -> None:
-    words = f"{sys.executable} -m onedpiece encode {photos}/a.png --tokens 8 -o - >&-"
+    words = f"{sys.executable} -m onedpiece encode {photos}/a.png --tokens 8 -o - --model {MODEL} >&-"
     done = subprocess.run(words, shell=True, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "standard output is closed" in done.stderr
+    assert (done.returncode, done.stderr) == (1, f"onedpiece: {photos}/a.png: {CLOSED}")
+
+
+def test_the_psnr_is_that_of_the_faithful_picture(
+    cli: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float | None] = []
+    decode = Codec.decode_batch
+
+    def noted(self: Codec, codes: Any, *args: Any, sharpness: float | None = None, **kwargs: Any) -> Any:
+        looks.append(sharpness)
+        return decode(self, codes, *args, sharpness=sharpness, **kwargs)
+
+    monkeypatch.setattr(Codec, "decode_batch", noted)
+    assert cli("encode", photos / "a.png", "-o", tmp_path / "a.odp").status == 0
+    assert looks == [0.0]

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from shutil import copy
 
@@ -91,11 +90,10 @@ def test_ctrl_c_leaves_whole_files_only(folder: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "encode", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("*.odp")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert process.stdout
+    process.stdout.readline()  # one photo is done, many are not
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors == b""
     written = list(tmp_path.glob("*.odp"))

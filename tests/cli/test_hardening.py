@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from shutil import copy
 from typing import Any
@@ -68,26 +67,23 @@ def test_an_unreadable_photo_is_one_line(cli: Any, photos: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_in_the_middle_a_rerun_finishes(cli: Any, photos: Path, tmp_path: Path) -> None:
-    for number in range(40):
+    for number in range(20):
         copy(photos / "a.png", photos / f"c{number:02}.png")
     out = tmp_path / "out"
     words = [sys.executable, "-m", "onedpiece", "encode", photos, "-o", out, "--model", MODEL]
-    run = subprocess.Popen(
-        [str(word) for word in words], stdout=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+    run = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE)
     assert run.stdout
     run.stdout.readline()  # one photo is done, many are not
     run.send_signal(signal.SIGKILL)
     run.wait()
     done = sorted(out.glob("*.odp"))
-    assert 0 < len(done) < 42
+    assert 0 < len(done) < 22
     kept = {path.name: path.stat().st_mtime_ns for path in done}
     for path in done:
         assert len(Code.from_bytes(path.read_bytes(), lambda model: load_tables(MODEL, model))) == 24
-    time.sleep(0.01)
     again = subprocess.run(
         [str(word) for word in [*words, "--skip-existing"]], capture_output=True, check=False
     )
     assert again.returncode == 0, again.stderr
-    assert len(list(out.glob("*.odp"))) == 42
+    assert len(list(out.glob("*.odp"))) == 22
     assert {name: (out / name).stat().st_mtime_ns for name in kept} == kept

@@ -75,12 +75,12 @@ def test_best_file_is_chosen_anew_for_each_metric_and_budget(photos: list[Photo]
 @pytest.mark.slow
 def test_whole_study_with_worker_processes(codec: Codec, photos: list[Photo]) -> None:
     found = PhotoSet(photos[:2], [Unreadable("broken.png", "not a picture")])
-    ticks: list[int] = []
-    result = compare(
-        found, codec, ComparisonConfig(("webp", "jpeg"), (384, 96), workers=1), Scorer(["psnr"]), ticks.append
-    )
+    ticks: list[tuple[int, int]] = []
+    config = ComparisonConfig(("webp", "jpeg"), (384, 96), workers=1)
+    result = compare(found, codec, config, Scorer(["psnr"]), lambda *tick: ticks.append(tick))
     assert result.budgets == (96, 384)
-    assert sum(ticks) == 2 * 3
+    assert ticks[-1] == (2 * 3, 2 * 3)
+    assert sorted(ticks) == ticks
     assert result.codecs == (OURS, "webp", "jpeg")
     assert len(result.rd_points_of("webp", 96, "psnr")) == 2
     assert result.rd_points_of("jpeg", 96, "psnr") == []

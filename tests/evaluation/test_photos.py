@@ -16,7 +16,7 @@ def test_folders_are_searched_and_files_taken_as_they_come(tmp_path: Path, data:
     copy(data / "coffee.png", tmp_path / "sub" / "a.png")
     (tmp_path / "notes.txt").write_text("no picture")
     found = find_photos([tmp_path, data / "rocket.png"])
-    assert [name for name, _ in found] == ["b.PNG", "sub/a.png", "rocket.png"]
+    assert [name for name, _ in found.photos] == ["b.PNG", "sub/a.png", "rocket.png"]
 
 
 def test_missing_path_and_empty_folder(tmp_path: Path) -> None:

@@ -11,9 +11,12 @@ from onedpiece.evaluation.results import OURS, ComparisonResult, RDPoint
 
 from . import browser
 
-pytestmark = pytest.mark.skipif(
-    not browser.installed(), reason="Chromium is not here: apt-get install chromium chromium-driver"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not browser.installed(), reason="Chromium is not here: apt-get install chromium chromium-driver"
+    ),
+]
 
 
 def _paint(point: RDPoint) -> Image.Image:

@@ -24,7 +24,7 @@ def test_known_distance_of_random_pictures(net: str, expected: float) -> None:
 
 
 @pytest.mark.usefixtures("random_lpips")
-@pytest.mark.parametrize("net", ["alex", "squeeze", "vgg"])
+@pytest.mark.parametrize("net", ["alex", "squeeze", pytest.param("vgg", marks=pytest.mark.slow)])
 def test_agrees_with_the_packages_own_forward(net: str) -> None:
     reference, images = _pictures(1), _pictures(3, seed=1)
     ours = Lpips(net)

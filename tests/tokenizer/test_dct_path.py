@@ -1,6 +1,7 @@
 """The linear path: orthonormality, order, truncation, and what an untrained codec reaches."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -79,8 +80,19 @@ def test_absent_tokens_are_as_if_masked(small: TokenizerConfig):
 
 
 @pytest.fixture(scope="module")
-def bundled_statistics() -> Tokenizer:
+def whole() -> Tokenizer:
+    """The untrained tokenizer with the bundled statistics; its networks add nothing yet."""
     return untrained("ti-256")
+
+
+@pytest.fixture(scope="module")
+def bundled_statistics(whole: Tokenizer) -> Tokenizer:
+    """The same with networks of one layer."""
+    thin = Tokenizer(replace(whole.config, encoder_layers=1, decoder_layers=1)).eval()
+    assert thin.linear_path is not None
+    assert whole.linear_path is not None
+    thin.linear_path.load_state_dict(whole.linear_path.state_dict())
+    return thin
 
 
 def flat(*rgb: int, size: int = 256) -> torch.Tensor:
@@ -103,6 +115,15 @@ def test_a_flat_picture_comes_back_within_a_level_and_never_gets_worse(
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] <= 1
     assert errors[0] <= 4
+
+
+def test_so_it_does_behind_all_layers(whole: Tokenizer, bundled_statistics: Tokenizer):
+    x = flat(37, 201, 99)
+    indices = whole.tokenize(x)
+    assert torch.equal(indices, bundled_statistics.tokenize(x))
+    for tokens in (16, 256):
+        decoded = whole.detokenize(indices[:, :tokens])
+        assert torch.equal(decoded, bundled_statistics.detokenize(indices[:, :tokens]))
 
 
 def test_the_last_token_refines_the_mean_colours(bundled_statistics: Tokenizer):

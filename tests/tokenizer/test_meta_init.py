@@ -1,5 +1,7 @@
 """Loading neither reads nor changes torch's globals."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,12 @@ from onedpiece.tokenizer.transformer import assign_weights, no_init_weights
 from onedpiece.weights import load, load_tokenizer, untrained
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "model"
+
+
+@pytest.mark.slow
+def test_a_model_loads_without_torchs_compiler() -> None:
+    code = "import sys, onedpiece; onedpiece.load(sys.argv[1]); sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code, GOLDEN], check=False).returncode == 0
 
 
 @pytest.fixture(params=[torch.float64, torch.bfloat16])

@@ -29,6 +29,7 @@ def scaled(config: TokenizerConfig) -> TokenizerConfig:
         fsq_grades=GRADED,
         linear_size=16,
         vqgan_channels=32,
+        vqgan_multipliers=(1, 1, 1, 1, 2),
         vqgan_codebook_size=64,
         vqgan_codebook_dim=16,
     )

@@ -39,6 +39,19 @@ def test_low_frequencies_stay_those_of_the_faithful_picture():
     torch.testing.assert_close(drawn.mean(dim=(2, 3)), x.mean(dim=(2, 3)), atol=0.02, rtol=0)
 
 
+def test_the_gain_runs_from_one_token_to_256_by_their_logarithm():
+    network = SharpNetwork(blocks=1, width=8, growth=4)
+    x, counts = picture(batch=1).expand(3, -1, -1, -1), torch.tensor([1, 16, 256])
+    with torch.no_grad():
+        network.conv_first.weight[:, 51] = 0.0  # so that it draws the same whatever the count
+        plain = network(x, counts) - x
+        network.gain.copy_(torch.tensor([3.0, 1.0]))
+        gained = network(x, counts) - x
+    factors = torch.tensor([3.0, 2.0, 1.0]).view(-1, 1, 1, 1)  # log2(16) is half of log2(256)
+    torch.testing.assert_close(gained, factors * plain, atol=1e-5, rtol=1e-5)
+    assert plain.abs().max() > 0.1
+
+
 def test_low_pass_of_a_flat_picture_is_itself():
     x = torch.full((1, 3, 16, 16), 0.3)
     torch.testing.assert_close(low_pass(x), x)

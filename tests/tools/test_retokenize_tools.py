@@ -1,33 +1,34 @@
 """The maintainers' two tools run."""
 
-import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from PIL import Image
 
 pytest.importorskip("timm")
-ROOT = Path(__file__).resolve().parents[2]
 
 
-def _run(tool: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, f"tools/{tool}", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+@pytest.fixture
+def run(
+    tool: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Run a tool with these words, and return what it prints."""
+
+    def in_process(name: str, *words: object) -> str:
+        module = tool(name)
+        monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
+        module.main()
+        return capsys.readouterr().out
+
+    return in_process
 
 
 @pytest.mark.slow
-def test_the_benchmark_counts_and_times() -> None:
-    table = _run("bench_retokenize.py", "--models", "DeiT-T", "--batches", "1", "--rounds", "1")
+def test_the_benchmark_counts_and_times(run: Callable[..., str]) -> None:
+    table = run("bench_retokenize", "--models", "DeiT-T", "--batches", "1", "--rounds", "1")
     rows = {
         cells[1].strip(): cells[2:]
         for cells in (line.split("|") for line in table.splitlines() if "|" in line)
@@ -40,15 +41,15 @@ def test_the_benchmark_counts_and_times() -> None:
 
 
 @pytest.mark.slow
-def test_pieces_are_drawn(data: Path, tmp_path: Path) -> None:
+def test_pieces_are_drawn(run: Callable[..., str], data: Path, tmp_path: Path) -> None:
     out = tmp_path / "pieces.png"
-    _run("draw_tokens.py", str(data / "coffee.png"), "-o", str(out), "--model", "deit_tiny_patch16_224")
+    run("draw_tokens", data / "coffee.png", "-o", out, "--model", "deit_tiny_patch16_224")
     assert Image.open(out).size == (13 * 224 + 12 * 4, 224)  # the photo, twelve blocks, gaps between
 
 
 @pytest.mark.slow
-def test_the_profile_counts_calls() -> None:
-    table = _run("profile_retokenize.py", "--models", "DeiT-T", "--rounds", "1")
+def test_the_profile_counts_calls(run: Callable[..., str]) -> None:
+    table = run("profile_retokenize", "--models", "DeiT-T", "--rounds", "1")
     calls = {
         cells[1].strip(): int(cells[-2])
         for cells in (line.split("|") for line in table.splitlines())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from shutil import copy
 from types import ModuleType
@@ -11,7 +12,7 @@ import torch
 
 from onedpiece.codec import Codec
 from onedpiece.evaluation.photos import Photo
-from onedpiece.tokenizer import PRESETS, TokenizerConfig
+from onedpiece.tokenizer import PRESETS, Tokenizer, TokenizerConfig
 
 Load = Callable[[str], ModuleType]
 
@@ -27,7 +28,7 @@ def folder(tmp_path: Path, data: Path, photos: list[Photo]) -> Path:
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch, codec: Codec) -> None:
-    monkeypatch.setattr("onedpiece.weights.checkpoint", lambda name=None, device="cpu": codec)
+    monkeypatch.setattr("onedpiece.weights.load", lambda name=None, device="cpu": codec)
 
 
 def test_evaluate_tokenizer(
@@ -80,18 +81,29 @@ def test_bench_speed_counts_and_times(
 ) -> None:
     module = tool("bench_speed")
     small = small_config(patch_size=16, num_tokens=8, fsq_grades=((8, (64, 64)),))
+    codec = Codec(Tokenizer(replace(small, sharp_blocks=1)), b"test")
     monkeypatch.setattr(module, "preset", lambda _: small)
+    monkeypatch.setattr(module, "load", lambda: codec)
+    monkeypatch.setattr(module, "peak_memory_mb", lambda model, sharpness: 100.0 + sharpness)
     monkeypatch.setattr(module, "_SIDE", 64)
     path = tmp_path / "speed.json"
-    words = ["--rounds", "2", "--batches", "1,2", "--tokens", "4,8", "--json", str(path)]
+    words = ["--rounds", "2", "--batches", "1,2", "--tokens", "4,8", "--json", str(path), "--only", "network"]
     assert module.main(words) == 0
     report = json.loads(path.read_text())
+    decodes = [f"decode {count}, {look}" for count in (4, 8) for look in ("default", "faithful")]
     assert [(row["what"], row["batch"]) for row in report["rows"]] == [
-        (what, batch) for batch in (1, 2) for what in ("encode", "decode 4", "decode 8")
+        (what, batch) for batch in (1, 2) for what in ("encode", *decodes)
     ]
     for row in report["rows"]:
         assert row["ratio"] == pytest.approx(row["theirs_ms"] / row["ours_ms"])
-        assert row["ours_gflop"] == row["theirs_gflop"] > 0  # the same geometry twice
+        same = row["ours_gflop"] == row["theirs_gflop"] > 0  # the same geometry, but for the sharp network
+        assert same == ("default" not in row["what"])
+    assert set(report["gflops"]) == {"float32", "float32 by oneDNN", "bfloat16"}
+    sizes = report["sizes"]
+    sharp = sum(each.numel() for each in codec.tokenizer.sharp.parameters())
+    assert sizes["default"]["peak_mib"] == 101
+    assert sizes["default"]["weights_mb"] - sizes["faithful"]["weights_mb"] == pytest.approx(2e-6 * sharp)
+    assert sizes["faithful"]["weights_mb"] == pytest.approx(sizes["s-256"]["weights_mb"])
 
 
 def test_bench_speed_counts_a_known_product(tool: Load) -> None:

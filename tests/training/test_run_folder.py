@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from onedpiece.cli.main import main as onedpiece
 from onedpiece.training.cli import main
+from onedpiece.training.tokenizer_module import TokenizerModule
 from onedpiece.weights import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,11 +128,50 @@ def started(words: list[str]) -> "subprocess.Popen[str]":
     raise AssertionError(f"the run ended with {process.wait()}")
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+SIGNALS = pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+
+
+@SIGNALS
+def test_a_signal_within_a_step_ends_the_run_behind_it(
+    words: list[str],
+    run: Path,
+    signum: int,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before, average = signal.getsignal(signum), TokenizerModule.update_average
+
+    def average_and_signal(module: TokenizerModule) -> None:
+        average(module)
+        if module.batches == 2:
+            signal.raise_signal(signum)
+
+    monkeypatch.setattr(TokenizerModule, "update_average", average_and_signal)
+    with pytest.raises(SystemExit) as stop:
+        onedpiece(["train", *words, "--model.schedule.steps=1000000", "--trainer.limit_val_batches=0"])
+    assert stop.value.code == status
+    assert "Traceback" not in capfd.readouterr().err
+    assert signal.getsignal(signum) is before
+    assert batches(run) == 2
+    assert load_tokenizer(run / "weights").config.num_tokens == 8
+
+
+def test_a_refusal_is_a_line(words: list[str], run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints" / "last.ckpt").touch()
+    assert onedpiece(["train", *words]) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1), err
+    assert "another run's result" in err
+
+
+@pytest.mark.slow
+@SIGNALS
 def test_a_signal_saves_the_run_first(words: list[str], run: Path, signum: int, status: int) -> None:
     process = started(words)
     process.send_signal(signum)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == status, err[-2000:]
     assert "Traceback" not in err
     done = batches(run)
@@ -140,6 +181,7 @@ def test_a_signal_saves_the_run_first(words: list[str], run: Path, signum: int, 
     assert batches(run) == done + 1
 
 
+@pytest.mark.slow
 def test_a_refusal_is_one_line_and_status_2(words: list[str], run: Path) -> None:
     (run / "checkpoints").mkdir(parents=True)
     (run / "checkpoints" / "last.ckpt").touch()
@@ -148,7 +190,7 @@ def test_a_refusal_is_one_line_and_status_2(words: list[str], run: Path) -> None
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

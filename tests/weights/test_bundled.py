@@ -73,7 +73,14 @@ def test_flat_pictures_stay_what_they_are(
 def test_flat_pictures_stay_flat_when_sharp(trained: Codec, flat: dict[str, Code], colour: str) -> None:
     decoded = np.asarray(trained.decode(flat[colour], sharpness=1.0)).astype(int)
     assert np.abs(decoded - COLOURS[colour]).max() <= 1
-    assert np.array_equal(decoded, np.asarray(trained.decode(flat[colour])))
+
+
+@pytest.mark.slow
+def test_a_picture_is_sharp_unless_it_is_asked_for_otherwise(trained: Codec, photo: Image.Image) -> None:
+    code = trained.encode(photo)
+    unasked, sharp, faithful = (np.asarray(trained.decode(code, sharpness=s)) for s in (None, 1.0, 0.0))
+    assert np.array_equal(unasked, sharp)
+    assert not np.array_equal(unasked, faithful)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (256, 1), (1100, 8), (8, 1100), (2400, 48), (3, 5000)])

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from onedpiece._progress import progress_bar
 from onedpiece.codec import Codec
 from onedpiece.heads import code_space_of
 from onedpiece.training.codes import CodeDataset, Source
 from onedpiece.training.codes.base import TEST, TRAIN, CodeSamples
-from onedpiece.training.codes.build import progress_bar
 from onedpiece.training.codes.cache_file import read_rows
 from tools.head_study.coded import COUNTS, CodedPictures, Coder, Kind, coded, counts_of
 

@@ -1,13 +1,14 @@
 """Show one network originals, our reconstructions by token count, and classical formats at equal bytes."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan
 from statistics import fmean
 
 from PIL import Image
 
+from onedpiece._progress import Progress, no_progress
 from onedpiece.bitstream import Code
 from onedpiece.codec.codec import Codec
 from onedpiece.codec.tensors import to_tensor
@@ -16,9 +17,6 @@ from onedpiece.evaluation.downstream.base import Example, Result, Tally, Task
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.photos import BATCH, batches
 from onedpiece.metrics.pixel import psnr
-
-Progress = Callable[[int], None]
-"""Called with how many photos have just been finished."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def run(
     codec: Codec,
     task: Task,
     config: DownstreamConfig,
-    progress: Progress = lambda _: None,
+    progress: Progress = no_progress,
 ) -> list[Result]:
     """Return the table: the originals, ours by token count, then each format at our files' sizes.
 
@@ -87,6 +85,7 @@ def run(
     classical = {
         (n, count): _Condition(n, count, task.tally()) for n in config.against for count in config.tokens
     }
+    done = 0
     for batch in batches(examples, config.batch_size):
         codes = codec.encode_batch([example.image for example in batch])
         for example in batch:
@@ -97,7 +96,7 @@ def run(
             for name in config.against:
                 sizes = {count: len(code.first(count).to_bytes()) for count in config.tokens}
                 _show_classical(name, example, sizes, classical)
-        progress(len(batch))
+        progress(done := done + len(batch), len(examples))
     return [condition.result() for condition in (original, *ours.values(), *classical.values())]
 
 

@@ -1,15 +1,13 @@
 """Tokenize a source once: part by part, so that a run that is cut short goes on where it was."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress as RichProgress
 
+from onedpiece._progress import Progress, no_progress
 from onedpiece.codec.codec import Codec
 from onedpiece.errors import CacheError
 from onedpiece.heads import code_space_of
@@ -26,7 +24,6 @@ from onedpiece.training.codes.cache_file import (
 )
 from onedpiece.training.codes.view import apply_view, apply_view_to_target, view_named
 
-Progress = Callable[[int, int], None]
 """Called with how many photos are done, and of how many."""
 
 PART_SIZE = 128  # photos a part: what a killed run loses
@@ -38,7 +35,7 @@ def build_cache(
     source: Source,
     codec: Codec,
     variants: Sequence[str] = ("plain", "flip"),
-    progress: Progress = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Write the cache of a source, or go on with one that was begun, or leave a finished one as it is.
 
@@ -137,12 +134,3 @@ def _tokenize(jobs: Sequence[tuple[Example, str]], codec: Codec) -> Iterator[Row
     for (example, variant), photo, view, code in zip(jobs, photos, views, codes, strict=True):
         target = pack_target(apply_view_to_target(photo.target, view, codec.image_size))
         yield Row(example.key, example.split, variant, code.indices.astype(np.uint16), target)
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Progress]:
-    """Give a callback for (done, total) that moves a bar."""
-    console = Console(stderr=True)
-    with RichProgress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -10,11 +10,12 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from onedpiece._progress import progress_bar
 from onedpiece.codec.codec import Codec
 from onedpiece.errors import CacheError, WrongModelError
 from onedpiece.heads import code_space_of
 from onedpiece.training.codes.base import TEST, TRAIN, BoxTarget, CodeSample, CodeSamples, Source, Target
-from onedpiece.training.codes.build import build_cache, progress_bar
+from onedpiece.training.codes.build import build_cache
 from onedpiece.training.codes.cache_file import read_metadata, read_rows, unpack_target
 from onedpiece.training.data.sampling import endless_rows
 from onedpiece.weights import load

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from hashlib import sha256
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from onedpiece._files import one_line
+from onedpiece.codec.find import ENDINGS, find_images
 from onedpiece.codec.images import read_picture
 from onedpiece.errors import PictureError
 
@@ -24,8 +25,6 @@ log = logging.getLogger(__name__)
 
 OnError = Literal["skip", "stop"]
 """What a shard or a picture that cannot be read does to a run: it is named and left out, or ends the run."""
-
-SUFFIXES = (".webp", ".jpg", ".jpeg", ".png")
 
 
 class Member(NamedTuple):
@@ -41,7 +40,7 @@ def tar_members(root: str | Path, on_error: OnError = "stop") -> list[Member]:
     """List the pictures in WebDataset tars, shard by shard in the order of their names.
 
     Args:
-        root: one `.tar`, or a folder of them; KEY.webp, KEY.jpg, KEY.jpeg and KEY.png members are taken.
+        root: one `.tar`, or a folder of them; KEY.webp, KEY.jpg and so on, all of `ENDINGS`, are taken.
         on_error: of a shard that is damaged; `skip` keeps the pictures before the damage.
 
     Raises:
@@ -63,7 +62,7 @@ def _in_tar(path: Path, on_error: OnError) -> Iterator[Member]:
     try:
         with tarfile.open(path, "r:") as tar:
             for info in tar:
-                if info.isfile() and info.name.lower().endswith(SUFFIXES) and _whole(info, path):
+                if info.isfile() and _is_picture(info.name) and _whole(info, path):
                     found += 1
                     yield Member(str(Path(info.name).with_suffix("")), path, info.offset_data, info.size)
     except tarfile.TarError as error:
@@ -77,6 +76,11 @@ def _in_tar(path: Path, on_error: OnError) -> Iterator[Member]:
         )
 
 
+def _is_picture(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")  # macOS leaves ._NAME.jpg
+
+
 def _whole(info: tarfile.TarInfo, path: Path) -> bool:
     """Say whether all bytes of a member are there; `tarfile` itself looks no further than headers."""
     if info.offset_data + info.size > path.stat().st_size:
@@ -85,7 +89,7 @@ def _whole(info: tarfile.TarInfo, path: Path) -> bool:
 
 
 def folder_members(root: str | Path, include: Sequence[str] = ("*",)) -> list[Member]:
-    """List the pictures in a folder and below it, sorted by path.
+    """List the pictures in a folder and below it, sorted by path; what looks like one and is not is logged.
 
     Args:
         root: the folder.
@@ -95,13 +99,15 @@ def folder_members(root: str | Path, include: Sequence[str] = ("*",)) -> list[Me
         FileNotFoundError: no picture is there.
     """
     root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {root}; set data.init_args.path to a folder of photos")
+    found = find_images(root, recursive=True)
+    for path, reason in found.left_out:
+        log.warning("%s: left out: %s", path, reason)
     members = [
         Member(path.relative_to(root).as_posix(), path, 0, path.stat().st_size)
-        for path in sorted(root.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-        and not path.name.startswith(".")  # macOS leaves ._NAME.jpg beside NAME.jpg
-        and path.is_file()
-        and _included(path.relative_to(root).as_posix(), include)
+        for path in found.paths
+        if _included(path.relative_to(root).as_posix(), include)
     ]
     if not members:
         raise FileNotFoundError(

@@ -158,10 +158,10 @@ def test_depth_map_has_the_photos_size(depth_folder: Path, data: Path) -> None:
 def test_driver_shows_everything_to_everyone(
     codec: Codec, photos: list[Photo], classifier: Pretrained
 ) -> None:
-    ticks: list[int] = []
+    ticks: list[tuple[int, int]] = []
     examples = [Example(at, *photo) for at, photo in enumerate(photos)]
     config = DownstreamConfig((2, 16), ("webp",), batch_size=2)
-    results = run(examples, codec, Classify(classifier), config, ticks.append)
+    results = run(examples, codec, Classify(classifier), config, lambda *tick: ticks.append(tick))
     assert [(r.codec, r.tokens, r.photos) for r in results] == [
         ("original", None, 3),
         ("tiny", 2, 3),
@@ -172,7 +172,7 @@ def test_driver_shows_everything_to_everyone(
     assert results[0].value == 100
     assert results[1].bytes == len(codec.encode(photos[0].image).first(2).to_bytes())
     assert results[3].value is None  # said, not skipped
-    assert ticks == [2, 1]
+    assert ticks == [(2, 3), (3, 3)]
 
 
 def test_labels_of_a_name_that_two_photos_have_are_refused(

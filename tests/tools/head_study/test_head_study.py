@@ -25,7 +25,7 @@ from tools.head_study.dense import dense_scores, draw_answers
 from tools.head_study.fit import fit
 from tools.head_study.inputs import Material
 from tools.head_study.networks import fresh_head, fresh_vit
-from tools.head_study.reduced import reduce_in_front, with_share
+from tools.head_study.reduced import reduce_in_front, with_keep_ratio
 from tools.head_study.report import read_cells, to_csv, to_markdown, write_cells
 from tools.head_study.run import Cell, train_codes, train_pixels
 from tools.head_study.settings import Settings, read_settings
@@ -175,10 +175,10 @@ def test_both_networks_have_one_size(codec: Codec) -> None:
 
 def test_a_reducer_changes_the_time_not_the_weights(material: Material, codec: Codec) -> None:
     head = build_head(CONFIG, codec.tokenizer).eval()
-    assert with_share(head, 0.5).config.reducer.keep_ratio == 0.5
+    assert with_keep_ratio(head, 0.5).config.reducer.keep_ratio == 0.5
     whole, half = reduce_in_front(head, material.codes(TEST), (0.5,), 64, batch=4)
-    assert (whole.share, whole.time) == (1, 1)
-    assert (half.share, half.tokens) == (0.5, 64)
+    assert (whole.keep_ratio, whole.time) == (1, 1)
+    assert (half.keep_ratio, half.tokens) == (0.5, 64)
 
 
 def test_the_time_of_a_reduced_head_is_a_share_of_the_whole_ones(

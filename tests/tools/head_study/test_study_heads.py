@@ -28,7 +28,7 @@ def codec(small_codec: Callable[..., Codec]) -> Codec:
 
 @pytest.fixture
 def tools(tool: Tool, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> Tool:
-    monkeypatch.setattr("onedpiece.weights.checkpoint", lambda name=None, device="cpu": codec)
+    monkeypatch.setattr("onedpiece.weights.load", lambda name=None, device="cpu": codec)
     return tool
 
 

@@ -1,0 +1,78 @@
+"""What happens before and beside the network's work: imports, and photos that are read ahead."""
+
+import subprocess
+import sys
+from pathlib import Path
+from shutil import copy
+from threading import Event
+
+import pytest
+
+import onedpiece.cli.encode as verb
+from onedpiece.cli.io import Job
+from onedpiece.cli.options import CHUNK
+from onedpiece.errors import PictureError
+
+NOT_NEEDED = {
+    *(
+        "torch._dynamo",
+        "torch._inductor",
+        "sympy",
+        "lightning",
+        "torchmetrics",
+        "torchvision",
+        "timm",
+        "lpips",
+    ),
+    *("vector_quantize_pytorch", "einx", "transformers", "huggingface_hub", "matplotlib", "scipy", "rich"),
+    *("onedpiece.training", "onedpiece.evaluation", "onedpiece.heads", "onedpiece.retokenize"),
+}
+TRACED = """
+import sys
+from onedpiece.cli.main import main
+status = main(sys.argv[2:])
+print("loaded:", *sorted(set(sys.argv[1].split()) & set(sys.modules)))
+sys.exit(status)
+"""
+
+
+@pytest.mark.slow
+def test_encode_and_decode_import_nothing_that_they_do_not_use(data: Path, tmp_path: Path) -> None:
+    code, picture = str(tmp_path / "a.odp"), str(tmp_path / "a.png")
+    encode = ["encode", str(data / "astronaut.png"), "-o", code]
+    for words in (encode, ["decode", code, "-o", picture]):
+        command = [sys.executable, "-c", TRACED, " ".join(NOT_NEEDED), *words]
+        printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        assert printed.splitlines()[-1] == "loaded:"
+
+
+def test_photos_are_read_ahead_in_their_order(data: Path, tmp_path: Path) -> None:
+    for i in range(2 * CHUNK + 1):
+        copy(data / "astronaut.png", tmp_path / f"{i}.png")
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    jobs = [Job(str(tmp_path / f"{i}.png"), "-") for i in range(2 * CHUNK + 2)]  # the last is not there
+    chunks = list(verb.read_ahead(jobs))
+    assert [len(chunk) for chunk in chunks] == [CHUNK, CHUNK, 2]
+    read = {job: photo for chunk in chunks for job, photo in chunk.items()}
+    assert list(read) == jobs
+    assert isinstance(read[jobs[3]], PictureError)
+    assert isinstance(read[jobs[-1]], FileNotFoundError)
+    sound = [photo for photo in read.values() if not isinstance(photo, Exception)]
+    assert len(sound) == 2 * CHUNK
+    assert {photo.image.size for photo in sound} == {(256, 256)}
+
+
+def test_the_next_photos_are_read_while_these_are_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    second = Event()
+
+    def read(jobs: list[Job]) -> dict[Job, Exception]:
+        if jobs and jobs[0].source == "second":
+            second.set()
+        return dict.fromkeys(jobs, OSError())
+
+    monkeypatch.setattr(verb, "_read", read)
+    monkeypatch.setattr(verb, "CHUNK", 1)
+    chunks = verb.read_ahead([Job("first", "-"), Job("second", "-")])
+    assert [job.source for job in next(chunks)] == ["first"]
+    assert second.wait(timeout=30)
+    assert [[job.source for job in chunk] for chunk in chunks] == [["second"]]
