@@ -117,6 +117,10 @@ class MissingFormatError(OnedpieceError, RuntimeError):
     """A picture format was asked for whose library is not on this machine."""
 
 
+class MissingExtraError(OnedpieceError, RuntimeError):
+    """A part was asked for whose libraries are not on this machine; the message names what to install."""
+
+
 class HeadError(OnedpieceError, ValueError):
     """A head that is damaged or makes no sense, or codes that it cannot read; one line."""
 

@@ -50,7 +50,9 @@ INDIRECT = {
 """What is declared although no file of ours imports it, and why."""
 
 BROUGHT = {
+    "fastapi": "gradio is one of its apps",
     "packaging": "pytest and torchmetrics depend on it",
+    "uvicorn": "gradio's server",
 }
 """What is imported although it is not declared, and which declared distribution brings it."""
 

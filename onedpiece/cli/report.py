@@ -90,7 +90,7 @@ class Report:
     def done(self, line: str, record: dict[str, Any]) -> None:
         """Say that one file is finished: `line`, or `record` as JSON."""
         say(json.dumps(record) if self.as_json else printable(line), aside=self.data_on_stdout)
-        self._advance()
+        self.advance()
 
     @contextmanager
     def steps(self, what: str) -> Iterator[Progress | None]:
@@ -106,14 +106,15 @@ class Report:
         self.warn(
             source, error.strerror if isinstance(error, OSError) and error.strerror else message_of(error)
         )
-        self._advance()
+        self.advance()
 
     def warn(self, source: str, text: str) -> None:
         """Say on standard error what is odd about one file."""
         name = "standard input" if source == STREAM else source
         sys.stderr.write(f"onedpiece: {printable(name)}: {printable(text)}\n")
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
+        """Move the bar on by one file."""
         self._finished += 1
         if self._bar:
             self._bar(self._finished, self.total)

@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from onedpiece.bitstream import Code
 from onedpiece.evaluation.comparison import Reconstruct
 from onedpiece.evaluation.plots import caption, contact_sheet, panel_svg, rd_png
 from onedpiece.evaluation.results import (
     MIN_PHOTO_RATIO,
+    OURS,
     OWN,
     Cell,
     ComparisonResult,
@@ -271,4 +273,31 @@ def _photo_data(result: ComparisonResult, at: int, reconstruct: Reconstruct) -> 
             for point in points
         ]
     photo = result.photos[at]
-    return {"name": photo.name, "original": _address(photo.image), "files": files}
+    steps = _steps(result, at, reconstruct)
+    return {"name": photo.name, "original": _address(photo.image), "files": files, "steps": steps}
+
+
+def _steps(result: ComparisonResult, at: int, reconstruct: Reconstruct) -> list[dict[str, object]]:
+    """Our prefixes of one photo, from one token on: those within the budgets, and shorter ones.
+
+    Each has its tokens and its bytes, and a picture or the budget whose file it is.
+    """
+    metric = result.display_metric.name
+    points = {
+        point.tokens: (place, point)
+        for place, budget in enumerate(result.budgets)
+        if (point := result.rd_point(at, OURS, budget, metric)) and point.tokens
+    }
+    if not points:
+        return []
+    fewest = min(points)
+    code = Code.from_bytes(points[fewest][1].data)
+    shorter = [4**power for power in range(fewest) if 4**power < fewest]  # each takes a decoder's second
+    steps: list[dict[str, object]] = []
+    for tokens in shorter:
+        data = code[:tokens].to_bytes()
+        picture = reconstruct(points[fewest][1]._replace(data=data, tokens=tokens))
+        steps.append({"tokens": tokens, "bytes": len(data), "src": _address(picture)})
+    for tokens, (place, point) in sorted(points.items()):
+        steps.append({"tokens": tokens, "bytes": len(point.data), "budget": place})
+    return steps

@@ -209,6 +209,27 @@ class Tokenizer(nn.Module):
                 picture = self.sharpen(picture, counts, sharpness).clamp_(0, 1)
         return picture
 
+    def detokenize_linear(self, indices: Tensor) -> Tensor:
+        """Return the linear pictures of the first k tokens; no network runs, and the web page draws the same.
+
+        Args:
+            indices: (B, k) integers, 1 ≤ k ≤ N.
+
+        Returns:
+            (B, 3, S, S) in [0, 1], S = `config.linear_size`.
+
+        Raises:
+            ValueError: the tokenizer has no linear path, or k or an index is out of range.
+        """
+        if self.linear_path is None:
+            raise ValueError("this tokenizer has no linear path (linear_path is False)")
+        if indices.ndim != 2 or not 1 <= indices.shape[1] <= self.config.num_tokens:
+            limit = self.config.num_tokens
+            raise ValueError(f"indices are {tuple(indices.shape)}; this tokenizer takes (B, 1…{limit})")
+        self._check_range(indices)
+        with torch.no_grad(), torch.autocast(indices.device.type, enabled=False):
+            return self.linear_path.synthesise(self.quantizer.codes_from_indices(indices.long())).clamp_(0, 1)
+
     @classmethod
     def from_official(cls, state_dict: Mapping[str, Tensor], heads: int | None = None) -> Self:
         """Build a tokenizer, in evaluation mode and float32, from a released One-D-Piece state dict.

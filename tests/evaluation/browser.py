@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,9 +32,10 @@ class Browser:
     def __init__(self, address: str, session: str) -> None:
         self._session = f"{address}/session/{session}"
 
-    def open(self, page: Path) -> None:
-        """Load a file from disk."""
-        _request("POST", f"{self._session}/url", {"url": page.resolve().as_uri()})
+    def open(self, page: Path | str) -> None:
+        """Load a file from disk, or an address."""
+        url = page if isinstance(page, str) else page.resolve().as_uri()
+        _request("POST", f"{self._session}/url", {"url": url})
 
     def run(self, script: str) -> Any:
         """Run the body of a function in the page and return its result."""
@@ -46,9 +48,23 @@ class Browser:
             for entry in _request("POST", f"{self._session}/se/log", {"type": "performance"})
         ]
 
+    def complaints(self) -> list[str]:
+        """Return what the console got of warnings and errors since this was last asked."""
+        entries = _request("POST", f"{self._session}/se/log", {"type": "browser"})
+        return [entry["message"] for entry in entries if entry["level"] in ("WARNING", "SEVERE")]
+
+    def screenshot(self, path: Path) -> None:
+        """Write what the viewport shows as a PNG."""
+        path.write_bytes(b64decode(_request("GET", f"{self._session}/screenshot")))
+
     def click(self, selector: str) -> None:
         """Click the first element that a CSS selector finds."""
         _request("POST", f"{self._session}/element/{self._find(selector)}/click", {})
+
+    def upload(self, selector: str, path: Path) -> None:
+        """Give a file to the <input type=file> that a CSS selector finds."""
+        address = f"{self._session}/element/{self._find(selector)}/value"
+        _request("POST", address, {"text": str(path.resolve())})
 
     def drag(self, selector: str, by: int) -> None:
         """Press the pointer in the middle of an element, move it by so many pixels to the right, let go."""
@@ -109,7 +125,7 @@ def _start(address: str, profile: Path, width: int, height: int) -> str:
     capabilities = {
         "browserName": "chrome",
         "goog:chromeOptions": options,
-        "goog:loggingPrefs": {"performance": "ALL"},
+        "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
     }
     return str(
         _request("POST", f"{address}/session", {"capabilities": {"alwaysMatch": capabilities}})["sessionId"]

@@ -1,0 +1,1 @@
+"""A browser's decoder (odp.js), placeholders for pages, and the demo page."""
