@@ -31,6 +31,7 @@ def test_what_was_a_value_error_still_is() -> None:
         "TargetOutOfReachError",
         "MissingWeightsError",
         "MissingFormatError",
+        "MissingExtraError",
         "TrainingError",
     }
     assert {each.__name__ for each in ALL if not issubclass(each, ValueError)} == no_value_errors

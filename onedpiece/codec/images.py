@@ -100,6 +100,7 @@ def _read(file: BinaryIO) -> Converted:
     with warnings.catch_warnings():
         # Their words and their module's path say nothing of the file; what counts is noted or raised.
         warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif|pillow_jxl)\b")
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow 12's names our module
         try:
             return _open_and_convert(file)
         except PictureError as error:
