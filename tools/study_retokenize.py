@@ -36,8 +36,7 @@ from onedpiece.training.classifier_module import (
     normalized,
 )
 from onedpiece.training.data.modules import LabelledData
-from onedpiece.training.optimizer import OptimizerConfig
-from onedpiece.training.schedule import ScheduleConfig
+from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
 from tools.bench_retokenize import count_gflops, time_once
 from tools.markdown import replace_part
 from tools.shared import add_shared, needed

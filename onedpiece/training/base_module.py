@@ -14,8 +14,7 @@ from torch.optim import Optimizer
 
 from onedpiece.errors import TrainingError
 from onedpiece.training.data.sampling import generator_for
-from onedpiece.training.optimizer import OptimizerConfig, build_optimizers
-from onedpiece.training.schedule import SOURCES, Clock, ScheduleConfig
+from onedpiece.training.optimizer import SOURCES, Clock, OptimizerConfig, ScheduleConfig, build_optimizers
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -21,8 +21,7 @@ from onedpiece.training.classifier_objectives import (
     RecalibrationObjective,
 )
 from onedpiece.training.data.modules import Labelled
-from onedpiece.training.optimizer import OptimizerConfig
-from onedpiece.training.schedule import ScheduleConfig
+from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -18,8 +18,7 @@ from onedpiece.training.base_module import Ema, Monitor, TrainingModule
 from onedpiece.training.codes import CodeSamples, crop_prefix
 from onedpiece.training.losses.heads import ObjectiveConfig, draw_mix, head_loss, mixed_loss
 from onedpiece.training.metrics import NAMES, HeadMetrics, Score, counts_within
-from onedpiece.training.optimizer import OptimizerConfig
-from onedpiece.training.schedule import ScheduleConfig
+from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
 from onedpiece.training.tail_drop import Prefix, TailDropConfig, draw_prefixes
 
 log = logging.getLogger(__name__)

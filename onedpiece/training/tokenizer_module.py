@@ -25,8 +25,7 @@ from onedpiece.training.losses.reconstruction import (
     TokenizerLoss,
 )
 from onedpiece.training.metrics import PrefixMetrics, counts_within
-from onedpiece.training.optimizer import OptimizerConfig, learns, train_only
-from onedpiece.training.schedule import ScheduleConfig
+from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig, learns, train_only
 from onedpiece.training.tail_drop import Prefix, TailDropConfig, draw_prefixes
 from onedpiece.weights import load_tokenizer, save, untrained
 

@@ -15,8 +15,7 @@ from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.training.codes import BoxTarget, CodeSamples
 from onedpiece.training.data import FolderData
 from onedpiece.training.head_module import HeadModule
-from onedpiece.training.optimizer import OptimizerConfig
-from onedpiece.training.schedule import ScheduleConfig
+from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
 from onedpiece.training.tokenizer_module import TokenizerModule
 
 

@@ -13,8 +13,7 @@ from onedpiece.errors import TrainingError
 from onedpiece.training.base_module import check_trainer
 from onedpiece.training.callbacks import Checkpoints, ExportWeights
 from onedpiece.training.losses.adversarial import AdversarialConfig
-from onedpiece.training.optimizer import OptimizerConfig
-from onedpiece.training.schedule import ScheduleConfig
+from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
 from onedpiece.training.tail_drop import TailDropConfig
 from onedpiece.training.tokenizer_module import TokenizerModule
 

@@ -26,7 +26,7 @@ from onedpiece.training.classifier_module import (
 from onedpiece.training.classifier_objectives import ConsistencyObjective, RecalibrationObjective
 from onedpiece.training.cli import classifier_main
 from onedpiece.training.data.modules import LabelledData
-from onedpiece.training.schedule import ScheduleConfig
+from onedpiece.training.optimizer import ScheduleConfig
 
 SMALL = ClassifierConfig(num_classes=2, options={"img_size": 64, "depth": 4, "embed_dim": 48, "num_heads": 3})
 COLOURS = {"blue": (20, 30, 220), "red": (220, 30, 20)}

@@ -119,7 +119,7 @@ def test_the_file_says_what_was_measured(side_data: Any, head_module: Any, fit: 
 
 
 def test_time_ends_a_run(side_data: Any, head_module: Any, fit: Any) -> None:
-    from onedpiece.training.schedule import ScheduleConfig
+    from onedpiece.training.optimizer import ScheduleConfig
 
     module = head_module("classify", schedule=ScheduleConfig(minutes=0.01))  # 0.6 seconds
     fit(module, side_data("classify"))

@@ -1,6 +1,6 @@
 import pytest
 
-from onedpiece.training.schedule import ScheduleConfig, ramp, warmup_cosine
+from onedpiece.training.optimizer import ScheduleConfig, ramp, warmup_cosine
 
 
 @pytest.mark.parametrize(

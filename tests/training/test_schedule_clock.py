@@ -1,6 +1,6 @@
 from time import sleep
 
-from onedpiece.training.schedule import SOURCES, Clock
+from onedpiece.training.optimizer import SOURCES, Clock
 
 
 class Time:

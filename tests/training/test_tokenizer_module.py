@@ -11,8 +11,7 @@ from onedpiece.tokenizer import TokenizerConfig
 from onedpiece.training.callbacks import Checkpoints
 from onedpiece.training.losses.adversarial import AdversarialConfig
 from onedpiece.training.losses.perceptual import PerceptualConfig
-from onedpiece.training.optimizer import OptimizerConfig
-from onedpiece.training.schedule import ScheduleConfig
+from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
 from onedpiece.training.tail_drop import TailDropConfig
 from onedpiece.training.tokenizer_module import TokenizerModule, ValidationConfig
 

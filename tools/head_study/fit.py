@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from onedpiece.training.base_module import Ema
-from onedpiece.training.optimizer import build_optimizer
-from onedpiece.training.schedule import SOURCES, Clock
+from onedpiece.training.optimizer import SOURCES, Clock, build_optimizer
 from tools.head_study.settings import Settings
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -8,8 +8,7 @@ import yaml
 
 from onedpiece.heads import HeadConfig
 from onedpiece.training.augment import ViewConfig
-from onedpiece.training.optimizer import OptimizerConfig
-from onedpiece.training.schedule import ScheduleConfig
+from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onedpiece.training.schedule import ramp
+from onedpiece.training.optimizer import ramp
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from onedpiece.metrics.perceptual import Lpips, Net
 from onedpiece.training.augment import crop_resize, sample_crop
-from onedpiece.training.schedule import ramp
+from onedpiece.training.optimizer import ramp
 
 
 @dataclass(frozen=True)
