@@ -15,6 +15,8 @@ from onedpiece.evaluation.results import OURS, ComparisonResult, RDPoint
 
 from . import browser
 
+pytestmark = pytest.mark.slow  # starts Chromium
+
 SOURCE = "return document.getElementById('shown').src"
 TOLD = "return document.getElementById('told').textContent"
 

@@ -15,6 +15,8 @@ from onedpiece.codec import Codec
 from ..evaluation.browser import Browser
 from .conftest import Site, Slowly
 
+pytestmark = pytest.mark.slow  # starts Chromium
+
 MAKE = """
 window.seen = [];
 document.body.replaceChildren();
