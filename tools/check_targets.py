@@ -27,6 +27,7 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
+from onedpiece.codec.find import find_images
 from onedpiece.codec.images import read_picture
 from onedpiece.evaluation.baselines import start_executor
 from onedpiece.rate import METRICS, QualityTarget
@@ -175,7 +176,7 @@ def main() -> int:
     words = parser.parse_args()
     words.cache.mkdir(parents=True, exist_ok=True)
     asked = Asked(words.model, tuple(words.metrics.split(",")), words.trials, words.timings, words.cache)
-    paths = sorted(path for path in words.data.iterdir() if path.suffix in (".png", ".jpg"))[: words.photos]
+    paths = find_images(words.data).paths[: words.photos]
     with start_executor(len(paths), words.workers) as executor:
         jobs = [executor.submit(check, path, seed, asked) for seed, path in enumerate(paths)]
         for done, _ in enumerate(as_completed(jobs)):

@@ -23,6 +23,7 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
+from onedpiece.codec.find import find_images
 from onedpiece.codec.images import read_picture
 from onedpiece.codec.tensors import resize
 from onedpiece.codec.tile_grid import grid_of
@@ -43,8 +44,7 @@ PARTS = 6  # random parts of a photo, tiled anew, that are compared pair by pair
 
 def photos_of(paths: Iterable[Path], size: tuple[int, int] | None = None) -> list[tuple[str, Image.Image]]:
     """Return the photos named and those of the folders named, brought to `size` where one is given."""
-    inside = [sorted(path.iterdir()) if path.is_dir() else [path] for path in paths]
-    files = [path for path in chain(*inside) if path.suffix in (".png", ".jpg", ".webp")]
+    files = chain.from_iterable(find_images(path).paths if path.is_dir() else [path] for path in paths)
     read = [(path.name, read_picture(path)) for path in files]
     return [(name, photo if size is None else resize(photo, size)) for name, photo in read]
 

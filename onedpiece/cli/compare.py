@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onedpiece._progress import progress_bar
-from onedpiece.cli.io import printable, write
-from onedpiece.cli.options import DEVICE, RECURSIVE
+from onedpiece.cli.io import DEVICE, RECURSIVE, printable, write
 from onedpiece.cli.report import FAILED
 
 if TYPE_CHECKING:

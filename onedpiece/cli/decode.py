@@ -6,8 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onedpiece.cli.io import CODES, STREAM, Job, plan, reading, write
-from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL, OUT, RECURSIVE, SKIP_EXISTING
+from onedpiece.cli.io import (
+    CHUNK,
+    CODES,
+    DEVICE,
+    JSON,
+    MODEL,
+    OUT,
+    RECURSIVE,
+    SKIP_EXISTING,
+    STREAM,
+    Job,
+    plan,
+    reading,
+    write,
+)
 from onedpiece.cli.report import Report, counted, name_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from onedpiece.cli.io import STREAM, Job, plan, reading, write
-from onedpiece.cli.options import (
+from onedpiece.cli.io import (
     CHUNK,
     DEVICE,
     JSON,
@@ -18,6 +17,11 @@ from onedpiece.cli.options import (
     OUT,
     RECURSIVE,
     SKIP_EXISTING,
+    STREAM,
+    Job,
+    plan,
+    reading,
+    write,
 )
 from onedpiece.cli.report import Report, counted, name_of
 from onedpiece.codec.find import ENDINGS

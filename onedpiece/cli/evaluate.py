@@ -11,8 +11,7 @@ import typer
 
 from onedpiece._progress import progress_bar
 from onedpiece.cli.compare import BATCH_SIZE, complain, names, numbers
-from onedpiece.cli.io import write
-from onedpiece.cli.options import DEVICE, RECURSIVE
+from onedpiece.cli.io import DEVICE, RECURSIVE, write
 from onedpiece.cli.report import FAILED
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from onedpiece.cli.io import CODES, STREAM, expand, plan, reading, say, write
-from onedpiece.cli.options import JSON, OUT, RECURSIVE, TABLES
+from onedpiece.cli.io import CODES, JSON, OUT, RECURSIVE, STREAM, TABLES, expand, plan, reading, say, write
 from onedpiece.cli.report import Report, counted, name_of
 
 

@@ -1,4 +1,4 @@
-"""Bytes in and out: which input becomes which output, and files that appear whole or not at all."""
+"""Bytes in and out: which input becomes which output, files whole or not at all, and the options for it."""
 
 import os
 import sys
@@ -7,11 +7,37 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Annotated, BinaryIO, NamedTuple
+
+import typer
 
 from onedpiece._files import atomic_write_bytes
 from onedpiece.codec.find import ENDINGS, find_images
 from onedpiece.errors import OnedpieceError
+
+OUT = Annotated[
+    str | None,
+    typer.Option("-o", "--out", metavar="OUT", help="File, folder for many, or - for standard output."),
+]
+MODEL = Annotated[
+    str | None, typer.Option(metavar="M", help="A model's name or folder; the bundled one by default.")
+]
+TABLES = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="M", help="The folder of the model that made it; bundled models need none."
+    ),
+]
+DEVICE = Annotated[str, typer.Option(help="Where the network runs, as torch names it: cpu, cuda, mps.")]
+JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+SKIP_EXISTING = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave out inputs whose output is there and no older.")
+]
+RECURSIVE = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Look below the folders too; hidden ones are left out.")
+]
+CHUNK = 8  # files that go through the network together: more gain little and hold more pixels
+
 
 STREAM = "-"  # standard input, or standard output
 

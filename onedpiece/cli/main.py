@@ -50,12 +50,11 @@ def build_app() -> typer.Typer:
     from onedpiece.cli import train
     from onedpiece.cli.compare import compare
     from onedpiece.cli.decode import decode
-    from onedpiece.cli.demo import demo
     from onedpiece.cli.encode import encode
     from onedpiece.cli.evaluate import evaluate
     from onedpiece.cli.info import info, models, truncate
-    from onedpiece.cli.placeholder import placeholder
     from onedpiece.cli.predict import predict
+    from onedpiece.cli.web import demo, placeholder
 
     # Plain help, and no typer tracebacks: rich would double the time that --help takes.
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)

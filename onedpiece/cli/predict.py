@@ -6,8 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import typer
 
-from onedpiece.cli.io import CODES, STREAM, Job, expand, plan, reading, write
-from onedpiece.cli.options import CHUNK, DEVICE, JSON, MODEL, RECURSIVE
+from onedpiece.cli.io import (
+    CHUNK,
+    CODES,
+    DEVICE,
+    JSON,
+    MODEL,
+    RECURSIVE,
+    STREAM,
+    Job,
+    expand,
+    plan,
+    reading,
+    write,
+)
 from onedpiece.cli.report import Report, counted
 from onedpiece.codec.find import ENDINGS
 

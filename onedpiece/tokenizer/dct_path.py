@@ -28,8 +28,9 @@ FLAT_RANGE = 1.5 / 255
 """Standard deviation around a pixel at which `activity` is one half, for the decoder."""
 
 SHARP_FLAT_RANGE = 0.05 / 255
-"""The same for the sharp network, whose detail a faint sky or wall needs: LPIPS-Alex is .013 and .007
-lower at 64 and 256 tokens than with the decoder's range, for .05 dB (20 photos)."""
+"""The same for the sharp network, whose detail a faint sky or wall needs: at 0.3 / 255 LPIPS-Alex was .013
+and .007 lower at 64 and 256 tokens than with the decoder's range, for .05 dB (20 photos); from there on .001.
+"""
 
 ROUNDING = 1e-5
 """Standard deviations up to here are what averaging a flat picture in float32 leaves, and count as 0."""

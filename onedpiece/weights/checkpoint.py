@@ -250,7 +250,6 @@ def load_tokenizer(folder: str | Path) -> "Tokenizer":
     return tokenizer.eval()
 
 
-HERE = Path(__file__).parent
 DEFAULT = "ti-256"
 UNTRAINED = "ti-256-untrained"
 AUTHORS = "turing-motors/"  # their files are not ours to read as a folder
@@ -306,7 +305,7 @@ def load(name: str | Path | None = None, device: str = "cpu", *, compile: bool =
 def _folder(name: str) -> Path | None:
     """The folder of a model that has one."""
     if name == DEFAULT:
-        return HERE / DEFAULT
+        return BUNDLED / DEFAULT
     if Path(name).is_dir():
         return Path(name)
     if HUB_ID.fullmatch(name) and not name.startswith(AUTHORS):
@@ -347,7 +346,7 @@ def untrained(preset_name: str = "ti-256") -> "Tokenizer":
     from onedpiece.tokenizer import Tokenizer, preset
 
     config = preset(preset_name)
-    path = HERE / f"{preset_name}-linear.safetensors"
+    path = BUNDLED / f"{preset_name}-linear.safetensors"
     if not path.is_file():
         raise WeightsError(f"no statistics are bundled for {preset_name!r}")
     default = torch.get_default_dtype()

@@ -9,8 +9,7 @@ from threading import Event
 import pytest
 
 import onedpiece.cli.encode as verb
-from onedpiece.cli.io import Job
-from onedpiece.cli.options import CHUNK
+from onedpiece.cli.io import CHUNK, Job
 from onedpiece.errors import PictureError
 
 NOT_NEEDED = {

@@ -1,4 +1,4 @@
-"""`onedpiece placeholder`: what a page shows of a photo until it has loaded."""
+"""`onedpiece placeholder` and `onedpiece demo`: what a page shows of a photo, and a page of one's own."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onedpiece.cli.io import STREAM, expand, reading, say
+from onedpiece.cli.io import DEVICE, MODEL, STREAM, expand, reading, say
 from onedpiece.cli.report import Report
 from onedpiece.codec.find import ENDINGS
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onedpiece.bitstream import Code
     from onedpiece.codec import Codec
     from onedpiece.web.placeholder import Placeholder
+
 
 FORMATS = ("html", "json", "css")
 
@@ -89,3 +90,20 @@ def _line(codec: "Codec", code: "Code", name: str, form: str) -> str:
 def _json(found: "dict[str, Placeholder]", *, single: bool) -> str:
     plain = {name: asdict(each) for name, each in found.items()}
     return json.dumps(next(iter(plain.values())) if single else plain, indent=None if single else 1)
+
+
+HOST = Annotated[
+    str, typer.Option(metavar="H", help="Where to listen; another address than this lets others in.")
+]
+PORT = Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="0 takes a free one.")]
+
+
+def demo(host: HOST = "127.0.0.1", port: PORT = 7860, model: MODEL = None, device: DEVICE = "cpu") -> None:
+    """Serve a page for your browser: drop a photo, and see what its first tokens are, beside WebP.
+
+    It asks no network and keeps no files; needs the extra [demo]. Ctrl-C ends it.
+    """
+    from onedpiece.web.demo import serve
+    from onedpiece.weights import load
+
+    serve(lambda: load(model, device), host, port, lambda url: say(f"{url} (Ctrl-C ends it)"))
