@@ -89,8 +89,13 @@ class TargetOutOfReachError(OnedpieceError):
         self.score = score
         self.tokens = tokens
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
+        """What is out of reach, without how a program takes the best there is."""
         return str(self.args[0])
+
+    def __str__(self) -> str:
+        return f"{self.message}; take that with best_effort=True"
 
 
 class WeightsError(OnedpieceError, ValueError):

@@ -39,6 +39,7 @@ def register(codec: "Codec | None" = None) -> None:
     _chosen[:] = [codec] if codec else []
     Image.register_open(FORMAT, OdpImageFile, _accept)
     Image.register_save(FORMAT, _save)
+    Image.register_save_all(FORMAT, _save_all)
     Image.register_extension(FORMAT, EXTENSION)
     Image.register_mime(FORMAT, MIME)
 
@@ -91,8 +92,14 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     try:
         code: Code = _codec().encode(image, **options)
     except TargetOutOfReachError as error:
-        raise OSError(f"{error}; take that with best_effort=True") from error
+        raise OSError(str(error)) from error
     file.write(code.to_bytes())
+
+
+def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    if getattr(image, "n_frames", 1) > 1 or image.encoderinfo.get("append_images"):
+        raise OSError("an .odp file holds one picture; save each in a file of its own")
+    _save(image, file, filename)
 
 
 def _codec() -> "Codec":

@@ -49,10 +49,18 @@ def test_save_takes_the_codecs_wishes(codec: Codec, photo: Image.Image) -> None:
         file = BytesIO()
         photo.save(file, "ODP", **wish)
         assert file.getvalue() == codec.encode(photo, **wish).to_bytes()  # type: ignore[arg-type]
-    with pytest.raises(OSError, match="PSNR 90 dB is out of reach"):
+    with pytest.raises(OSError, match=r"PSNR 90 dB is out of reach.*best_effort=True"):
         photo.save(BytesIO(), "ODP", psnr=90)
     with pytest.raises(ValueError, match="tokens is 99"):
         photo.save(BytesIO(), "ODP", tokens=99)
+
+
+def test_one_picture_a_file(codec: Codec, photo: Image.Image) -> None:
+    file = BytesIO()
+    photo.save(file, "ODP", save_all=True, tokens=4)
+    assert file.getvalue() == codec.encode(photo, tokens=4).to_bytes()
+    with pytest.raises(OSError, match="holds one picture"):
+        photo.save(BytesIO(), "ODP", save_all=True, append_images=[photo])
 
 
 def test_a_picture_of_the_models_own_size(codec: Codec, photo: Image.Image, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def downstream(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="classify: a TSV of file and imagenet_class_index; detect: a JSON of boxes; segment: a "
+            help="classify: a table of file and imagenet_class_index; detect: a JSON of boxes; segment: a "
             "folder of masks. Without: the network's own output on the original counts as right."
         ),
     ] = None,

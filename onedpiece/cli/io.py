@@ -291,8 +291,8 @@ def _with_ending(job: Job, suffix: str) -> str:
 
 def _check_no_picture(jobs: Iterable[Job]) -> None:
     for _, target in jobs:
-        if Path(target).suffix.lower() in ENDINGS and Path(target).exists():
-            raise ValueError(f"{target} is there and named as a picture; end the output in .odp")
+        if Path(target).suffix.lower() in ENDINGS:
+            raise ValueError(f"{target} is named as a picture; end the output in .odp")
 
 
 def _check_targets(jobs: Iterable[Job], option: str) -> None:

@@ -31,7 +31,7 @@ def message_of(error: Exception) -> str:
     elif isinstance(error, OSError):
         text = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
     elif isinstance(error, TargetOutOfReachError):
-        text = f"{error}; take that with --best-effort"
+        text = f"{error.message}; take that with --best-effort"
     elif isinstance(error, OnedpieceError | ValueError | RuntimeError | ImportError):
         text = str(error)
     else:

@@ -115,12 +115,12 @@ class LoadedModel:
             rows: (k,) each, 1 ≤ k ≤ N.
             sharpness: 0, the faithful picture, to 1, the most natural one.
         """
-        lengths = torch.tensor([len(row) for row in rows])
-        indices = torch.zeros(len(rows), int(lengths.max()), dtype=torch.int64)
+        lengths = [len(row) for row in rows]
+        indices = np.zeros((len(rows), max(lengths)), np.int64)
         for padded, row in zip(indices, rows, strict=True):
-            padded[: len(row)] = torch.tensor(row)
-        same = bool((lengths == lengths[0]).all())
-        return self.tokenizer.detokenize(indices.to(self.device), None if same else lengths, sharpness)
+            padded[: len(row)] = row
+        mixed = lengths if len(set(lengths)) > 1 else None
+        return self.tokenizer.detokenize(torch.from_numpy(indices).to(self.device), mixed, sharpness)
 
     def estimate_errors(self, pixels: Tensor, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Estimate the mean squared error of every prefix without decoding; None if the model cannot tell.
@@ -136,7 +136,7 @@ class LoadedModel:
         if path is None:
             return None
         pixels = pixels.to(self.device)
-        codes = self.tokenizer.quantizer.codes_from_indices(torch.tensor(rows).to(self.device))
+        codes = self.tokenizer.quantizer.codes_from_indices(torch.tensor(rows, device=self.device))
         with torch.autocast(self.device.type, enabled=False):
             decibels = path.forecast(pixels, codes).double().cpu().numpy()
         return np.asarray(10 ** (-decibels / 10))

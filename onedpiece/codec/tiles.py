@@ -71,7 +71,7 @@ def tokenize_tiles(
     indices, errors = [], []
     for tiles in batches(zip(cut(photo, grid), weights(grid), strict=True)):
         pixels = to_tensor([picture for picture, _ in tiles])
-        weight = torch.tensor(np.stack([weight for _, weight in tiles]))[:, None]
+        weight = torch.from_numpy(np.stack([weight for _, weight in tiles]))[:, None]
         rows = model.tokenize(pixels)
         indices.append(rows)
         expected = model.estimate_errors(pixels, rows)

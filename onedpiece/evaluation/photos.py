@@ -1,6 +1,6 @@
 """Photographs from disk, as the square 8-bit pictures that every codec in a comparison is given.
 
-With them class labels from a TSV file, and batches.
+With them class labels from a table, and batches.
 """
 
 import csv
@@ -110,8 +110,8 @@ def read_class_labels(path: Path) -> Mapping[str, int]:
     """Return the class index of each file name; for photos in subfolders, of each path below the folder.
 
     Args:
-        path: a TSV file in UTF-8, with or without a byte order mark, whose header names the columns "file"
-            and "imagenet_class_index" (0 to 999).
+        path: a table in UTF-8, with or without a byte order mark, parted by tabs, semicolons or commas, whose
+            header names the columns "file" and "imagenet_class_index" (0 to 999).
 
     Raises:
         ValueError: a column is missing, an index is none of the thousand, a file has two, or it is no UTF-8.
@@ -120,7 +120,9 @@ def read_class_labels(path: Path) -> Mapping[str, int]:
     labels: dict[str, int] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, delimiter="\t")
+            header = file.readline()
+            file.seek(0)
+            rows = csv.DictReader(file, delimiter=next((mark for mark in "\t;" if mark in header), ","))
             missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
             if missing:
                 raise ValueError(

@@ -63,7 +63,7 @@ def _ssim_of_channel(a: Tensor, b: Tensor) -> Tensor:
 
 def _window_mean(channel: Tensor) -> Tensor:
     """Return the Gaussian-weighted mean around each pixel that has a whole window, (B, 1, H - 10, W - 10)."""
-    offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
+    offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64, device="cpu")
     weights = torch.exp(-0.5 * (offsets / _SIGMA) ** 2)
     weights = (weights / weights.sum()).to(channel)
     return F.conv2d(F.conv2d(channel, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))

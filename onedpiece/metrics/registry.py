@@ -132,7 +132,7 @@ def _check_size(metric: Metric, size: tuple[int, int]) -> None:
 
 
 def _to_batch(picture: Image.Image) -> Tensor:
-    return torch.tensor(np.asarray(picture)).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
 
 
 @cache

@@ -196,7 +196,7 @@ class LinearPath(nn.Module):
         self.scale.copy_(energy[self.order].sqrt().clamp_min(1e-6))
         uniform = self._uniform()
         for count, first in zip(self._lattices, accumulate(self._lattices, initial=0), strict=False):
-            steps = torch.arange(count, device=self.scale.device)
+            steps = torch.arange(count, device=self.scale.device, dtype=self.scale.dtype)
             if count in lattices:
                 self.scale *= torch.where((self.levels == count) & ~uniform, lattices[count].factor, 1.0)
                 self.centroids[3 * first : 3 * first + count] = lattices[count].centroids

@@ -76,7 +76,7 @@ def restore(codes: Tensor, levels: Tensor, first: Tensor, centroids: Tensor) -> 
         (B, M). Its gradient is the centroids' local slope, so that training sees the true step size.
     """
     top = levels - 1
-    position = (codes + 1) * (top / 2)
+    position = (codes + 1) * (top.to(codes.dtype) / 2)  # an integer's half is of torch's default dtype
     index = position.detach().round().long().clamp_min(0).minimum(top)
     next_up, next_down = (index + 1).minimum(top), (index - 1).clamp_min(0)
     slope = (centroids[first + next_up] - centroids[first + next_down]) / (next_up - next_down)
@@ -133,9 +133,9 @@ class GradedFSQ(nn.Module):
         return Quantized(codes, indices, codes.new_zeros(()))
 
     def codes_from_indices(self, indices: Tensor) -> Tensor:
-        """Return the (B, k, code_dim) codes of (B, k) indices, k ≤ N."""
+        """Return the (B, k, code_dim) codes, float32, of (B, k) indices, k ≤ N."""
         levels, radix = self._tables(indices.shape[1], indices.device)
-        index = torch.div(indices[..., None], radix, rounding_mode="floor") % levels
+        index = (torch.div(indices[..., None], radix, rounding_mode="floor") % levels).float()
         return torch.where(levels > 1, 2 * index / (levels - 1).clamp_min(1) - 1, 0.0)
 
     def _tables(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:

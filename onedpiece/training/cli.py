@@ -4,9 +4,10 @@
 """
 
 import logging
+import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from zipfile import is_zipfile
 
 from lightning.pytorch import LightningDataModule, Trainer
@@ -35,6 +36,35 @@ TRAINER_DEFAULTS = {
     "enable_progress_bar": False,  # TextProgress does it, in plain text
     "num_sanity_val_steps": 0,
 }
+
+
+class OneLineParser(LightningArgumentParser):
+    """LightningCLI's parser, which says what is wrong in one line instead of behind all of its options."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Leave with status 2 and the reason on standard error; raise where jsonargparse asks for that."""
+        if self.exit_on_error:
+            asked = getattr(ex, "subcommand_parser", None) or self
+            self.exit(2, f"onedpiece: {reason(message)}; see {asked.prog.replace(' [options]', '')} --help\n")
+        super().error(message, ex)
+
+
+def reason(message: str) -> str:
+    """Return in one line what matters of what jsonargparse says, which lists every type that did not fit."""
+    key = re.match(r'Parser key "(.+)":', message)
+    tried = re.findall(r"^ *- (.+(?:\n {6,}.+)*)", message, re.MULTILINE)
+    said = [each for each in tried if not each.startswith("Expected a ")]
+    given = re.search(r"^ *Given value: (.+)", message, re.MULTILINE)
+    if said:
+        text = said[0]
+    elif tried and given:
+        types = [
+            each.removeprefix("Expected a ").removeprefix("<class '").removesuffix("'>") for each in tried
+        ]
+        text = f"expected {' or '.join(types)}, found {given[1]}"
+    else:
+        return " ".join(message.split())
+    return " ".join((f"{key[1]}: {text}" if key else text).split())
 
 
 class TrainingCLI(LightningCLI):
@@ -93,6 +123,7 @@ class TrainingCLI(LightningCLI):
         """Refuse what the module does not do, and listen to signals behind all other callbacks."""
         assert isinstance(self.model, TrainingModule)
         check_trainer(self.trainer, self.model)
+        check_size(self.model, self.datamodule)
         self.trainer.callbacks.append(StopOnSignal())  # type: ignore[attr-defined]
 
 
@@ -160,6 +191,16 @@ def refuse_results(folder: Path, checkpoints: str | None, export: str | None) ->
             )
 
 
+def check_size(module: TrainingModule, data: LightningDataModule | None) -> None:
+    """Raise ValueError if a tokenizer takes pictures of another size than the data module gives."""
+    config = getattr(getattr(module, "tokenizer", None), "config", None)
+    size = getattr(data, "size", None)
+    if config is not None and size is not None and size != config.image_size:
+        raise ValueError(
+            f"data.init_args.size is {size}, model.tokenizer.image_size {config.image_size}; make them equal"
+        )
+
+
 def default_loggers(folder: str) -> list[Logger]:
     """Return a CSV logger for `folder`, and a TensorBoard one where tensorboard is installed."""
     csv = CSVLogger(folder, name="log", flush_logs_every_n_steps=10)
@@ -183,16 +224,22 @@ def _run(
     folder: str = "runs/tokenizer",
 ) -> None:
     log_plainly()
-    cli(
-        module,
-        data,
-        subclass_mode_data=data is LightningDataModule,
-        trainer_defaults=TRAINER_DEFAULTS | {"default_root_dir": folder},
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        parser_kwargs={"prog": program},
-        args=args,
-    )
+    try:
+        cli(
+            module,
+            data,
+            subclass_mode_data=data is LightningDataModule,
+            trainer_defaults=TRAINER_DEFAULTS | {"default_root_dir": folder},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_class=OneLineParser,
+            parser_kwargs={"prog": program},
+            args=args,
+        )
+    except ValueError as error:
+        if type(error) is ValueError and "Does not validate against" in str(error):  # by jsonargparse
+            raise ValueError(reason(str(error))) from error
+        raise
 
 
 def main(args: list[str] | None = None) -> None:

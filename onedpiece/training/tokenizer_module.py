@@ -69,10 +69,18 @@ def _from_weights(config: TokenizerConfig, folder: str) -> Tokenizer:
         return _with_sharp_network(loaded, config)
     if loaded.config != config:
         raise ValueError(
-            f"init_from {folder} holds another geometry than model.tokenizer asks for; make that equal to "
-            f"{loaded.config}"
+            f"init_from {folder} holds another geometry than model.tokenizer asks for: "
+            f"{_differing(loaded.config, config)}"
         )
     return loaded.train()
+
+
+def _differing(there: TokenizerConfig, here: TokenizerConfig) -> str:
+    """Return the fields that two geometries do not share, as in `width 64 there, 128 here`."""
+    found, asked = there.to_dict(), here.to_dict()
+    return "; ".join(
+        f"{name} {found[name]} there, {asked[name]} here" for name in found if found[name] != asked[name]
+    )
 
 
 def _with_sharp_network(loaded: Tokenizer, config: TokenizerConfig) -> Tokenizer:
@@ -256,7 +264,10 @@ class TokenizerModule(TrainingModule):
                 "statistics=data needs a tokenizer with linear_path; set model.statistics to none"
             )
         pictures = self.trainer.datamodule.statistics_batches()  # type: ignore[attr-defined]
-        self.tokenizer.linear_path.fit(batch.to(self.device) for batch in pictures)
+        try:
+            self.tokenizer.linear_path.fit(batch.to(self.device) for batch in pictures)
+        except ValueError as error:
+            raise ValueError(f"{error}; give more, or set model.statistics to none") from error
         self.ema.copy_from(self.tokenizer)
 
     def on_fit_end(self) -> None:
@@ -347,5 +358,6 @@ class TokenizerModule(TrainingModule):
         config = TokenizerConfig.from_dict(checkpoint["onedpiece"]["tokenizer"])
         if config != self.tokenizer.config:
             raise ValueError(
-                f"the checkpoint holds another geometry than model.tokenizer asks for; make that {config}"
+                f"{self.trainer.ckpt_path} holds another geometry than model.tokenizer asks for: "
+                f"{_differing(config, self.tokenizer.config)}"
             )

@@ -91,8 +91,9 @@ def test_an_empty_name_is_not_the_current_folder(folder: Path, inputs: list[str]
 
 
 def test_a_picture_is_not_replaced_by_a_code(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"d/a\.jpg is there and named as a picture"):
-        plan(["e.png"], "d/a.jpg", ".odp", ENDINGS)
+    for out in ("d/a.jpg", "new.PNG"):
+        with pytest.raises(ValueError, match=r"(d/a\.jpg|new\.PNG) is named as a picture"):
+            plan(["e.png"], out, ".odp", ENDINGS)
     with pytest.raises(ValueError, match="name another output with --overlay"):
         plan(["e.png"], "e.png", ".png", ENDINGS, option="--overlay")
 

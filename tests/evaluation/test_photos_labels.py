@@ -30,8 +30,9 @@ def test_missing_column_and_bad_number(tmp_path: Path) -> None:
 
 def test_what_spreadsheets_write(tmp_path: Path) -> None:
     path, text = tmp_path / "labels.tsv", "file\timagenet_class_index\r\nä.png\t7\r\n"
-    path.write_text(text, encoding="utf-8-sig")
-    assert read_class_labels(path) == {"ä.png": 7}
+    for mark in "\t;,":
+        path.write_text(text.replace("\t", mark), encoding="utf-8-sig")
+        assert read_class_labels(path) == {"ä.png": 7}
     path.write_text(text, encoding="utf-16")
     with pytest.raises(ValueError, match=r"labels\.tsv is not in UTF-8 .*save it as UTF-8"):
         read_class_labels(path)

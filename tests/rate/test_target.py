@@ -33,7 +33,8 @@ def test_targets_that_are_none(metric: str, value: float, message: str) -> None:
 
 def test_out_of_reach_is_one_line_with_the_best_there_is() -> None:
     error = QualityTarget("psnr", 40).out_of_reach(21.456, 256)
-    assert str(error) == ("PSNR 40 dB is out of reach: the best is 21.46 dB, with 256 tokens")
+    assert error.message == "PSNR 40 dB is out of reach: the best is 21.46 dB, with 256 tokens"
+    assert str(error) == error.message + "; take that with best_effort=True"
     assert (error.score, error.tokens) == (21.456, 256)
 
 

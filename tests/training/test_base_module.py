@@ -187,7 +187,10 @@ def test_a_checkpoint_of_another_geometry_is_refused(tiny: Tiny, tmp_path: Path)
 
     tiny.fit(tiny.module(steps=1), Checkpoints())
     other = tiny.module(tokenizer=replace(tiny.config, width=64))
-    with pytest.raises(ValueError, match=r"another geometry than model\.tokenizer asks for"):
+    with pytest.raises(
+        ValueError,
+        match=r"last\.ckpt holds another geometry than model\.tokenizer asks for: width \d+ there, 64 here",
+    ):
         tiny.fit(other, ckpt=tiny.folder / "checkpoints" / "last.ckpt")
 
 

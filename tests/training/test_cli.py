@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from onedpiece.training.cli import main
+from onedpiece.training.cli import main, reason
 from onedpiece.weights import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +41,32 @@ def test_unknown_field_is_named(small: list[str], capsys: pytest.CaptureFixture[
         main([*small, "--model.tokenizer.widht=3"])
     assert stop.value.code == 2
     assert "widht" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--data.init_args.batch=0", "the data's batch is 0; give 1 or more"),
+        (
+            "--data.init_args.size=16",
+            "data.init_args.size is 16, model.tokenizer.image_size 32; make them equal",
+        ),
+        ("--data.init_args.include=[rocket.png]", "needs at least 2 pictures.*model.statistics to none"),
+        ("--model.tokenizer.num_tokens=9", "fsq_grades cover 8 tokens, num_tokens is 9"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(small: list[str], option: str, said: str) -> None:
+    with pytest.raises(ValueError, match=f"^.*{said}[^\n]*$"):
+        main([*small, option])
+
+
+def test_a_config_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config=nowhere.yaml"])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert len(said.splitlines()) == 1
+    assert "nowhere.yaml" in said
 
 
 def test_fit_writes_a_model_that_loads(small: list[str], tmp_path: Path) -> None:
@@ -80,7 +106,7 @@ TOGETHER = {
 }
 DRIVER = """
 import json, sys
-from onedpiece.training.cli import main
+from onedpiece.training.cli import main, reason
 if __name__ == "__main__":
     for words in json.loads(sys.argv[1]):
         main(words)
@@ -117,3 +143,23 @@ def test_two_processes_train_together(small: list[str], tmp_path: Path) -> None:
     for name in TOGETHER:
         config = load_tokenizer(tmp_path / name / "weights").config
         assert (config.num_tokens, config.quantizer) == (8, "vq" if name == "vq" else "fsq")
+
+
+def test_of_the_types_that_were_tried_one_line_is_left() -> None:
+    tried = """Parser key "model.tokenizer":
+  Does not validate against any of the Union subtypes
+  Subtypes: [<class 'str'>, <class 'Config'>]
+  Errors:
+    - Expected a <class 'str'>
+    - Problem with given class_path 'Config':
+        Option 'widht' is not accepted
+  Given value type: <class 'Arg'>
+  Given value: Arg(key='widht', val='3')"""
+    assert (
+        reason(tried)
+        == "model.tokenizer: Problem with given class_path 'Config': Option 'widht' is not accepted"
+    )
+    untold = tried.replace("Problem with given class_path 'Config'", "Expected a <class 'NoneType'>")
+    untold = untold.replace(":\n        Option 'widht' is not accepted", "")
+    assert reason(untold) == "model.tokenizer: expected str or NoneType, found Arg(key='widht', val='3')"
+    assert reason("unrecognized\n arguments: --x") == "unrecognized arguments: --x"

@@ -17,7 +17,7 @@ from onedpiece.heads import code_space_of
 from onedpiece.training.codes.base import TEST, TRAIN, BoxTarget, CodeSample, CodeSamples, Source, Target
 from onedpiece.training.codes.build import build_cache
 from onedpiece.training.codes.cache_file import read_metadata, read_rows, unpack_target
-from onedpiece.training.data.sampling import endless_rows
+from onedpiece.training.data.sampling import check_least, endless_rows
 from onedpiece.weights import load
 
 
@@ -110,6 +110,7 @@ class CodeData(LightningDataModule):
         device: str = "cpu",
     ) -> None:
         super().__init__()
+        check_least(1, batch=batch)
         self.cache, self.source, self.model, self.variants = cache, source, model, variants
         self.batch, self.split, self.seed, self.device = batch, split, seed, device
         self.drawn = 0

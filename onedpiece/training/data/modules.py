@@ -22,6 +22,7 @@ from onedpiece.training.data.sampling import (
     OrderedBatches,
     Place,
     StreamedBatches,
+    check_least,
     decode_batch,
     generator_for,
     streamed_loader,
@@ -106,11 +107,10 @@ class PhotoData(ResumableData, ABC):
         on_error: OnError = "stop",
     ) -> None:
         super().__init__()
-        if size < 1 or batch < 1 or workers < 0 or not 0 <= val_share < 1:
-            raise ValueError(
-                f"data needs size ≥ 1, batch ≥ 1, workers ≥ 0 and 0 ≤ val_share < 1; got size {size}, batch "
-                f"{batch}, workers {workers}, val_share {val_share}"
-            )
+        check_least(1, size=size, batch=batch)
+        check_least(0, workers=workers)
+        if not 0 <= val_share < 1:
+            raise ValueError(f"data.init_args.val_share is {val_share}; give 0 or more, below 1")
         self.path, self.size, self.batch, self.mode, self.cache = path, size, batch, mode, cache
         self.workers, self.val_share, self.val_limit, self.seed = workers, val_share, val_limit, seed
         self.augment, self.on_error = augment, on_error
@@ -301,6 +301,8 @@ class LabelledData(ResumableData):
         on_error: OnError = "stop",
     ) -> None:
         super().__init__()
+        check_least(1, size=size, batch=batch)
+        check_least(0, workers=workers)
         self.path, self.index, self.val_path = path, index, val_path
         self.size, self.batch, self.cache, self.workers, self.seed = size, batch, cache, workers, seed
         self.augment, self.on_error = augment, on_error

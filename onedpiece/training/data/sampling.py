@@ -34,6 +34,13 @@ class Place(NamedTuple):
 ALONE = Place()
 
 
+def check_least(least: int, **options: int) -> None:
+    """Raise ValueError, which names it, if an option of a data module is below `least`."""
+    for name, value in options.items():
+        if value < least:
+            raise ValueError(f"the data's {name} is {value}; give {least} or more")
+
+
 def batch_rows(number: int, rows: int, batch: int, seed: int, place: Place = ALONE) -> Tensor:
     """Return the rows of batch `number`: a walk through one shuffle of the set after the other.
 

@@ -32,6 +32,12 @@ def test_both_modes_yield_the_same_batches(data: Path) -> None:
     assert resident[0].dtype == torch.uint8
 
 
+def test_a_number_out_of_range_is_named(data: Path) -> None:
+    for name, value in (("size", 0), ("batch", 0), ("batch", -1), ("workers", -1), ("val_share", 1.0)):
+        with pytest.raises(ValueError, match=f"{name} is {value}; give"):
+            folder(data, **{name: value})
+
+
 def test_workers_keep_the_order(data: Path) -> None:
     alone = first(folder(data, "stream").train_dataloader(), 5)
     together = first(folder(data, "stream", workers=2).train_dataloader(), 5)
