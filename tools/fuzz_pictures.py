@@ -55,6 +55,9 @@ OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "DDS": ({"pixel_format": "DXT1"}, {"pixel_format": "DXT5"}, {"pixel_format": "BC5"}),
 }
 
+TIFF_MODES = {"jpeg": ("L", "RGB", "CMYK", "YCbCr"), "group4": ("1",)}
+"""Which modes these compressions take: when libtiff refuses one, Pillow 12.3 corrupts its memory."""
+
 
 class Input(NamedTuple):
     """A damaged file, and the format that it was."""
@@ -95,7 +98,8 @@ def _variants(kind: str) -> Iterator[tuple[Image.Image, dict[str, Any]]]:
         yield picture, {}
     for options in OPTIONS.get(kind, ()):
         for picture in pictures:
-            yield picture, options
+            if picture.mode in TIFF_MODES.get(options.get("compression", ""), MODES):
+                yield picture, options
     yield pictures[0], {"exif": exif.tobytes(), "icc_profile": profile}
     if kind in Image.SAVE_ALL:
         yield pictures[0], {"save_all": True, "append_images": pictures[:2]}
