@@ -266,7 +266,8 @@ def fit_square(model: LoadedModel, photo: Photo, code: Code, target: RateTarget)
 def reach(model: LoadedModel, photo: Photo, code: Code, target: QualityTarget) -> SearchResult:
     """Search for the fewest tokens of a photo's code that reach a quality, or else for the best there is.
 
-    The guarantee is that of `rate.search.find_min_tokens_gp` for a PSNR, of `find_min_tokens` else.
+    The guarantee is that of `rate.search.find_min_tokens_gp`; of `find_min_tokens` for a PSNR or an SSIM
+    where the model cannot estimate the curve.
 
     Args:
         model: made the code.
@@ -282,8 +283,8 @@ def reach(model: LoadedModel, photo: Photo, code: Code, target: QualityTarget) -
     def measure(tokens: int) -> float:
         return score([decode_square(model, code[:tokens], photo.size)])[0]
 
-    if target.metric == "psnr" and curve is not None:
-        return find_min_tokens_gp(target, measure, curve)
+    if target.metric == "lpips" or curve is not None:
+        return find_min_tokens_gp(target, measure, len(code), curve)
     return find_min_tokens(target, measure, len(code), curve)
 
 
