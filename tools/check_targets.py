@@ -3,11 +3,12 @@
     python -m tools.check_targets --data PHOTOS --workers 4
 
 Decodes every prefix of every photo once (20 to 40 s a photo on one core, and with lpips, whose targets are
-those of the sharp look, 8 minutes), keeps their scores in --cache, so that a run that was stopped goes on, and searches for --trials random
-targets between the worst and the best score of each photo. Reports for each metric how many targets were met,
-how far the answer is above the fewest tokens that brute force finds, the largest ripple, the decodes, and the
-processor time of an encode to a target beside that of a plain encode plus decode of as many tokens. Status 1
-where a target is missed, or an answer of PSNR or bytes is more than one token above.
+those of the sharp look, 8 minutes), keeps their scores in --cache, so that a run that was stopped goes on,
+and searches for --trials random targets between the worst and the best score of each photo. Reports for each
+metric how many targets were met, how far the answer is above the fewest tokens that brute force finds, the
+largest ripple, the decodes, and the processor time of an encode to a target beside that of a plain encode
+plus decode of as many tokens. Status 1 where a target is missed, or an answer of PSNR or bytes is more than
+one token above.
 """
 
 import argparse
