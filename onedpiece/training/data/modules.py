@@ -85,9 +85,12 @@ class PhotoData(ResumableData, ABC):
         augment: what training pictures go through.
         seed: of order and augmentation.
         on_error: of a picture or shard that cannot be read: `stop`, or `skip`, which names and counts it.
+        random_crop: in `stream` mode, cut training squares out of the scaled pictures at random; False: their
+            centres.
 
     Raises:
-        ValueError: on construction, a number out of range; later, the set has no room on disk or device.
+        ValueError: on construction, a number out of range, or a random crop of what is resident; later, the
+            set has no room on disk or device.
         PictureError: a picture cannot be read, and `on_error` is `stop`.
     """
 
@@ -104,8 +107,11 @@ class PhotoData(ResumableData, ABC):
         augment: AugmentConfig = AugmentConfig(),  # noqa: B008 (frozen)
         seed: int = 0,
         on_error: OnError = "stop",
+        random_crop: bool = False,
     ) -> None:
         super().__init__()
+        if random_crop and mode == "resident":
+            raise ValueError("data.init_args.random_crop needs mode stream: what is resident was cut already")
         if size < 1 or batch < 1 or workers < 0 or not 0 <= val_share < 1:
             raise ValueError(
                 f"data needs size ≥ 1, batch ≥ 1, workers ≥ 0 and 0 ≤ val_share < 1; got size {size}, batch "
@@ -113,7 +119,7 @@ class PhotoData(ResumableData, ABC):
             )
         self.path, self.size, self.batch, self.mode, self.cache = path, size, batch, mode, cache
         self.workers, self.val_share, self.val_limit, self.seed = workers, val_share, val_limit, seed
-        self.augment, self.on_error = augment, on_error
+        self.augment, self.on_error, self.random_crop = augment, on_error, random_crop
         self._members: list[Member] = []
         self._split = Split([], [])
         self._pixels: Tensor | None = None
@@ -164,7 +170,14 @@ class PhotoData(ResumableData, ABC):
             )
         members = [self._members[row] for row in rows]
         batches = StreamedBatches(
-            members, self.size, self.batch, self.seed, self.drawn, self._place, self.on_error
+            members,
+            self.size,
+            self.batch,
+            self.seed,
+            self.drawn,
+            self._place,
+            self.on_error,
+            self.random_crop,
         )
         return streamed_loader(batches, self.workers)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import count, islice
+from random import Random
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from onedpiece.errors import PictureError
-from onedpiece.training.data.files import Member, OnError, decode
+from onedpiece.training.data.files import CENTRE, Member, OnError, decode
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +127,7 @@ class StreamedBatches(IterableDataset[Tensor]):
         start: number of the first batch.
         place: this process.
         on_error: of a picture that cannot be read; `skip` takes the next one of the set in its place.
+        random_crop: cut the square out of the scaled picture at random; False: its centre.
     """
 
     def __init__(
@@ -137,21 +139,26 @@ class StreamedBatches(IterableDataset[Tensor]):
         start: int,
         place: Place,
         on_error: OnError = "stop",
+        random_crop: bool = False,
     ) -> None:
-        self.members, self.size, self.on_error = members, size, on_error
+        self.members, self.size, self.on_error, self.random_crop = members, size, on_error, random_crop
         self._numbers = (start, len(members), batch, seed, place)
 
     def __iter__(self) -> Iterator[Tensor]:
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
-        for rows in islice(endless_rows(*self._numbers), worker, None, workers):
-            yield torch.from_numpy(np.stack([self._decode(row) for row in rows.tolist()]))
+        start, _, _, seed, place = self._numbers
+        for number, rows in islice(enumerate(endless_rows(*self._numbers), start), worker, None, workers):
+            draw = Random(derive_seed("crop", seed, place.rank, number))
+            squares = [(draw.random(), draw.random()) if self.random_crop else CENTRE for _ in rows]
+            pictures = [self._decode(row, where) for row, where in zip(rows.tolist(), squares, strict=True)]
+            yield torch.from_numpy(np.stack(pictures))
 
-    def _decode(self, row: int) -> NDArray[np.uint8]:
+    def _decode(self, row: int, where: tuple[float, float]) -> NDArray[np.uint8]:
         for other in range(len(self.members)):
             member = self.members[(row + other) % len(self.members)]
             try:
-                return decode(member, self.size)
+                return decode(member, self.size, where)
             except PictureError as error:
                 if self.on_error == "stop":
                     raise
