@@ -4,6 +4,7 @@ A folder of pictures or WebDataset tars, resident in memory or streamed.
 """
 
 import csv
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -146,6 +147,7 @@ class PhotoData(ResumableData, ABC):
         check_memory(len(self._members) * 3 * self.size**2, self._device)
         if self.cache is not None:
             return self._decoded(self.cache).to(self._device)
+        check_host_memory(len(self._members) * 3 * self.size**2)
         with TemporaryDirectory(prefix="onedpiece-") as folder:
             return self._decoded(folder).clone().to(self._device)
 
@@ -225,6 +227,19 @@ def check_memory(size: int, device: torch.device) -> None:
         raise ValueError(
             f"the decoded set takes {size / 1e9:.1f} GB and {device} has {free / 1e9:.1f} GB free; set "
             "data.init_args.mode to stream"
+        )
+
+
+def check_host_memory(size: int) -> None:
+    """Raise ValueError unless `size` bytes of pictures fit what memory is free, where the system says it."""
+    names = ("SC_AVPHYS_PAGES", "SC_PAGE_SIZE")
+    if not set(names) <= set(getattr(os, "sysconf_names", ())):
+        return
+    pages, page = map(os.sysconf, names)
+    if size > pages * page:
+        raise ValueError(
+            f"the decoded set takes {size / 1e9:.1f} GB and {pages * page / 1e9:.1f} GB of memory are free; "
+            "set data.init_args.mode to stream, or cache to a folder"
         )
 
 
