@@ -20,7 +20,7 @@ from onedpiece.training.classifier_objectives import (
     LabelObjective,
     RecalibrationObjective,
 )
-from onedpiece.training.data.modules import Labelled
+from onedpiece.training.data.sampling import Labelled
 from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

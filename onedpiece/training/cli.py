@@ -236,6 +236,6 @@ def classifier_main(args: list[str] | None = None) -> None:
         args: the words after `onedpiece train-classifier`; None takes them from `sys.argv`.
     """
     from onedpiece.training.classifier_module import ClassifierModule
-    from onedpiece.training.data.modules import LabelledData
+    from onedpiece.training.data.labelled import LabelledData
 
     _run(TrainingCLI, ClassifierModule, LabelledData, "onedpiece train-classifier", args, "runs/retokenize")

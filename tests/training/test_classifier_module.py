@@ -4,6 +4,7 @@ import csv
 import io
 import tarfile
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 pytest.importorskip("timm")
 
+from onedpiece.errors import PictureError
 from onedpiece.retokenize import apply
 from onedpiece.training.classifier_module import (
     ClassifierConfig,
@@ -25,7 +27,8 @@ from onedpiece.training.classifier_module import (
 )
 from onedpiece.training.classifier_objectives import ConsistencyObjective, RecalibrationObjective
 from onedpiece.training.cli import classifier_main
-from onedpiece.training.data.modules import LabelledData
+from onedpiece.training.data.labelled import LabelledData
+from onedpiece.training.data.sampling import Labelled
 from onedpiece.training.optimizer import ScheduleConfig
 
 SMALL = ClassifierConfig(num_classes=2, options={"img_size": 64, "depth": 4, "embed_dim": 48, "num_heads": 3})
@@ -69,6 +72,33 @@ def test_labels_follow_their_pictures(toy: dict[str, Any]) -> None:
         assert torch.equal(batch.x[:, 0, 0, 0] > 100, batch.target == 1)
     (val,) = data.val_dataloader()
     assert val.target.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("mode", ["resident", "stream"])
+def test_image_folders_need_no_index(toy: dict[str, Any], tmp_path: Path, mode: Any) -> None:
+    folder = tmp_path / "published"
+    for split in ("train", "val"):
+        for label, colour in COLOURS.items():
+            (folder / split / label).mkdir(parents=True)
+            for k in range(3):
+                (folder / split / label / f"{k}.png").write_bytes(_picture(colour))
+    (folder / "train" / "blue" / "bad.png").write_bytes(b"no picture")
+    (folder / "val" / "red" / "bad.png").write_bytes(b"no picture")
+    data = LabelledData(str(folder), size=32, batch=5, workers=0, mode=mode, on_error="skip")
+    data.setup("fit")
+    assert data.classes == ["blue", "red"]
+    for batch in islice(data.train_dataloader(), 4):
+        assert isinstance(batch, Labelled)
+        assert torch.equal(batch.x[:, 0, 0, 0] > 100, batch.target == 1)
+    assert torch.cat([batch.target for batch in data.val_dataloader()]).tolist() == [0, 0, 0, 1, 1, 1]
+    stopping = LabelledData(str(folder), size=32, batch=8, workers=0, mode=mode)
+    with pytest.raises(PictureError, match=r"bad\.png"):
+        _two_batches(stopping)
+
+
+def _two_batches(data: LabelledData) -> None:
+    data.setup("fit")
+    list(islice(data.train_dataloader(), 2))
 
 
 def test_an_unknown_folder_is_named(toy: dict[str, Any], tmp_path: Path) -> None:

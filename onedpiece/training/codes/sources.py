@@ -16,7 +16,7 @@ from PIL import Image
 from onedpiece.codec.images import read_picture
 from onedpiece.training.codes.base import TEST, TRAIN, VAL, BoxTarget, Example, Labelled, Source
 from onedpiece.training.data.files import Member, folder_members, is_held_out, read, tar_members
-from onedpiece.training.data.modules import read_labels
+from onedpiece.training.data.labelled import read_labels
 
 CLASSES = {
     "n01440764": "tench",

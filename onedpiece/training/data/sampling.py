@@ -116,7 +116,23 @@ class OrderedBatches(Generic[Batch]):
         return len(self._chunks)
 
 
-class StreamedBatches(IterableDataset[Tensor]):
+class Labelled(NamedTuple):
+    """A batch.
+
+    Attributes:
+        x: (B, 3, S, S), uint8 as loaded, float32 in [0, 1] on its way into a network.
+        target: (B,) int64; float32 (B, classes) where labels were mixed.
+    """
+
+    x: Tensor
+    target: Tensor
+
+    def take(self, rows: Tensor) -> "Labelled":
+        """Return the samples of some rows, (R,) int64."""
+        return Labelled(self.x[rows], self.target[rows])
+
+
+class StreamedBatches(IterableDataset[Tensor | Labelled]):
     """Endless batches decoded from files as they are needed; worker w of W makes every W-th batch.
 
     Args:
@@ -128,6 +144,7 @@ class StreamedBatches(IterableDataset[Tensor]):
         place: this process.
         on_error: of a picture that cannot be read; `skip` takes the next one of the set in its place.
         random_crop: cut the square out of the scaled picture at random; False: its centre.
+        target: (R,) int64, the members' labels; None: batches are of pixels alone.
     """
 
     def __init__(
@@ -140,25 +157,30 @@ class StreamedBatches(IterableDataset[Tensor]):
         place: Place,
         on_error: OnError = "stop",
         random_crop: bool = False,
+        target: Tensor | None = None,
     ) -> None:
         self.members, self.size, self.on_error, self.random_crop = members, size, on_error, random_crop
+        self.target = target
         self._numbers = (start, len(members), batch, seed, place)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Tensor | Labelled]:
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
         start, _, _, seed, place = self._numbers
         for number, rows in islice(enumerate(endless_rows(*self._numbers), start), worker, None, workers):
             draw = Random(derive_seed("crop", seed, place.rank, number))
             squares = [(draw.random(), draw.random()) if self.random_crop else CENTRE for _ in rows]
-            pictures = [self._decode(row, where) for row, where in zip(rows.tolist(), squares, strict=True)]
-            yield torch.from_numpy(np.stack(pictures))
+            decoded = [self._decode(row, where) for row, where in zip(rows.tolist(), squares, strict=True)]
+            pixels = torch.from_numpy(np.stack([picture for picture, _ in decoded]))
+            taken = torch.tensor([row for _, row in decoded])
+            yield pixels if self.target is None else Labelled(pixels, self.target[taken])
 
-    def _decode(self, row: int, where: tuple[float, float]) -> NDArray[np.uint8]:
+    def _decode(self, row: int, where: tuple[float, float]) -> tuple[NDArray[np.uint8], int]:
+        """The picture of a row, or of the first one behind it that can be read, and which that is."""
         for other in range(len(self.members)):
-            member = self.members[(row + other) % len(self.members)]
+            taken = (row + other) % len(self.members)
             try:
-                return decode(member, self.size, where)
+                return decode(self.members[taken], self.size, where), taken
             except PictureError as error:
                 if self.on_error == "stop":
                     raise
@@ -181,7 +203,7 @@ def decode_batch(members: Sequence[Member], size: int, on_error: OnError = "stop
     return torch.from_numpy(np.stack(pictures))
 
 
-def streamed_loader(batches: StreamedBatches, workers: int) -> DataLoader[Tensor]:
+def streamed_loader(batches: StreamedBatches, workers: int) -> DataLoader[Tensor | Labelled]:
     """Return a loader whose `workers` processes decode ahead; 0 decodes in this process."""
     return DataLoader(batches, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
 

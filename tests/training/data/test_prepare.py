@@ -11,7 +11,7 @@ from PIL import Image
 from onedpiece.errors import PictureError
 from onedpiece.training.data import prepare as module
 from onedpiece.training.data.files import tar_members
-from onedpiece.training.data.modules import read_labels
+from onedpiece.training.data.labelled import read_labels
 from onedpiece.training.data.prepare import PrepareConfig, find_members, prepare
 
 from .conftest import drawn
