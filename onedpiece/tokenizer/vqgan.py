@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from math import gcd
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -154,10 +153,10 @@ class PixelEncoder(nn.Module):
         super().__init__()
         outs = [channels for _, channels in level_channels(config)]
         coarsest = outs[-1]
-        self.conv_in = nn.Conv2d(3, outs[0], 3, padding=1, bias=False)
-        last = len(outs) - 1
+        self.conv_in = nn.Conv2d(3, config.vqgan_channels, 3, padding=1, bias=False)
+        widths, last = [config.vqgan_channels, *outs], len(outs) - 1
         self.down = nn.ModuleList(
-            DownLevel(a, b, downsample=i < last) for i, (a, b) in enumerate(pairwise([outs[0], *outs]))
+            DownLevel(a, b, downsample=i < last) for i, (a, b) in enumerate(pairwise(widths))
         )
         self.mid = nn.Sequential(*(ResidualBlock(coarsest, coarsest) for _ in range(BLOCKS_PER_LEVEL)))
         self.norm_out = _norm(coarsest)
@@ -214,20 +213,8 @@ def load_vqgan(state: Mapping[str, Tensor], config: TokenizerConfig) -> VQGAN:
     ]
     if wrong:
         raise ValueError(
-            f"no VQGAN that fits the pixel head: {', '.join(wrong[:5])} differ; it holds {_geometry(state)}, the "
-            f"tokenizer asks for {_geometry(own)}"
+            f"no VQGAN that fits the tokenizer's pixel head ({', '.join(wrong[:5])} differ); give it the "
+            "weights of MaskGIT's, or make the tokenizer's fields vqgan_* theirs"
         )
     vqgan.load_state_dict(dict(state))
     return vqgan.float().eval().requires_grad_(False)
-
-
-def _geometry(state: Mapping[str, Tensor]) -> str:
-    levels = sorted(
-        key for key in state if key.startswith("encoder.down.") and key.endswith("block.0.conv2.weight")
-    )
-    widths = [state[key].shape[0] for key in levels]
-    codebook = (
-        tuple(state["quantize.embedding.weight"].shape) if "quantize.embedding.weight" in state else None
-    )
-    base = gcd(*widths)
-    return f"codebook {codebook}, channels {base} × {tuple(width // base for width in widths if base)}"
