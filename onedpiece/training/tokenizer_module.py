@@ -14,7 +14,7 @@ from onedpiece.metrics.perceptual import Lpips, Net
 from onedpiece.retokenize import apply
 from onedpiece.tokenizer import PRESETS, Tokenizer, TokenizerConfig, preset
 from onedpiece.tokenizer.quantizer import CosineVQ
-from onedpiece.training.base_module import Ema, Monitor, TrainingModule
+from onedpiece.training.base_module import Monitor, TrainingModule
 from onedpiece.training.losses.adversarial import AdversarialConfig, Adversary
 from onedpiece.training.losses.perceptual import PerceptualConfig, PerceptualLoss
 from onedpiece.training.losses.reconstruction import (
@@ -25,7 +25,7 @@ from onedpiece.training.losses.reconstruction import (
     TokenizerLoss,
 )
 from onedpiece.training.metrics import PrefixMetrics, counts_within
-from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig, learns, train_only
+from onedpiece.training.optimizer import Ema, OptimizerConfig, ScheduleConfig, learns, train_only
 from onedpiece.training.tail_drop import Prefix, TailDropConfig, draw_prefixes
 from onedpiece.weights import load_tokenizer, save, untrained
 
@@ -190,7 +190,12 @@ class TokenizerModule(TrainingModule):
         self._encoder_learns = learns(self.tokenizer, except_for="decoder")
         self.ema = Ema(self.tokenizer, ema_decay)
         self.adversary = Adversary(adversarial) if adversarial.weight > 0 else None
-        self.automatic_optimization = self.automatic_optimization and self.adversary is None
+        if self.adversary is not None:
+            self.automatic_optimization = False
+            # Data parallelism waits for a gradient of all that it knows, and each backward pass gives it only
+            # the tokenizer's or only the discriminator's; these are averaged in `step_by_hand`.
+            names = [f"adversary.{name}" for name, _ in self.adversary.named_parameters()]
+            self._ddp_params_and_buffers_to_ignore = names
         lpips = PerceptualLoss(perceptual) if perceptual.weight > 0 else None
         self._loss = TokenizerLoss(pixel, lpips, self.adversary)
         self._encode, self._decode = self.tokenizer.encode, self.tokenizer.decode
@@ -246,6 +251,9 @@ class TokenizerModule(TrainingModule):
         torch.set_float32_matmul_precision(self.matmul_precision)
         if self._fits_statistics and self.batches == 0:
             self._fit_statistics()
+        if self.adversary is not None:
+            for parameter in self.adversary.parameters():
+                self.average_over_processes(parameter.data)  # equal where all were seeded alike
         if self.compile_network:
             self._encode = torch.compile(self.tokenizer.encode)
             self._decode = torch.compile(self.tokenizer.decode)
@@ -274,10 +282,13 @@ class TokenizerModule(TrainingModule):
         self.step_by_hand(own, loss, self.lr)
         if self.adversarial.trains_at(self.progress):
             lr = self.adversarial.lr * self.schedule.lr_scale(self.progress)
-            self.step_by_hand(
-                [discriminators], self.adversary.discriminator_loss(decoded[0].image, batch), lr
-            )
-        self.after_step()
+            judged = self.adversary.discriminator_loss(decoded[0].image, batch)
+            self.average_over_processes(self.adversary.means)
+            name = "train/discriminator_grad_norm"
+            self.step_by_hand([discriminators], judged, lr, name=name, synced=False)
+            self.log("train/discriminator", judged.detach())
+        if self.ends_step:
+            self.after_step()
         self.end_batch(loss)
         return loss.detach()
 
