@@ -19,8 +19,9 @@ from onedpiece.tokenizer.tail_drop import KeepLaw, sample_lengths
 from onedpiece.training.base_module import Monitor
 from onedpiece.training.losses.adversarial import discriminator_hinge
 from onedpiece.training.losses.discriminators import FeatureDiscriminator, PixelDiscriminator
+from onedpiece.training.metrics import ValidationConfig
 from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig, ramp
-from onedpiece.training.tokenizer_module import TokenizerModule, ValidationConfig
+from onedpiece.training.tokenizer_module import TokenizerModule
 from onedpiece.weights.checkpoint import read_config
 
 EFFICIENTNET = "efficientnet_lite0.safetensors"

@@ -16,9 +16,9 @@ from onedpiece.tokenizer import Tokenizer
 from onedpiece.tokenizer.pixel_heads import LOW_PASS, SharpNetwork
 from onedpiece.training import sharp_module
 from onedpiece.training.callbacks import Checkpoints, reconstruction_grid
+from onedpiece.training.metrics import ValidationConfig
 from onedpiece.training.optimizer import ScheduleConfig
 from onedpiece.training.sharp_module import Crops, SharpLossConfig, SharpModule, load_rrdbnet
-from onedpiece.training.tokenizer_module import ValidationConfig
 from onedpiece.weights import load_tokenizer, save
 
 from .conftest import Tiny

@@ -11,9 +11,10 @@ from onedpiece.tokenizer import TokenizerConfig
 from onedpiece.training.callbacks import Checkpoints
 from onedpiece.training.losses.adversarial import AdversarialConfig
 from onedpiece.training.losses.perceptual import PerceptualConfig
+from onedpiece.training.metrics import ValidationConfig
 from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
 from onedpiece.training.tail_drop import TailDropConfig
-from onedpiece.training.tokenizer_module import TokenizerModule, ValidationConfig
+from onedpiece.training.tokenizer_module import TokenizerModule
 
 from .conftest import Tiny
 
