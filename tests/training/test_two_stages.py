@@ -14,6 +14,7 @@ from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 from onedpiece.errors import HubError
 from onedpiece.tokenizer import TokenizerConfig
 from onedpiece.tokenizer.vqgan import VQGAN
+from onedpiece.training.augment import AugmentConfig
 from onedpiece.training.callbacks import ExportWeights
 from onedpiece.training.losses.adversarial import AdversarialConfig
 from onedpiece.training.losses.perceptual import PerceptualConfig
@@ -94,7 +95,7 @@ class Logged(Callback):
 def test_both_stages_overfit_four_pictures(tiny: Tiny, vqgan: str, small_convnext: None) -> None:
     codes = Logged("proxy", "accuracy")
     first = tiny.module(
-        steps=400,
+        steps=120,
         tokenizer=CONFIG,
         statistics="none",
         proxy=ProxyConfig(vqgan),
@@ -102,12 +103,13 @@ def test_both_stages_overfit_four_pictures(tiny: Tiny, vqgan: str, small_convnex
         tail_drop=PREFIXES,
         ema_decay=0.9,
     )
-    tiny.fit(first, codes, ExportWeights(0))
+    plain = tiny.data(augment=AugmentConfig(flip=False))
+    tiny.trainer(codes, ExportWeights(0)).fit(first, datamodule=plain)
     assert codes.mean("proxy", slice(-10, None)) < codes.values["proxy"][0] / 2
-    assert codes.mean("accuracy", slice(-10, None)) > 0.7  # 1 / 16 at the start
+    assert codes.mean("accuracy", slice(-10, None)) > 0.6  # 1 / 16 at the start
     pixels = Logged("pixel", "perceptual", "adversarial", "discriminator")
     second = tiny.module(
-        steps=200,
+        steps=100,
         tokenizer=CONFIG,
         statistics="none",
         init_from=str(tiny.folder / "weights"),
@@ -120,7 +122,7 @@ def test_both_stages_overfit_four_pictures(tiny: Tiny, vqgan: str, small_convnex
         ema_decay=0.9,
     )
     before = {name: tensor.clone() for name, tensor in second.tokenizer.state_dict().items()}
-    tiny.fit(second, pixels)
+    tiny.trainer(pixels).fit(second, datamodule=tiny.data(augment=AugmentConfig(flip=False)))
     assert pixels.mean("pixel", slice(-10, None)) < pixels.values["pixel"][0] / 2
     assert pixels.mean("perceptual", slice(-10, None)) < pixels.values["perceptual"][0]
     after = second.tokenizer.state_dict()
