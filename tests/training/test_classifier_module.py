@@ -149,6 +149,34 @@ def test_fit_learns_and_leaves_weights(
     assert any(key.startswith("blocks.0.") for key in weights)
 
 
+@pytest.mark.slow
+def test_a_run_with_mixtures_over_image_folders_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for label, colour in COLOURS.items():
+            (tmp_path / split / label).mkdir(parents=True)
+            for k in range(4):
+                (tmp_path / split / label / f"{k}.png").write_bytes(_picture(colour))
+    words = [
+        "fit",
+        "--trainer.accelerator=cpu",
+        "--trainer.val_check_interval=4",
+        f"--model.classifier={{num_classes: 2, options: {SMALL.options}}}",
+        "--model.reducer={name: tome, keep_ratio: 0.5}",
+        "--model.mix={mixup: 0.8, cutmix: 1.0}",
+        "--model.schedule.steps=8",
+        f"--data.path={tmp_path}",
+        "--data={size: 64, batch: 4, workers: 0, mode: stream, rand_augment: rand-m9-mstd0.5-inc1}",
+    ]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    classifier_main([*words, f"--trainer.default_root_dir={whole}"])
+    classifier_main([*words, f"--trainer.default_root_dir={parts}", "--trainer.max_steps=3"])
+    assert torch.load(parts / "checkpoints" / "last.ckpt", weights_only=True)["onedpiece"]["steps"] == 3
+    classifier_main([*words, f"--trainer.default_root_dir={parts}", "--ckpt_path=last"])
+    expected, found = (load_file(folder / "weights.safetensors") for folder in (whole, parts))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert (parts / "checkpoints" / "best.ckpt").is_file()
+
+
 def test_the_weak_branch_differs_and_comes_back() -> None:
     torch.manual_seed(0)
     vit = apply(build_classifier(SMALL), "mctf", r=4, layers=(1, 2, 3))

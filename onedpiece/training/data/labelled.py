@@ -12,6 +12,7 @@ from torch import Tensor
 
 from onedpiece.errors import PictureError
 from onedpiece.training.augment import AugmentConfig
+from onedpiece.training.classifier_augment import RandAugment
 from onedpiece.training.data.cache import decoded
 from onedpiece.training.data.files import Member, OnError, decode, folder_members, tar_members
 from onedpiece.training.data.modules import Mode, ResumableData, check_host_memory
@@ -56,6 +57,7 @@ class LabelledData(ResumableData):
         cache: folder for the decoded sets; None: no cache.
         workers: processes that decode; 0 decodes in this one.
         augment: what training pictures go through.
+        rand_augment: timm's policy for training photos, as rand-m9-mstd0.5-inc1; needs mode `stream`.
         seed: of order and augmentation.
         on_error: of a picture or shard that cannot be read: `stop`, or `skip`, which names and counts it.
 
@@ -78,6 +80,7 @@ class LabelledData(ResumableData):
         cache: str | None = None,
         workers: int = 2,
         augment: AugmentConfig = AugmentConfig(min_scale=0.5),  # noqa: B008 (frozen)
+        rand_augment: str | None = None,
         seed: int = 0,
         on_error: OnError = "stop",
     ) -> None:
@@ -86,6 +89,9 @@ class LabelledData(ResumableData):
         self.size, self.batch, self.mode, self.cache = size, batch, mode, cache
         self.workers, self.seed = workers, seed
         self.augment, self.on_error = augment, on_error
+        if rand_augment is not None and mode != "stream":
+            raise ValueError("data.rand_augment needs data.mode stream: the processes that decode draw it")
+        self._transform = None if rand_augment is None else RandAugment(rand_augment, size)
         self.classes: list[str] = []
         self._members: list[Member] = []
         self._target = torch.zeros(0, dtype=torch.int64)
@@ -159,6 +165,7 @@ class LabelledData(ResumableData):
             self.on_error,
             random_crop=True,
             target=self._target,
+            transform=self._transform,
         )
         return streamed_loader(batches, self.workers)
 

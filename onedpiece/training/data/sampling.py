@@ -145,6 +145,7 @@ class StreamedBatches(IterableDataset[Tensor | Labelled]):
         on_error: of a picture that cannot be read; `skip` takes the next one of the set in its place.
         random_crop: cut the square out of the scaled picture at random; False: its centre.
         target: (R,) int64, the members' labels; None: batches are of pixels alone.
+        transform: changes a decoded picture (3, size, size) as a seed says; None: nothing does.
     """
 
     def __init__(
@@ -158,9 +159,10 @@ class StreamedBatches(IterableDataset[Tensor | Labelled]):
         on_error: OnError = "stop",
         random_crop: bool = False,
         target: Tensor | None = None,
+        transform: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None,
     ) -> None:
         self.members, self.size, self.on_error, self.random_crop = members, size, on_error, random_crop
-        self.target = target
+        self.target, self.transform = target, transform
         self._numbers = (start, len(members), batch, seed, place)
 
     def __iter__(self) -> Iterator[Tensor | Labelled]:
@@ -171,7 +173,10 @@ class StreamedBatches(IterableDataset[Tensor | Labelled]):
             draw = Random(derive_seed("crop", seed, place.rank, number))
             squares = [(draw.random(), draw.random()) if self.random_crop else CENTRE for _ in rows]
             decoded = [self._decode(row, where) for row, where in zip(rows.tolist(), squares, strict=True)]
-            pixels = torch.from_numpy(np.stack([picture for picture, _ in decoded]))
+            pictures = [picture for picture, _ in decoded]
+            if self.transform is not None:
+                pictures = [self.transform(picture, draw.getrandbits(63)) for picture in pictures]
+            pixels = torch.from_numpy(np.stack(pictures))
             taken = torch.tensor([row for _, row in decoded])
             yield pixels if self.target is None else Labelled(pixels, self.target[taken])
 
