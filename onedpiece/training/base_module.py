@@ -3,7 +3,9 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -65,6 +67,7 @@ class TrainingModule(LightningModule):
         self.received_signal = self.stop_signal = 0
         self.accumulated = 1
         self.trainer_clip: tuple[float, str] | None = None
+        self._validated_at = 0.0
         self._bad_batch = torch.tensor(-1)  # the first whose loss or gradient was not finite
 
     @abstractmethod
@@ -122,7 +125,12 @@ class TrainingModule(LightningModule):
 
     def on_train_start(self) -> None:
         """End a run at once that was over already."""
+        self._validated_at = monotonic()
         self._stop_when_done()
+
+    def on_validation_end(self) -> None:
+        """Count the time to the next validation from here."""
+        self._validated_at = monotonic()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """End the run behind the last step of its schedule."""
@@ -149,11 +157,15 @@ class TrainingModule(LightningModule):
 
     def begin_step(self) -> torch.Generator:
         """Read the clock, set the learning rate, and return the generator of what this step draws."""
-        state = (self.clock.seconds, self.received_signal)
+        every: float | None = self.trainer._val_check_time_interval  # type: ignore[attr-defined]
+        validates = every is not None and monotonic() - self._validated_at >= every
+        state = (self.clock.seconds, self.received_signal, validates)
         if self.trainer.world_size > 1:
             # Processes must agree: rates, loss weights and the end follow from the time.
             state = self.trainer.strategy.broadcast(state)
-        self.seconds, self.stop_signal = state
+            # Lightning asks each process's own clock; one that validates alone would wait for ever.
+            self.trainer._last_val_time = -inf if state[2] else inf  # type: ignore[attr-defined]
+        self.seconds, self.stop_signal, _ = state
         self.lr = self.optimizer_config.lr * self.schedule.lr_scale(self.progress)
         if self.automatic_optimization:
             set_lr(self.trainer.optimizers, self.lr)
