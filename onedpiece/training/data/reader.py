@@ -1,6 +1,5 @@
 """Readers of shards: what each of several processes and workers draws, decodes, skips, and where it is."""
 
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,8 +18,6 @@ from onedpiece.training.data.files import CENTRE, OnError, is_held_out, square
 from onedpiece.training.data.sampling import Place, derive_seed
 from onedpiece.training.data.sources import EncodedPicture, StreamSource
 
-log = logging.getLogger(__name__)
-
 
 class Position(NamedTuple):
     """How far one reader is: the pass over the shards, and how many pictures of it were drawn."""
@@ -30,14 +27,17 @@ class Position(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """How many pictures and shards could not be read."""
+    """How many pictures and shards could not be read, and why: each fault once."""
 
     pictures: int = 0
     shards: int = 0
+    reasons: tuple[str, ...] = ()
 
     def __add__(self, other: object) -> "LeftOut":
         assert isinstance(other, LeftOut)
-        return LeftOut(self.pictures + other.pictures, self.shards + other.shards)
+        # A loader makes lists of tuples on the way.
+        reasons = tuple(dict.fromkeys([*self.reasons, *other.reasons]))
+        return LeftOut(self.pictures + other.pictures, self.shards + other.shards, reasons)
 
 
 class StreamedBatch(NamedTuple):
@@ -109,7 +109,6 @@ class Reader:
         self.source, self.config, self.number, self.readers = source, config, number, readers
         self.position = position or Position()
         self.left_out = LeftOut()
-        self._said: set[str] = set()
 
     def pixels(self) -> Iterator[NDArray[np.uint8]]:
         """Yield (3, S, S) squares for ever.
@@ -188,13 +187,10 @@ class Reader:
             return None
 
     def skip(self, what: LeftOut, error: OnedpieceError) -> None:
-        """Count and name what cannot be read, or raise the error; each is named once."""
+        """Count what cannot be read, or raise the error."""
         if self.config.on_error == "stop":
             raise error
-        self.left_out += what
-        if str(error) not in self._said:
-            self._said.add(str(error))
-            log.warning("left out: %s", error)
+        self.left_out += what._replace(reasons=(str(error),))
 
 
 def decode_picture(

@@ -112,7 +112,7 @@ class StreamedData(ResumableData):
                 f"no picture to validate on, or to fit statistics to, in {source.shards()[0]} and what "
                 "follows; check data.init_args.source, raise val_share, or set it to 0"
             )
-        self.left_out += reader.left_out
+        self._note(reader.left_out)
         return torch.from_numpy(np.stack(found))
 
     def _first_of(
@@ -165,6 +165,12 @@ class StreamedData(ResumableData):
         for part in torch.split(pixels, self.config.batch):
             yield to_unit(part)
 
+    def _note(self, left_out: LeftOut) -> None:
+        """Count what could not be read, and say each fault once: also those that a worker came across."""
+        for reason in set(left_out.reasons) - set(self.left_out.reasons):
+            log.warning("left out: %s", reason)
+        self.left_out += left_out
+
     def on_before_batch_transfer(self, batch: StreamedBatch | Tensor, dataloader_idx: int) -> Tensor:
         """Take a batch's pixels, and note where its reader is.
 
@@ -176,7 +182,7 @@ class StreamedData(ResumableData):
         if batch.error:
             raise ShardError(batch.error)
         self.positions[batch.reader] = batch.position
-        self.left_out += batch.left_out
+        self._note(batch.left_out)
         return batch.pixels
 
     def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
@@ -185,8 +191,9 @@ class StreamedData(ResumableData):
 
     def teardown(self, stage: str) -> None:
         """Say how much could not be read."""
-        if stage == "fit" and any(self.left_out):
-            log.warning("left out: %d pictures and %d shards that could not be read", *self.left_out)
+        pictures, shards, _ = self.left_out
+        if stage == "fit" and pictures + shards:
+            log.warning("left out: %d pictures and %d shards that could not be read", pictures, shards)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint needs to go on: every process asks, the first one's is kept."""
