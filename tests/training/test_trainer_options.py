@@ -109,6 +109,7 @@ def scaled() -> Callable[[bool], MixedPrecision]:
     return OnCpu
 
 
+@pytest.mark.slow
 @each_kind
 def test_half_precision_clips_what_was_unscaled(
     tiny: Tiny, kind: str, scaled: Callable[[bool], MixedPrecision]
@@ -120,6 +121,7 @@ def test_half_precision_clips_what_was_unscaled(
     assert scaled_norms.logged == pytest.approx(full.logged, rel=1e-3)
 
 
+@pytest.mark.slow
 @each_kind
 def test_half_precision_moves_the_weights_as_float32_does(
     tiny: Tiny, kind: str, scaled: Callable[[bool], MixedPrecision]
@@ -134,6 +136,7 @@ def test_half_precision_moves_the_weights_as_float32_does(
     assert moved[1] == pytest.approx(moved[0], rel=0.02)
 
 
+@pytest.mark.slow
 def test_accumulation_by_hand_stopped_at_a_step_goes_on_the_same(tiny: Tiny) -> None:
     from onedpiece.training.callbacks import Checkpoints
 
