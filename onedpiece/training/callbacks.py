@@ -17,6 +17,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 from torch import Tensor
 
+from onedpiece.errors import PictureError, ShardError
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.training.base_module import Monitor, TrainingModule
 from onedpiece.training.metrics import counts_within
@@ -108,7 +109,7 @@ class StopOnSignal(Callback):
 
 
 class Periodic(Callback):
-    """Calls `write` when its interval is over, when training ends, and when a signal ends it.
+    """Calls `write` when its interval is over, when training ends, and when a signal or its data end it.
 
     Nothing is written under `fast_dev_run`, nor by a run that has diverged.
 
@@ -146,9 +147,15 @@ class Periodic(Callback):
         self._write(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Write what a signal interrupted; after another error the state may be half a step's."""
+        """Write what a signal interrupted, or data that cannot be read: both come between two steps.
+
+        After another error the state may be half a step's; and where several processes train, the others
+        know nothing of one's data and would not take part.
+        """
         assert isinstance(pl_module, TrainingModule)
-        if isinstance(exception, StopSignal) and pl_module.batches > self._began_at:
+        of_data = isinstance(exception, ShardError | PictureError) and trainer.world_size == 1
+        whole = isinstance(exception, StopSignal) or (of_data and pl_module.at_step_boundary)
+        if whole and pl_module.batches > self._began_at:
             self._write(trainer, pl_module)
 
     def _write(self, trainer: Trainer, module: TrainingModule) -> None:

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 
 from onedpiece.cli.main import main
 from onedpiece.training.data.prepare import PrepareConfig, prepare
@@ -71,6 +72,19 @@ def test_a_fault_is_named_in_one_line_and_ends_the_run(
     assert last.startswith("onedpiece: ")
     assert FAULTS[fault] in last
     assert "set data.init_args.on_error to skip" in last
+
+
+def test_what_was_learned_before_the_fault_is_kept(shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [*words(shards, "whole truncated", "stop"), "--data.init_args.shuffle=0"]
+    assert main(command) == 2
+    last = shards / "run" / "checkpoints" / "last.ckpt"
+    state = torch.load(last, weights_only=True)
+    assert state["onedpiece"]["batches"] == 1  # the second batch ends in the cut picture
+    assert state["StreamedData"]["positions"] == {"0": [0, 4]}
+    (shards / "truncated.tar").write_bytes((shards / "whole.tar").read_bytes())
+    assert main([*command, "--ckpt_path=last"]) == 0
+    assert torch.load(last, weights_only=True)["onedpiece"]["batches"] == 4
+    capsys.readouterr()
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from onedpiece.metrics.perceptual import FeatureNetwork, Lpips
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.tokenizer.pixel_heads import LOW_PASS, SharpNetwork
 from onedpiece.training import sharp_module
+from onedpiece.training.base_module import take_over
 from onedpiece.training.callbacks import Checkpoints, reconstruction_grid
 from onedpiece.training.metrics import ValidationConfig
 from onedpiece.training.optimizer import ScheduleConfig
@@ -84,6 +85,17 @@ def moved(module: SharpModule, before: dict[str, Tensor]) -> set[str]:
     after = module.state_dict()
     names = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
     return {".".join(name.split(".")[: 3 if name.startswith("ema.average") else 2]) for name in names}
+
+
+def test_batches_add_up_to_a_step_of_all_its_optimizers(tiny: Tiny, make: Make) -> None:
+    module = make(losses=SharpLossConfig(wait=2, ramp=1))
+    before = state(module)
+    trainer = tiny.trainer(accumulate_grad_batches=2)
+    take_over(trainer, module)
+    trainer.fit(module, datamodule=tiny.data())
+    assert (module.batches, module.steps, trainer.global_step) == (6, 3, 2)  # the first step only judges
+    assert "pixel_discriminator.layers" in moved(module, before)
+    assert "tokenizer.sharp" in moved(module, before)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
