@@ -49,12 +49,11 @@ def build_app() -> typer.Typer:
     """Return the verbs, imported here so that Ctrl-C is heard while they load."""
     from onedpiece.cli import train
     from onedpiece.cli.compare import compare
-    from onedpiece.cli.convert import convert
     from onedpiece.cli.data import data
     from onedpiece.cli.decode import decode
     from onedpiece.cli.encode import encode
     from onedpiece.cli.evaluate import evaluate
-    from onedpiece.cli.info import info, models, truncate
+    from onedpiece.cli.info import convert, info, models, truncate
     from onedpiece.cli.predict import predict
     from onedpiece.cli.web import demo, placeholder
 
