@@ -72,6 +72,10 @@ class PictureError(OnedpieceError, ValueError):
     """A picture that cannot be read, or is too large to be."""
 
 
+class ShardError(OnedpieceError, ValueError):
+    """A shard of training pictures that cannot be opened or is damaged; the message names it."""
+
+
 class WrongModelError(OnedpieceError, ValueError):
     """A code that another model made."""
 

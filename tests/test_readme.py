@@ -76,4 +76,4 @@ def test_every_verb_exists():
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}
     assert verbs <= known
-    assert len(verbs) == 4
+    assert len(verbs) == 6

@@ -107,7 +107,7 @@ def time_ratio(codec: Codec, photo: Image.Image, metric: str, value: float) -> f
     The decode is in the look that the file asks for. The plain ones run before and after, and their mean
     counts: a machine's clock changes.
     """
-    target = RateTarget(**{metric: value})
+    target = RateTarget(**{metric: value})  # type: ignore[arg-type]
     found = codec.encode_to(photo, target, tiles=False, best_effort=True).code
     sharpness = 0.0 if found.faithful else None
 

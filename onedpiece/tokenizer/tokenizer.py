@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from onedpiece.tokenizer.config import TokenizerConfig
 from onedpiece.tokenizer.dct_path import SHARP_FLAT_RANGE, LinearPath, activity
-from onedpiece.tokenizer.official import check_keys, convert, released_shapes
-from onedpiece.tokenizer.pixel_heads import SharpNetwork
+from onedpiece.tokenizer.official import check_keys, convert, released_shapes, released_state
+from onedpiece.tokenizer.pixel_heads import SharpNetwork, VQGANHead
 from onedpiece.tokenizer.quantizer import CosineVQ, Quantized, build_quantizer
 from onedpiece.tokenizer.tail_drop import Kept, cut_to_longest, key_mask
 from onedpiece.tokenizer.transformer import (
@@ -125,6 +125,25 @@ class Tokenizer(nn.Module):
         added = self.decoder(codes.to(dtype), mask, linear.to(dtype))
         picture: Tensor = base + activity(linear, size) * added
         return picture
+
+    def code_logits(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Score the pixel codebook of a VQGAN head at each patch; differentiable, and no picture is drawn.
+
+        Args:
+            codes: (B, k, code_dim), 1 ≤ k ≤ N.
+            lengths: (B,) in 1…k, how many of the codes each sample has; None: all.
+
+        Returns:
+            (B, K, grid, grid).
+
+        Raises:
+            ValueError: the pixel head is another.
+        """
+        head = self.decoder.head
+        if not isinstance(head, VQGANHead):
+            raise ValueError(f"pixel_head is {self.config.pixel_head}; only vqgan has codes to score")
+        mask = None if lengths is None else key_mask(lengths, codes.shape[1])
+        return head.logits(self.decoder.features(codes, mask))
 
     def sharpen(self, faithful: Tensor, tokens: Tensor, sharpness: float = 1.0) -> Tensor:
         """Return the sharp picture, or a mixture of both; differentiable in the faithful one.
@@ -250,6 +269,18 @@ class Tokenizer(nn.Module):
         assert isinstance(tokenizer.quantizer, CosineVQ)
         tokenizer.quantizer.load_codebook(codebook)
         return tokenizer.eval()
+
+    def to_official(self) -> dict[str, Tensor]:
+        """Return copies of the weights by their released names; `from_official` reads them back.
+
+        Raises:
+            ValueError: the geometry is none that the released code has.
+        """
+        state = {name: each.detach().clone() for name, each in self.state_dict().items()}
+        codebook = (
+            self.quantizer.vq.codebook.detach().clone() if isinstance(self.quantizer, CosineVQ) else None
+        )
+        return released_state(state, self.config, codebook)
 
     def _check_dtype(self) -> None:
         dtype = next(self.parameters()).dtype

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from onedpiece.training.base_module import TrainingModule, check_trainer
+from onedpiece.training.base_module import TrainingModule, take_over
 from onedpiece.training.callbacks import (
     BEST,
     LAST,
@@ -95,14 +95,11 @@ class TrainingCLI(LightningCLI):
         Unlike the base class, without a warning about `sys.argv` beside `args`.
 
         Raises:
-            ValueError: the file is no checkpoint, or the folder holds another run's results, or the trainer
-                is to clip.
+            ValueError: the file is no checkpoint, or the folder holds another run's results.
             FileNotFoundError: there is no such checkpoint.
         """
         self.config = parser.parse_args(args)  # type: ignore[arg-type]
         config = self.config[self.config.subcommand]
-        if config.trainer.gradient_clip_val:
-            raise ValueError("trainer.gradient_clip_val does not apply here; set model.optimizer.clip")
         folder = Path(config.trainer.default_root_dir)
         config.ckpt_path = find_checkpoint(
             config.ckpt_path, config.checkpoints.folder or folder / "checkpoints"
@@ -120,9 +117,9 @@ class TrainingCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
-        """Refuse what the module does not do, and listen to signals behind all other callbacks."""
+        """Let the module do what Lightning does not by hand, and listen to signals behind all callbacks."""
         assert isinstance(self.model, TrainingModule)
-        check_trainer(self.trainer, self.model)
+        take_over(self.trainer, self.model)
         check_size(self.model, self.datamodule)
         self.trainer.callbacks.append(StopOnSignal())  # type: ignore[attr-defined]
 
@@ -283,6 +280,6 @@ def classifier_main(args: list[str] | None = None) -> None:
         args: the words after `onedpiece train-classifier`; None takes them from `sys.argv`.
     """
     from onedpiece.training.classifier_module import ClassifierModule
-    from onedpiece.training.data.modules import LabelledData
+    from onedpiece.training.data.labelled import LabelledData
 
     _run(TrainingCLI, ClassifierModule, LabelledData, "onedpiece train-classifier", args, "runs/retokenize")

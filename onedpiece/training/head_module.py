@@ -14,11 +14,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from onedpiece.heads import Head, HeadConfig, build_head, code_space_of, save_head
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.training.augment import ViewConfig, draw_views
-from onedpiece.training.base_module import Ema, Monitor, TrainingModule
+from onedpiece.training.base_module import Monitor, TrainingModule
 from onedpiece.training.codes import CodeSamples, crop_prefix
 from onedpiece.training.losses.heads import ObjectiveConfig, draw_mix, head_loss, mixed_loss
 from onedpiece.training.metrics import NAMES, HeadMetrics, Score, counts_within
-from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
+from onedpiece.training.optimizer import Ema, OptimizerConfig, ScheduleConfig
 from onedpiece.training.tail_drop import Prefix, TailDropConfig, draw_prefixes
 
 log = logging.getLogger(__name__)

@@ -302,6 +302,19 @@ def load(name: str | Path | None = None, device: str = "cpu", *, compile: bool =
     return Codec(tokenizer, print_, device, name, tables)
 
 
+def load_network(name: str | Path) -> "Tokenizer":
+    """Return a model's tokenizer, in evaluation mode and float32 on the CPU.
+
+    Args:
+        name: as for `load`.
+
+    Raises:
+        WeightsError: there is no such model, or it is damaged.
+    """
+    folder = _folder(str(name))
+    return _without_folder(str(name)) if folder is None else load_tokenizer(folder)
+
+
 def _folder(name: str) -> Path | None:
     """The folder of a model that has one."""
     if name == DEFAULT:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from onedpiece._files import one_line
@@ -89,6 +91,28 @@ def read_pickled_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise HubError(f"{path} holds {type(state).__name__}, not tensors by name; delete it and fetch again")
     return state
+
+
+def read_state(name: str | Path) -> dict[str, Tensor]:
+    """Read tensors by name, on the CPU, from a file or the hub.
+
+    Args:
+        name: a .safetensors file, or one of torch.save; or OWNER/NAME/FILE of the hub.
+
+    Raises:
+        HubError: there is no such file, it cannot be fetched, or it holds anything but tensors by name.
+    """
+    path, parts = Path(name), str(name).split("/", 2)
+    if not path.is_file():
+        if len(parts) < 3 or path.is_absolute():
+            raise HubError(f"there is no file {name}, and it is no OWNER/NAME/FILE of the hub")
+        path = download("/".join(parts[:2]), parts[2])
+    if path.suffix != ".safetensors":
+        return read_pickled_state(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise HubError(f"{path} is no safetensors file, or was cut short ({one_line(error)})") from error
 
 
 def fetch_released(repo_id: str) -> dict[str, Tensor]:
