@@ -102,7 +102,7 @@ def test_what_modules_have_not_is_not_offered(verb: str, capsys: pytest.CaptureF
     with pytest.raises(SystemExit) as stop:
         main([verb])
     assert stop.value.code == 2
-    assert "fit,validate" in capsys.readouterr().err
+    assert "choose from 'fit', 'validate'" in capsys.readouterr().err
 
 
 def started(words: list[str]) -> "subprocess.Popen[str]":
