@@ -131,3 +131,7 @@ class CacheError(OnedpieceError, ValueError):
 
 class TrainingError(OnedpieceError, RuntimeError):
     """A training run cannot go on; the message, one line, says why and what is kept."""
+
+
+class BulkError(OnedpieceError, RuntimeError):
+    """A run over many photos that cannot go on, or whose output is another run's; one line says why."""
