@@ -101,7 +101,9 @@ def pyarrow() -> tuple[Any, Any]:
     try:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
-        raise MissingExtraError("Parquet files need an extra: pip install 'onedpiece[bulk]'") from error
+        raise MissingExtraError(
+            "Parquet files need an extra: pip install 'onedpiece[bulk]' or 'onedpiece[heads]'"
+        ) from error
 
 
 class TokenBatch(NamedTuple):

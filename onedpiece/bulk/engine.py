@@ -102,9 +102,7 @@ def _counting_tries(folder: Folder, unit: Unit) -> Iterator[None]:
     tries = int(folder.read(name) or 0)
     try:
         if tries >= TRIES:
-            raise BulkError(
-                f"{tries} workers died at it; a picture in it may kill its decoder, or memory ends"
-            )
+            raise BulkError(f"{tries} workers died at it: a picture kills its decoder, or memory is short")
         with folder.writing(name) as note:
             note.write(str(tries + 1).encode())
         yield

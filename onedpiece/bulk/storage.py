@@ -173,11 +173,12 @@ class Folder:
         return self.system.open_input_file(self._at(name))
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a folder with all that is in it."""
-        info = self.system.get_file_info(self._at(name))
-        if info.is_file:
+        """Remove a file, or a folder with all that is in it, where there is one."""
+        kinds = import_module("pyarrow.fs").FileType
+        kind = self.system.get_file_info(self._at(name)).type
+        if kind == kinds.File:
             self.system.delete_file(self._at(name))
-        else:
+        elif kind == kinds.Directory:
             self.system.delete_dir(self._at(name))
 
     def remove_partial(self, *below: str) -> None:
