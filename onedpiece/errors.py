@@ -134,4 +134,8 @@ class TrainingError(OnedpieceError, RuntimeError):
 
 
 class BulkError(OnedpieceError, RuntimeError):
-    """A run over many photos that cannot go on, or whose output is another run's; one line says why."""
+    """A run over many photos that cannot go on; one line says why, and what is kept."""
+
+
+class OtherRunError(OnedpieceError, ValueError):
+    """A folder that another run over many photos began, or that holds something else."""

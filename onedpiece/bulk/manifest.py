@@ -11,7 +11,7 @@ from typing import Any
 from onedpiece.bulk.shards import TRIES_ENDING, Layout, finished, name_of, read_counts, row_folder
 from onedpiece.bulk.storage import Folder
 from onedpiece.codes import ROWS
-from onedpiece.errors import BulkError
+from onedpiece.errors import OtherRunError
 
 NAME = "_manifest.json"
 """The file, which readers of a folder of Parquet pass over for its underscore."""
@@ -59,15 +59,13 @@ def begin(folder: Folder, manifest: Manifest, *, overwrite: bool = False) -> set
         overwrite: remove the shards of the run that is there, and start anew.
 
     Raises:
-        BulkError: the folder is another run's, or holds something else; the message says what differs.
+        OtherRunError: the folder is another run's, or holds something else; the message says what differs.
         OSError: it cannot be written.
     """
     stored = folder.read(NAME)
     if stored is None:
         if folder.names() or folder.folders():
-            raise BulkError(
-                f"{folder.address} holds other files, and no run to go on with; name a new folder"
-            )
+            raise OtherRunError(f"{folder.address} holds files, and no run to go on with; name a new folder")
     elif overwrite:
         _clear(folder)
         stored = None
@@ -87,7 +85,10 @@ def finish(folder: Folder, manifest: Manifest, numbers: Iterable[int]) -> dict[s
     counts: Counter[str] = Counter(pictures=0, rows=0, errors=0, tokens=0, bytes=0)
     for number in sorted(numbers):
         counts.update(read_counts(folder, number, manifest.layout))
-    _write(folder, manifest.to_json(state="finished", counts=counts))
+    folder.remove_partial(row_folder(manifest.layout))  # of workers that died in this run
+    began = _read(folder, folder.read(NAME) or b"")
+    first = began.get("begun_with", began["versions"])
+    _write(folder, manifest.to_json(state="finished", counts=counts, begun_with=first))
     return dict(counts)
 
 
@@ -103,11 +104,11 @@ def _read(folder: Folder, stored: bytes) -> dict[str, Any]:
             return dict(plain)
     except (ValueError, KeyError, AttributeError, TypeError):
         pass
-    raise BulkError(f"{folder.address}/{NAME} cannot be read; start anew with --overwrite")
+    raise OtherRunError(f"{folder.address}/{NAME} cannot be read; start anew with --overwrite")
 
 
 def _check(folder: Folder, found: dict[str, Any], asked: Manifest) -> None:
-    """Raise BulkError unless the folder's run is the one that is asked for."""
+    """Raise OtherRunError unless the folder's run is the one that is asked for."""
     plain = json.loads(asked.to_json())
     differing = [
         f"{part} {name} {found.get(part, {}).get(name)!r}, not {value!r}"
@@ -119,7 +120,7 @@ def _check(folder: Folder, found: dict[str, Any], asked: Manifest) -> None:
         if found.get(name) != plain[name]:
             differing.insert(0, f"{name} {found.get(name)}, not {plain[name]}")
     if differing:
-        raise BulkError(
+        raise OtherRunError(
             f"{folder.address} was begun with {'; '.join(differing)}: go on as it was begun, name a new "
             "folder, or start anew with --overwrite"
         )

@@ -100,7 +100,8 @@ def tokenize(
 
     Raises:
         ValueError, OSError: an input is not there, or is of no known kind; or an option makes no sense.
-        BulkError: the folder is another run's, or Ray cannot work.
+        OtherRunError: the folder is another run's, or holds something else.
+        BulkError: Ray cannot work, or shards could not be made.
         WeightsError: there is no such model.
         MissingExtraError: Ray or pyarrow is not installed.
     """
@@ -110,9 +111,9 @@ def tokenize(
     listing = list_units(inputs, shard_size, columns)
     for line in listing.notes:
         note(line)
-    asked = asdict(options) | {"shard_size": shard_size, **columns._asdict()}
-    layout = asked.pop("layout")
-    manifest = Manifest("encode", _input_of(listing), _model_of(card), asked, layout)
+    asked = asdict(options.target) | asdict(options) | {"shard_size": shard_size, **columns._asdict()}
+    del asked["target"], asked["layout"]
+    manifest = Manifest("encode", _input_of(listing), _model_of(card), asked, options.layout)
     run = _Run(Folder(out), manifest, listing, tell)
     return run.run(ENCODER, (run.folder.address, card.name, options), cluster, overwrite=overwrite)
 
@@ -141,7 +142,7 @@ def decode(
     Raises:
         CacheError: an input holds no tokens.
         WrongModelError: the tokens are another model's.
-        ValueError, OSError, BulkError, WeightsError, MissingExtraError: as `tokenize`.
+        ValueError, OSError, OtherRunError, BulkError, WeightsError, MissingExtraError: as `tokenize`.
     """
     card = describe(model)
     listing = Listing()

@@ -152,12 +152,13 @@ def writing_shard(
         number: of the unit.
         layout: what to write.
         schema: of the rows.
-        info: of rows of tokens, goes into the metadata with the counts.
+        info: of rows of tokens, goes into the schema's metadata.
 
     Raises:
         OSError: it cannot be written.
     """
     _, parquet = pyarrow()
+    schema = schema.with_metadata(info.to_metadata()) if info else schema
     with (
         folder.writing(row_name(number, layout)) as stream,
         parquet.ParquetWriter(stream, schema, compression="zstd") as writer,
@@ -165,8 +166,7 @@ def writing_shard(
     ):
         shard = Shard(writer, schema, files)
         yield shard
-        metadata = {COUNTS_KEY: json.dumps(shard.counts).encode()}
-        writer.add_key_value_metadata(metadata | (info.to_metadata() if info else {}))
+        writer.add_key_value_metadata({COUNTS_KEY: json.dumps(shard.counts).encode()})
 
 
 def read_counts(folder: Folder, number: int, layout: Layout) -> Counter[str]:
