@@ -12,7 +12,7 @@ from onedpiece.bitstream import Code
 from onedpiece.bulk.options import EncodeOptions
 from onedpiece.bulk.reading import Encoded, batches_ahead, read_unit
 from onedpiece.bulk.shards import Row, Shard, token_schema, writing_shard
-from onedpiece.bulk.storage import Folder
+from onedpiece.bulk.storage import Folder, is_address
 from onedpiece.bulk.units import Unit
 from onedpiece.codec.codec import Codec
 from onedpiece.codec.images import read_converted
@@ -27,6 +27,8 @@ from onedpiece.weights import load
 
 Box = tuple[int, int, int, int]
 Outcome = EncodeResult | Exception
+_WAITING = 8  # threads more that read from a server
+_WHOLE = 8  # pictures of a batch that are held at their own size
 
 
 class Prepared(NamedTuple):
@@ -57,7 +59,7 @@ class Encoder:
         model: as `onedpiece.load` takes it.
         options: what is asked of every picture.
         batch: pictures that go through the network together.
-        threads: that read and decode pictures, and that the network takes.
+        threads: that the network takes; one more reads and decodes pictures.
         device: where the network runs, as torch names it.
 
     Raises:
@@ -69,12 +71,13 @@ class Encoder:
         self, folder: str, model: str, options: EncodeOptions, batch: int, threads: int, device: str = "cpu"
     ) -> None:
         torch.set_num_threads(threads)
-        self.folder, self.options, self.batch, self.threads = Folder(folder), options, batch, threads
+        self.folder, self.options, self.threads = Folder(folder), options, threads
         self.codec = load(model, device)
         self.codec.model.batch = batch
         self.info = info_of(self.codec, options.target)
         quality = options.target.quality
         self._keeps_pixels = quality is not None or options.score is not None
+        self.batch = min(batch, _WHOLE) if self._keeps_pixels else batch
 
     def work(self, unit: Unit) -> Shard:
         """Make the shard of a unit, and return it with its counts.
@@ -84,7 +87,9 @@ class Encoder:
         """
         layout = self.options.layout
         with writing_shard(self.folder, unit.number, layout, token_schema(), self.info) as shard:
-            for pictures in batches_ahead(read_unit(unit), self.batch, self._prepare, self.threads + 1):
+            # Waiting for a server takes no core.
+            threads = self.threads + (_WAITING if any(map(is_address, unit.addresses[:1])) else 1)
+            for pictures in batches_ahead(read_unit(unit), self.batch, self._prepare, threads):
                 shard.add(self._encode(pictures, shard), len(pictures))
         return shard
 

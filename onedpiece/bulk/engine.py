@@ -33,6 +33,7 @@ class Record(NamedTuple):
         error: why there is no shard; None where there is one.
         started: when the actor took it up, in seconds since the epoch.
         ended: when it was done.
+        cpu_seconds: of a core that it took.
         peak_mib: the most memory that the actor has taken so far.
     """
 
@@ -42,6 +43,7 @@ class Record(NamedTuple):
     error: str | None
     started: float
     ended: float
+    cpu_seconds: float
     peak_mib: float
 
 
@@ -77,7 +79,7 @@ class UnitActor:
         return {"record": [pickle.dumps(self._record(pickle.loads(batch["unit"][0])))]}
 
     def _record(self, unit: Unit) -> Record:
-        started, counts, failures, error = time.time(), {}, [], None
+        started, cpu, counts, failures, error = time.time(), time.process_time(), {}, [], None
         try:
             with _counting_tries(self.worker.folder, unit):
                 shard = self.worker.work(unit)
@@ -85,7 +87,8 @@ class UnitActor:
         except Exception as raised:  # the other units go on, and this one is begun anew by the next run
             error = one_line(raised, named=not isinstance(raised, OSError | ValueError))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return Record(unit.number, counts, failures, error, started, time.time(), peak)
+        cpu = time.process_time() - cpu
+        return Record(unit.number, counts, failures, error, started, time.time(), cpu, peak)
 
 
 @contextmanager

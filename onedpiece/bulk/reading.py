@@ -1,6 +1,7 @@
 """The pictures of a unit: their bytes one after the other, and decoded a batch ahead of the network."""
 
 import tarfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +11,7 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from onedpiece._files import one_line
-from onedpiece.bulk.storage import open_file
+from onedpiece.bulk.storage import is_address, open_file
 from onedpiece.bulk.units import Unit, is_picture
 from onedpiece.codes import pyarrow
 from onedpiece.errors import PictureError
@@ -42,8 +43,18 @@ def read_unit(unit: Unit) -> Iterator[Encoded]:
 
 
 def _load(address: str) -> bytes:
-    with open_file(address) as file:
-        return bytes(file.read())
+    """Return a file's bytes; a server that fails is asked again, twice."""
+    for wait in (1, 4, None):
+        try:
+            with open_file(address) as file:
+                return bytes(file.read())
+        except FileNotFoundError:
+            raise
+        except Exception:  # fsspec's own and its libraries'
+            if wait is None or not is_address(address):
+                raise
+            time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
 
 
 def _in_tar(unit: Unit) -> Iterator[Encoded]:

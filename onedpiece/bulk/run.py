@@ -51,6 +51,7 @@ class Summary:
         new_pictures: what this run did.
         seconds: that it took, all in all.
         work_seconds: from the first unit that was taken up to the last that was done.
+        cpu_seconds: of a core that its actors took for the pictures.
         peak_mib: the most memory that any of its actors took.
     """
 
@@ -60,6 +61,7 @@ class Summary:
     new_pictures: int
     seconds: float
     work_seconds: float
+    cpu_seconds: float
     peak_mib: float
 
     @property
@@ -195,7 +197,7 @@ class _Run:
         self.folder, self.manifest, self.listing, self.tell = folder, manifest, listing, tell
         self.done: set[int] = set()
         self.counts: Counter[str] = Counter()
-        self.started, self.ended, self.peak_mib = inf, 0.0, 0.0
+        self.started, self.ended, self.cpu_seconds, self.peak_mib = inf, 0.0, 0.0, 0.0
 
     def run(
         self, worker: WorkerClass, arguments: tuple[Any, ...], cluster: Cluster, *, overwrite: bool
@@ -225,6 +227,7 @@ class _Run:
             self.counts["pictures"],
             time.time() - began,
             max(0.0, self.ended - self.started),
+            self.cpu_seconds,
             self.peak_mib,
         )
 
@@ -235,6 +238,7 @@ class _Run:
     def _count(self, record: Record) -> None:
         self.counts.update(record.counts)
         self.started, self.ended = min(self.started, record.started), max(self.ended, record.ended)
+        self.cpu_seconds += record.cpu_seconds
         self.peak_mib = max(self.peak_mib, record.peak_mib)
 
     def _tell(self, whole: int, record: Record | None) -> None:

@@ -4,8 +4,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -170,9 +171,12 @@ class _Screen:
 
 @contextmanager
 def _shown() -> Iterator[_Screen]:
-    """Give a screen, and keep from the terminal what Ray's own libraries write past Python."""
+    """Give a screen, and keep from both streams what Ray says on its own."""
     screen = _Screen()
-    with _native_messages_aside(), progress_bar(screen.text) as move:
+    debug = os.environ.get("ONEDPIECE_DEBUG")
+    nowhere = sys.stderr if debug else Path(os.devnull).open("w")  # noqa: SIM115 (Ray's threads outlive it)
+    # Ray prints what befell workers to standard output, which is for our record alone.
+    with _native_messages_aside(), redirect_stdout(nowhere), progress_bar(screen.text) as move:
         screen.move = move
         yield screen
 

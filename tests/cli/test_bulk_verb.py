@@ -30,7 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
             with writing_shard(Folder(arguments[0]), unit.number, layout, picture_schema(), None) as shard:
                 row = {"key": "k", "width": 1, "height": 1, "file": "f", "bytes": 3}
                 shard.add([row | {"error": None}, row | {"error": "broken\x1b[1m"}], 2)
-            yield Record(unit.number, dict(shard.counts), shard.failures, None, 1.0, 3.0, 100.0)
+            yield Record(unit.number, dict(shard.counts), shard.failures, None, 1.0, 3.0, 2.0, 100.0)
 
     monkeypatch.setattr("onedpiece.bulk.run.run_units", run_units)
     return seen
