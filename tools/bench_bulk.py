@@ -5,7 +5,8 @@
 The loop is one process a core, each over its share of the files: read a batch, `encode_batch`, the rows of it
 to one Parquet file. Both are timed from the first picture to the last, start-up aside, in turns of the same
 run, as this machine may have other work. Pictures are JPEG crops of a side of 64 pixels: 1,000 different ones
-under as many names as are asked for, the bundled model makes tokens of them.
+under as many names as are asked for. Beside the loop, the bundled model keeps 64 tokens of each. The counts are
+tokenized by a random model of 16 tokens on 32x32 pixels: next to no network, so that what grows is in sight.
 """
 
 import argparse
@@ -21,8 +22,11 @@ from random import Random
 from statistics import median
 from typing import Any, NamedTuple
 
+import torch
 from PIL import Image
 
+from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+from onedpiece.weights import save
 from tools.markdown import replace_part, table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,6 +109,24 @@ def draw(folder: Path, count: int) -> Path:
     return folder
 
 
+def tiny_model(folder: Path) -> str:
+    """Write a random model of next to no weights, and return its folder."""
+    torch.manual_seed(0)
+    grades = ((8, (64, 64)), (8, (8, 8, 8, 8)))
+    config = TokenizerConfig(
+        image_size=32,
+        patch_size=8,
+        num_tokens=16,
+        width=64,
+        heads=1,
+        encoder_layers=1,
+        decoder_layers=1,
+        fsq_grades=grades,
+        linear_size=16,
+    )
+    return str(save(Tokenizer(config), folder))
+
+
 def time_loop(paths: Sequence[Path], cores: int, model: str, scratch: Path) -> Timing:
     """Run the plain loop: one process a core, which begin together."""
     running = []
@@ -133,9 +155,9 @@ def time_loop(paths: Sequence[Path], cores: int, model: str, scratch: Path) -> T
 def time_bulk(folder: Path, count: int, cores: int, model: str, scratch: Path) -> Timing:
     """Run `onedpiece bulk` over a folder."""
     out = scratch / f"out{count}"
-    command = [sys.executable, "-m", "onedpiece", "bulk", str(folder), str(out), "--tokens", str(TOKENS)]
+    command = [sys.executable, "-m", "onedpiece", "bulk", str(folder), str(out)]
     command += ["--concurrency", str(cores), "--batch", str(BATCH), "--overwrite", "--json"]
-    command += ["--model", model] if model else []
+    command += ["--model", model] if model else ["--tokens", str(TOKENS)]
     with subprocess.Popen(command, env=environment(), text=True, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         said: dict[str, Any] = json.loads(process.stdout.read())
@@ -197,7 +219,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--beside", type=int, default=10000, help="pictures of the comparison; 0: none")
     parser.add_argument("--turns", type=int, default=3, help="how often loop and bulk take turns")
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--model", default="", help="a model's name or folder; the bundled one by default")
     parser.add_argument("--write", type=Path, help=f"a file whose part {PART!r} becomes the table")
     args = parser.parse_args(argv)
     bulk: list[Timing] = []
@@ -206,14 +227,14 @@ def main(argv: list[str] | None = None) -> int:
         scratch = Path(temporary)
         for count in [int(text) for text in args.counts.split(",")]:
             folder = draw(scratch / f"pictures{count}", count)
-            bulk.append(time_bulk(folder, count, args.cores, args.model, scratch))
+            bulk.append(time_bulk(folder, count, args.cores, tiny_model(scratch / "tiny"), scratch))
             print(bulk[-1], file=sys.stderr)
         if args.beside:
             folder = draw(scratch / "beside", args.beside)
             paths = sorted(folder.glob("*/*.jpg"))
             for _ in range(args.turns):
-                loop = time_loop(paths, args.cores, args.model, scratch)
-                pairs.append((loop, time_bulk(folder, args.beside, args.cores, args.model, scratch)))
+                loop = time_loop(paths, args.cores, "", scratch)
+                pairs.append((loop, time_bulk(folder, args.beside, args.cores, "", scratch)))
                 print(pairs[-1], file=sys.stderr)
     text = to_markdown(bulk, pairs, args.cores)
     print(text)

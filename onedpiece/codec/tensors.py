@@ -30,7 +30,6 @@ class Photo:
     """
 
     def __init__(self, picture: "Picture") -> None:
-        self._square: Tensor | None = None
         self._tensor = checked_tensor(picture) if isinstance(picture, Tensor | np.ndarray) else None
         self._image = None if self._tensor is not None else _to_image(picture)
         self.size = size_of(self._tensor) if self._tensor is not None else self.image.size
@@ -47,16 +46,16 @@ class Photo:
     def pixels(self, image_size: int) -> Tensor:
         """Return the photo resized to a square: (3, S, S) float32 in [0, 1]."""
         square = (image_size, image_size)
-        if self._square is not None and size_of(self._square) == square:
-            return self._square
         if self._tensor is None:
             return to_tensor([resize(self.image, square)])[0]
-        return self._tensor if self.size == square else resize_tensor(self._tensor, square)
+        return self._tensor if size_of(self._tensor) == square else resize_tensor(self._tensor, square)
 
     def keep_square(self, image_size: int) -> None:
         """Resize now, and let go of the photo's own pixels: only a quality target looks at them again."""
-        self._square = self.pixels(image_size)
-        self._image = self._tensor = None
+        if self._tensor is None:
+            self._image = resize(self.image, (image_size, image_size))
+        else:
+            self._tensor = self.pixels(image_size)
         self.__dict__.pop("image", None)
 
 
