@@ -5,8 +5,8 @@
 The loop is one process a core, each over its share of the files: read a batch, `encode_batch`, the rows of it
 to one Parquet file. Both are timed from the first picture to the last, start-up aside, in turns of the same
 run, as this machine may have other work. Pictures are JPEG crops of a side of 64 pixels: 1,000 different ones
-under as many names as are asked for. Beside the loop, the bundled model keeps 64 tokens of each. The counts are
-tokenized by a random model of 16 tokens on 32x32 pixels: next to no network, so that what grows is in sight.
+under as many names as are asked for. Beside the loop, the bundled model keeps 64 tokens of each. The counts
+are tokenized by a random model of 16 tokens on 32x32 pixels: next to no network, so that growth is in sight.
 """
 
 import argparse

@@ -146,7 +146,7 @@ def run_units(
         try:
             for row in dataset.iter_rows():
                 yield pickle.loads(row["record"])
-        except ray.exceptions.RayError as error:
+        except Exception as error:  # Ray's own, and what an actor raised where it began
             raise BulkError(f"Ray stopped: {one_line(_cause(error))}; the same command goes on") from error
 
 
@@ -206,5 +206,13 @@ def _pool(ray: Any, cluster: Cluster, units: int) -> tuple[int, int]:
     size = cluster.concurrency or (int(cards / cluster.num_gpus) if cluster.num_gpus else cpus)
     if size < 1:
         raise BulkError(f"num_gpus is {cluster.num_gpus:g}, and this Ray has {cards:g}; 0 takes cores")
-    each = max(1, cpus // size) if cluster.num_gpus else 1
-    return min(size, units), each
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return min(size, units), cores_beside_cards(nodes, cluster.num_gpus) if cluster.num_gpus else 1
+
+
+def cores_beside_cards(nodes: Sequence[dict[str, float]], num_gpus: float) -> int:
+    """Return how many cores an actor of so many cards can have on each machine that has cards; 1 or more."""
+    shares = [
+        node.get("CPU", 1) / (node["GPU"] / num_gpus) for node in nodes if node.get("GPU", 0) >= num_gpus
+    ]
+    return max(1, int(min(shares, default=1)))

@@ -210,6 +210,8 @@ class _Run:
         failed = {unit.number: "its workers died" for unit in units}
         self._tell(whole, None)
         for record in run_units(units, worker, arguments, cluster) if units else ():
+            if record.number not in failed:
+                continue  # Ray did it twice
             if record.error is None:
                 del failed[record.number]
                 self._count(record)

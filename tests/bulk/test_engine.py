@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onedpiece.bulk.engine import TRIES, Record, UnitActor, WorkerClass
+from onedpiece.bulk.engine import TRIES, Record, UnitActor, WorkerClass, cores_beside_cards
 from onedpiece.bulk.options import Cluster, DecodeOptions, EncodeOptions
 from onedpiece.bulk.shards import Shard, picture_schema, writing_shard
 from onedpiece.bulk.storage import Folder
@@ -67,6 +67,14 @@ def test_a_unit_that_kills_its_workers_is_given_up(
     assert error is not None
     assert error.startswith(f"BulkError: {TRIES} workers died at it")
     assert len(actor.worker.left) == TRIES  # type: ignore[attr-defined]
+
+
+def test_cores_are_shared_by_the_actors_of_a_machine() -> None:
+    head, one, eight = {"CPU": 64.0}, {"CPU": 16.0, "GPU": 1.0}, {"CPU": 96.0, "GPU": 8.0}
+    assert cores_beside_cards([head, one], 1) == 16
+    assert cores_beside_cards([head, one, eight], 1) == 12
+    assert cores_beside_cards([one], 0.25) == 4
+    assert cores_beside_cards([{"CPU": 2.0, "GPU": 4.0}], 1) == 1
 
 
 @pytest.mark.parametrize(
