@@ -88,7 +88,8 @@ def finish(folder: Folder, manifest: Manifest, numbers: Iterable[int]) -> dict[s
     folder.remove_partial(row_folder(manifest.layout))  # of workers that died in this run
     began = _read(folder, folder.read(NAME) or b"")
     first = began.get("begun_with", began["versions"])
-    _write(folder, manifest.to_json(state="finished", counts=counts, begun_with=first))
+    more = {} if first == manifest.versions else {"begun_with": first}
+    _write(folder, manifest.to_json(state="finished", counts=counts, **more))
     return dict(counts)
 
 

@@ -209,17 +209,22 @@ def _is_real(stream: object) -> bool:
         return False
 
 
+def _counted(shards: int) -> str:
+    return "1 shard" if shards == 1 else f"{shards} shards"
+
+
 def _end(summary: "Summary", out: str, *, as_json: bool) -> None:
     counts = summary.counts
     if as_json:
         record = {"out": out, **counts, **asdict(summary), "per_second": summary.per_second}
         say(json.dumps({name: value for name, value in record.items() if name != "counts"}))
     else:
-        made = counts["rows"] - counts["errors"]
+        made, new = counts["rows"] - counts["errors"], summary.new_pictures
+        speed = f"{new} new at {summary.per_second:.1f} a second" if new else "all were there before"
         say(
             printable(
-                f"{out}: {made} rows of {counts['pictures']} pictures in {summary.shards} shards, "
-                f"{counts['errors']} failed; {summary.new_pictures} new at {summary.per_second:.1f} a second"
+                f"{out}: {made} rows of {counts['pictures']} pictures in {_counted(summary.shards)}, "
+                f"{counts['errors']} failed; {speed}"
             )
         )
     if counts["errors"] == counts["rows"]:
