@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
-from onedpiece._files import one_line
+from onedpiece._files import ERROR_LENGTH, one_line
 from onedpiece.bulk.options import Cluster
 from onedpiece.bulk.shards import TRIES_ENDING, Shard, name_of
 from onedpiece.bulk.storage import Folder
@@ -147,14 +147,13 @@ def run_units(
             for row in dataset.iter_rows():
                 yield pickle.loads(row["record"])
         except Exception as error:  # Ray's own, and what an actor raised where it began
-            raise BulkError(f"Ray stopped: {one_line(_cause(error))}; the same command goes on") from error
+            raise BulkError(f"Ray stopped: {_last_line(error)}; the same command goes on") from error
 
 
-def _cause(error: BaseException) -> BaseException:
-    """Return what an actor raised, without Ray's frames around it."""
-    while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
-        error = inner
-    return error
+def _last_line(error: BaseException) -> str:
+    """Return what an actor raised: Ray's errors end with it, below the traceback."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[-1].split())[:ERROR_LENGTH] if lines else type(error).__name__
 
 
 def _ray() -> Any:
