@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 from onedpiece._files import one_line
@@ -76,7 +77,7 @@ def _in_tar(unit: Unit) -> Iterator[Encoded]:
                 yield Encoded(member.name.removeprefix("./"), partial(bytes, data))
         except (tarfile.TarError, EOFError) as error:
             text = f"{unit.source} is damaged behind its picture {count}: {one_line(error)}"
-            yield Encoded(f"{unit.source}#{count}", partial(_raise, text))
+            yield Encoded(f"{PurePosixPath(unit.source).name}#{count}", partial(_raise, text))
 
 
 def _raise(text: str) -> bytes:
@@ -86,6 +87,7 @@ def _raise(text: str) -> bytes:
 def _in_parquet(unit: Unit) -> Iterator[Encoded]:
     _, parquet = pyarrow()
     image, key = unit.columns
+    file_name = PurePosixPath(unit.source).name
     with open_file(unit.source) as file:
         opened = parquet.ParquetFile(file)
         groups = range(opened.metadata.num_row_groups)
@@ -96,7 +98,7 @@ def _in_parquet(unit: Unit) -> Iterator[Encoded]:
             for cell, name in zip(
                 batch.column(image), batch.column(key) if key else [None] * len(batch), strict=True
             ):
-                yield _of_row(cell.as_py(), name and name.as_py(), f"{unit.source}#{row}")
+                yield _of_row(cell.as_py(), name and name.as_py(), f"{file_name}#{row}")
                 row += 1
 
 

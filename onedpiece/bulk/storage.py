@@ -6,7 +6,9 @@ An output appears whole or not at all on each of them: it is written under anoth
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import ENOENT
 from importlib import import_module
+from os import strerror
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NamedTuple
@@ -79,9 +81,25 @@ def size_of(address: str) -> int:
     return -1 if size is None else int(size)
 
 
+def check_there(address: str) -> None:
+    """Raise FileNotFoundError if nothing is there; of web servers, reading tells.
+
+    Raises:
+        FileNotFoundError: see above.
+    """
+    system, path = resolve(address)
+    kind = system.get_file_info(path).type if not _is_web(address) else None
+    if kind == import_module("pyarrow.fs").FileType.NotFound:
+        raise FileNotFoundError(ENOENT, strerror(ENOENT), address)
+
+
+def _is_web(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
+
+
 def is_folder(address: str) -> bool:
     """Say whether an address or a path is that of a folder."""
-    if address.startswith(("http://", "https://")):
+    if _is_web(address):
         return False
     system, path = resolve(address)
     return bool(system.get_file_info(path).type == import_module("pyarrow.fs").FileType.Directory)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 from onedpiece._files import one_line
-from onedpiece.bulk.storage import find_files, is_address, is_folder, open_file, size_of
+from onedpiece.bulk.storage import check_there, find_files, is_address, is_folder, open_file, size_of
 from onedpiece.codec.find import ENDINGS
 from onedpiece.codes import has_info, pyarrow
 
@@ -130,14 +130,22 @@ def _unlisted(inputs: Iterable[str]) -> Iterator[str]:
         if _suffix(name) not in LISTS:
             yield name
             continue
+        check_there(name)
         with open_file(name) as file:
             lines = bytes(file.read()).decode().split("\n")
         yield from (line.strip() for line in lines if line.strip() and not line.startswith("#"))
 
 
 def _expand(name: str, tell: Callable[[str], None]) -> list[tuple[str, str]]:
-    """Return address and key of what an input stands for."""
+    """Return address and key of what an input stands for.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+    """
+    if not is_address(name):
+        name = str(Path(name).absolute())  # the actors may have another working folder
     if not is_folder(name):
+        check_there(name)
         return [(name, name if is_address(name) else Path(name).name)]
     for endings in (TARS, PARQUETS, ENDINGS):
         found = [each for each in find_files(name, endings, tell) if _is_tar_or_plain(each.name)]

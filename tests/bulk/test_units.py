@@ -99,7 +99,7 @@ def test_columns_of_hugging_face_and_of_others(inputs: Inputs, tmp_path: Path) -
     ):
         list_units([str(tmp_path / "two.parquet")], 10)
     found = read(list_units([str(tmp_path / "two.parquet")], 10, Columns("right")))
-    assert list(found) == [f"{tmp_path}/two.parquet#{row}" for row in range(3)]
+    assert list(found) == [f"two.parquet#{row}" for row in range(3)]
     with pytest.raises(ValueError, match="has no column 'nom' of keys; name one of: image, label"):
         list_units([str(tmp_path / "hf.parquet")], 10, Columns(key="nom"))
 
@@ -114,6 +114,19 @@ def test_columns_of_hugging_face_and_of_others(inputs: Inputs, tmp_path: Path) -
 def test_what_holds_nothing_is_named(tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list_units([str(make(tmp_path))], 10)
+
+
+def test_what_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("nothing", "nothing.tar", "nothing.txt"):
+        with pytest.raises(FileNotFoundError, match=f"No such file or directory.*{name}"):
+            list_units([name], 10)
+
+
+def test_addresses_are_absolute(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(inputs.folder)
+    (unit,) = list_units(["a"], 100).units
+    assert unit.addresses[0] == str(inputs.folder / "a" / unit.keys[0])
 
 
 def _written(path: Path, data: bytes) -> Path:
