@@ -20,6 +20,9 @@ Kind = Literal["files", "tar", "parquet"]
 TARS = frozenset({".tar", ".tgz", ".gz"})
 PARQUETS = frozenset({".parquet"})
 LISTS = frozenset({".txt"})
+KINDS: dict[Kind, str] = {"tar": "tars", "parquet": "Parquet files", "files": "pictures"}
+"""Of which a folder's first is taken: tars often have Parquet of their own beside them."""
+
 _IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "bytes", "img", "picture")
 _KEY_COLUMNS = ("key", "__key__", "id", "name", "file_name", "path")
 
@@ -147,15 +150,19 @@ def _expand(name: str, tell: Callable[[str], None]) -> list[tuple[str, str]]:
     if not is_folder(name):
         check_there(name)
         return [(name, name if is_address(name) else Path(name).name)]
-    for endings in (TARS, PARQUETS, ENDINGS):
-        found = [each for each in find_files(name, endings, tell) if _is_tar_or_plain(each.name)]
-        if found:
-            return [(each.address, each.name) for each in found]
+    found = [each for each in find_files(name, TARS | PARQUETS | ENDINGS, tell) if not _is_gzip(each.name)]
+    for kind in KINDS:
+        taken = [(each.address, each.name) for each in found if _kind_of(each.name) == kind]
+        if taken:
+            if len(taken) < len(found):
+                tell(f"{name}: {len(found) - len(taken)} files left out beside {len(taken)} {KINDS[kind]}")
+            return taken
     raise ValueError(f"{name} holds neither pictures nor .tar or .parquet files")
 
 
-def _is_tar_or_plain(name: str) -> bool:
-    return not name.lower().endswith(".gz") or name.lower().endswith(".tar.gz")
+def _is_gzip(name: str) -> bool:
+    """Say whether it is a gzip file of anything but a tar."""
+    return name.lower().endswith(".gz") and not name.lower().endswith(".tar.gz")
 
 
 def _kind_of(address: str) -> Kind:

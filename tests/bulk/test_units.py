@@ -55,6 +55,15 @@ def test_the_digest_is_of_what_there_is_not_of_where(inputs: Inputs, tmp_path: P
     assert list_units([str(inputs.folder / "a")], 10).digest() != digest
 
 
+def test_tars_are_taken_before_what_lies_beside_them(inputs: Inputs, tmp_path: Path) -> None:
+    (tmp_path / "0.tar").symlink_to(inputs.tars / "000.tar")
+    (tmp_path / "0.parquet").write_bytes(b"what img2dataset leaves")
+    (tmp_path / "preview.png").write_bytes(b"")
+    listing = list_units([str(tmp_path)], 100)
+    assert [unit.source for unit in listing.units] == [str(tmp_path / "0.tar")]
+    assert listing.notes == [f"{tmp_path}: 2 files left out beside 1 tars"]
+
+
 def test_a_compressed_tar_is_one_unit(inputs: Inputs, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
         tar.add(inputs.folder, "./")
