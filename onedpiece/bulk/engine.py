@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import resource
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from onedpiece.errors import BulkError, MissingExtraError
 
 TRIES = 8
 """Times that a run begins a unit whose worker dies at it, before it is given up."""
+
+_PATIENCE = 10  # seconds for a machine to answer
 
 _STORE_BYTES = 200 << 20  # of a local Ray's object store: units and records are small
 
@@ -185,6 +188,7 @@ def _connected(ray: Any, cluster: Cluster) -> Iterator[None]:
             local = {"num_cpus": cluster.concurrency, "object_store_memory": _STORE_BYTES}
             ray.init("local", include_dashboard=False, **local, **quiet)
         else:
+            check_reachable(cluster.address)
             ray.init(cluster.address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise BulkError(f"no Ray at {cluster.address or 'this machine'}: {one_line(error)}") from error
@@ -192,6 +196,24 @@ def _connected(ray: Any, cluster: Cluster) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def check_reachable(address: str) -> None:
+    """Raise BulkError if nobody answers at HOST:PORT, where Ray itself would go on asking.
+
+    Raises:
+        BulkError: see above; or it is no such address.
+    """
+    host, _, port = address.rpartition(":")
+    if address == "auto" or "://" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), _PATIENCE).close()
+    except (OSError, ValueError, OverflowError) as error:
+        text = one_line(error)
+        raise BulkError(
+            f"no Ray answers at {address} ({text}); give auto, or what ray start prints"
+        ) from None
 
 
 def _pool(ray: Any, cluster: Cluster, units: int) -> tuple[int, int]:

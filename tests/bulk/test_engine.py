@@ -1,16 +1,18 @@
 """What the engine adds to a worker: records for what fails, and an end to units that kill their workers."""
 
 import pickle
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from onedpiece.bulk.engine import TRIES, Record, UnitActor, WorkerClass, cores_beside_cards
+from onedpiece.bulk.engine import TRIES, Record, UnitActor, WorkerClass, check_reachable, cores_beside_cards
 from onedpiece.bulk.options import Cluster, DecodeOptions, EncodeOptions
 from onedpiece.bulk.shards import Shard, picture_schema, writing_shard
 from onedpiece.bulk.storage import Folder
 from onedpiece.bulk.units import Unit
+from onedpiece.errors import BulkError
 
 pytest.importorskip("pyarrow")
 
@@ -67,6 +69,16 @@ def test_a_unit_that_kills_its_workers_is_given_up(
     assert error is not None
     assert error.startswith(f"BulkError: {TRIES} workers died at it")
     assert len(actor.worker.left) == TRIES  # type: ignore[attr-defined]
+
+
+def test_a_machine_that_does_not_answer_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        check_reachable(address)
+    for wrong in (address, "nowhere", "127.0.0.1:x"):
+        with pytest.raises(BulkError, match=f"no Ray answers at {wrong} .*; give auto, or what ray start"):
+            check_reachable(wrong)
+    check_reachable("auto")
 
 
 def test_cores_are_shared_by_the_actors_of_a_machine() -> None:
