@@ -208,7 +208,7 @@ def to_markdown(bulk: Sequence[Timing], pairs: Sequence[tuple[Timing, Timing]], 
     ours = ", ".join(f"{one.per_second:.0f}" for _, one in pairs)
     beside = f"Beside a plain loop of {cores} processes over {pairs[0][0].pictures:,} pictures, in turns"
     return (
-        f"{text}\n\n{beside}: {ours} pictures a second, the loop {loops}. That is {_percent(walls)} of its "
+        f"{text}\n\n{beside}:\n{ours} pictures a second, the loop {loops}. That is {_percent(walls)} of its\n"
         f"speed in the median, and {_percent(cpus)} by the time of a core that a picture takes."
     )
 

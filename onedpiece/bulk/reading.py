@@ -86,20 +86,31 @@ def _raise(text: str) -> bytes:
 
 def _in_parquet(unit: Unit) -> Iterator[Encoded]:
     _, parquet = pyarrow()
-    image, key = unit.columns
-    file_name = PurePosixPath(unit.source).name
+    name = PurePosixPath(unit.source).name
     with open_file(unit.source) as file:
         opened = parquet.ParquetFile(file)
-        groups = range(opened.metadata.num_row_groups)
-        row = sum(opened.metadata.row_group(at).num_rows for at in groups[: unit.start])
-        names = [image, key] if key else [image]
-        wanted = list(groups[unit.start : unit.stop])
-        for batch in opened.iter_batches(64, row_groups=wanted, columns=names):
-            for cell, name in zip(
-                batch.column(image), batch.column(key) if key else [None] * len(batch), strict=True
-            ):
-                yield _of_row(cell.as_py(), name and name.as_py(), f"{file_name}#{row}")
-                row += 1
+        sizes = [opened.metadata.row_group(at).num_rows for at in range(unit.stop)]
+        for at in range(unit.start, unit.stop):
+            places = [f"{name}#{row}" for row in range(sum(sizes[:at]), sum(sizes[: at + 1]))]
+            yield from _in_row_group(opened, unit, at, places)
+
+
+def _in_row_group(opened: Any, unit: Unit, group: int, places: Sequence[str]) -> Iterator[Encoded]:
+    """Yield a row group's pictures; of a damaged one, an error for each row from there on."""
+    pa, _ = pyarrow()
+    image, key = unit.columns
+    left = deque(places)
+    try:
+        for batch in opened.iter_batches(64, row_groups=[group], columns=[image, key] if key else [image]):
+            keys = batch.column(key).to_pylist() if key else [None] * len(batch)
+            for cell, name in zip(batch.column(image), keys, strict=True):
+                yield _of_row(cell.as_py(), name, left.popleft())
+    except (pa.ArrowInvalid, OSError) as error:
+        if is_address(unit.source):  # a server may answer the next time
+            raise
+        text = f"row group {group} of {unit.source} is damaged: {one_line(error)}"
+        for place in left:
+            yield Encoded(place, partial(_raise, text))
 
 
 def _of_row(cell: Any, name: Any, place: str) -> Encoded:

@@ -137,9 +137,14 @@ class Folder:
 
     Args:
         address: an address or a local path; need not exist.
+
+    Raises:
+        ValueError: it cannot be written to, or no library here knows the scheme.
     """
 
     def __init__(self, address: str) -> None:
+        if _is_web(address):
+            raise ValueError(f"{address} cannot be written to; name a folder, s3:// or gs://")
         self.address = address if is_address(address) else str(Path(address).absolute())
         self.system, self.path = resolve(address)
 

@@ -112,22 +112,18 @@ def test_killed_runs_end_with_every_key_once(
     ]
 
 
-def test_a_finished_run_is_left_as_it_is(ray_runs: RayRuns, inputs: Inputs, tmp_path: Path) -> None:
-    words = (inputs.folder, tmp_path / "out", "--tokens", 4, "--shard-size", 20, "--concurrency", 1)
-    first = ray_runs.run(*words)
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.parquet")}
-    again = ray_runs.run(*words)
-    assert (first["new_pictures"], again["new_pictures"], again["resumed"]) == (48, 0, 3)
-    assert again["errors"] == first["errors"] == 2
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.parquet")} == times
-
-
 def test_there_and_back(ray_runs: RayRuns, inputs: Inputs, tmp_path: Path) -> None:
     from PIL import Image
 
     from onedpiece.weights import load
 
-    ray_runs.run(inputs.tars, tmp_path / "tokens", "--to", "webdataset", "--shard-size", 20)
+    words = (inputs.tars, tmp_path / "tokens", "--to", "webdataset", "--shard-size", 20)
+    first = ray_runs.run(*words)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "tokens").glob("*.tar")}
+    again = ray_runs.run(*words)  # and a finished run is left as it is
+    assert (first["new_pictures"], again["new_pictures"], again["resumed"]) == (48, 0, 4)
+    assert again["errors"] == first["errors"] == 2
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "tokens").glob("*.tar")} == times
     record = ray_runs.run(tmp_path / "tokens", tmp_path / "pictures", "--decode")
     assert (record["pictures"], record["errors"]) == (48, 2)
     codec = load(ray_runs.model)

@@ -81,3 +81,5 @@ def test_schemes() -> None:
     assert (place.system.type_name, place.path) == ("s3", "bucket/key")
     with pytest.raises(ValueError, match="nope://x cannot be opened: "):
         resolve("nope://x")
+    with pytest.raises(ValueError, match="https://host/x cannot be written to; name a folder"):
+        Folder("https://host/x")

@@ -94,6 +94,23 @@ def test_a_tar_that_ends_early_keeps_what_is_whole(inputs: Inputs, tmp_path: Pat
         items[-1].load()
 
 
+def test_a_damaged_parquet_file_keeps_what_is_whole(inputs: Inputs, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    group = parquet.ParquetFile(inputs.parquet).metadata.row_group(1).column(1)
+    data = bytearray(inputs.parquet.read_bytes())
+    start = group.dictionary_page_offset or group.data_page_offset
+    data[start : start + group.total_compressed_size] = b"\xff" * group.total_compressed_size
+    (tmp_path / "hurt.parquet").write_bytes(data)
+    (unit,) = list_units([str(tmp_path / "hurt.parquet")], 100).units
+    items, keys = list(read_unit(unit)), list(inputs.pictures)
+    hurt = [f"hurt.parquet#{row}" for row in range(10, 20)]
+    assert [each.key for each in items] == [*keys[:10], *hurt, *keys[20:]]
+    assert items[20].load() == inputs.pictures[keys[20]]
+    with pytest.raises(PictureError, match=r"row group 1 of .*hurt\.parquet is damaged: "):
+        items[10].load()
+
+
 def test_columns_of_hugging_face_and_of_others(inputs: Inputs, tmp_path: Path) -> None:
     from pyarrow import parquet
 

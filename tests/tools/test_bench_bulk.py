@@ -47,4 +47,4 @@ def test_ratios(tool: Load) -> None:
     text = module.to_markdown([few, many], [(loop, many)], 2)
     assert "| 100 | 100 | 20.00 | 1.00 | 9 | 300 | 100 |" in text
     assert "| 1,000 | 125 | 21.00 | 1.05 |" in text
-    assert "125 pictures a second, the loop 139. That is 90 % of its speed in the median, and 95 %" in text
+    assert "125 pictures a second, the loop 139. That is 90 % of its\nspeed in the median, and 95 %" in text
