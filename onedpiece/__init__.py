@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from onedpiece import _providers
 
 if TYPE_CHECKING:
+    from onedpiece import codes
     from onedpiece.bitstream import Code
     from onedpiece.codec.codec import Codec
     from onedpiece.errors import OnedpieceError
@@ -23,6 +24,7 @@ __all__ = [
     "Tokenizer",
     "TokenizerConfig",
     "__version__",
+    "codes",
     "load",
     "register_pillow",
 ]
@@ -52,6 +54,8 @@ _providers.entropy_table_sources.append(_bundled_entropy_tables)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "codes":
+        return import_module("onedpiece.codes")
     if name not in _HOME:
         raise AttributeError(f"module 'onedpiece' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

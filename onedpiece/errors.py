@@ -140,3 +140,11 @@ class CacheError(OnedpieceError, ValueError):
 
 class TrainingError(OnedpieceError, RuntimeError):
     """A training run cannot go on; the message, one line, says why and what is kept."""
+
+
+class BulkError(OnedpieceError, RuntimeError):
+    """A run over many photos that cannot go on; one line says why, and what is kept."""
+
+
+class OtherRunError(OnedpieceError, ValueError):
+    """A folder that another run over many photos began, or that holds something else."""

@@ -33,6 +33,7 @@ def test_what_was_a_value_error_still_is() -> None:
         "MissingFormatError",
         "MissingExtraError",
         "TrainingError",
+        "BulkError",
     }
     assert {each.__name__ for each in ALL if not issubclass(each, ValueError)} == no_value_errors
 

@@ -50,7 +50,9 @@ INDIRECT = {
 """What is declared although no file of ours imports it, and why."""
 
 BROUGHT = {
+    "aiohttp": "fsspec's extra for http depends on it",
     "fastapi": "gradio is one of its apps",
+    "pandas": "ray's extra for data and datasets depend on it",
     "packaging": "pytest and torchmetrics depend on it",
     "uvicorn": "gradio's server",
 }

@@ -48,6 +48,7 @@ def _run(argv: list[str]) -> int:
 def build_app() -> typer.Typer:
     """Return the verbs, imported here so that Ctrl-C is heard while they load."""
     from onedpiece.cli import train
+    from onedpiece.cli.bulk import bulk
     from onedpiece.cli.compare import compare
     from onedpiece.cli.data import data
     from onedpiece.cli.decode import decode
@@ -59,7 +60,7 @@ def build_app() -> typer.Typer:
 
     # Plain help, and no typer tracebacks: rich would double the time that --help takes.
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-    for verb in (encode, decode, truncate, info, compare, predict, placeholder, demo, convert, models):
+    for verb in (encode, decode, truncate, info, compare, predict, bulk, placeholder, demo, convert, models):
         app.command()(verb)
     app.add_typer(evaluate, name="evaluate")
     app.add_typer(data, name="data")

@@ -15,7 +15,6 @@ from onedpiece._progress import Progress
 from onedpiece.bitstream import Code
 from onedpiece.bitstream.packing import Tables
 from onedpiece.codec.model import (
-    BATCH,
     EncodeResult,
     LoadedModel,
     decode_squares,
@@ -31,6 +30,7 @@ from onedpiece.codec.tensors import (
     resize_tensor,
     size_of,
     to_image,
+    to_photo,
     to_tensor,
 )
 from onedpiece.codec.tiles import decode_tiled, fit_photo
@@ -250,8 +250,8 @@ class Codec:
         self.check_target(target, tiles=tiles)
         outcomes: list[Any] = []
         pictures = as_list(images)
-        for start in range(0, len(pictures), BATCH):
-            photos = [_attempt(Photo, picture) for picture in pictures[start : start + BATCH]]
+        for start in range(0, len(pictures), self.model.batch):
+            photos = [_attempt(to_photo, picture) for picture in pictures[start : start + self.model.batch]]
             read = [photo for photo in photos if isinstance(photo, Photo)]
             codes = iter([None] * len(read) if tiles else encode_squares(self.model, read))
             for photo in photos:

@@ -24,6 +24,9 @@ from onedpiece.tokenizer import Tokenizer
 RETIRED = dict.fromkeys(("0a9efe93", "129ade3c", "434c6612", "c2999fe5"), "0.1.0")
 """Fingerprints of bundled models whose code space is gone, and the release that reads their files."""
 
+BATCH = 32
+"""Squares that go through the network together, unless `LoadedModel.batch` says otherwise."""
+
 FAITHFUL_METRICS = ("psnr", "ssim")
 """A file made for one of them asks to be decoded faithfully, so that what was reached is what is shown."""
 
@@ -61,6 +64,8 @@ class LoadedModel:
         self.fingerprint = fingerprint
         self.name = name
         self.tables = tables
+        self.batch = BATCH
+        """Squares that go through the network together."""
         self.device = torch.device("cpu")
         self.to(device)
 
@@ -205,10 +210,6 @@ class LoadedModel:
         return known_tables(fingerprint) if self.tables is None else self.tables
 
 
-BATCH = 32
-"""Squares that go through the network together."""
-
-
 def encode_squares(model: LoadedModel, photos: Sequence[Photo]) -> list[Code]:
     """Return all tokens of each photo, resized to one square."""
     if not photos:
@@ -229,8 +230,8 @@ def decode_squares(model: LoadedModel, codes: Sequence[Code], sharpness: float |
     squares: dict[int, Tensor] = {}
     for look in sorted(set(looks)):
         places = [place for place, each in enumerate(looks) if each == look]
-        for start in range(0, len(places), BATCH):
-            part = places[start : start + BATCH]
+        for start in range(0, len(places), model.batch):
+            part = places[start : start + model.batch]
             decoded = model.detokenize([codes[place].indices for place in part], look)
             squares.update(zip(part, decoded, strict=True))
     return [squares[place] for place in range(len(codes))]

@@ -15,9 +15,6 @@ from torch.nn import functional as F
 from onedpiece.codec.images import read_picture, to_rgb
 from onedpiece.tokenizer.tokenizer import RANGE_SLACK
 
-Picture = Image.Image | str | PathLike[str] | Tensor | NDArray[Any]
-"""A PIL image, the path of one, a (3, H, W) tensor or an (H, W, 3) array: floats in [0, 1] or uint8."""
-
 
 class Photo:
     """A picture of any size, read and converted to RGB once.
@@ -32,7 +29,7 @@ class Photo:
         TypeError: it is none of these.
     """
 
-    def __init__(self, picture: Picture) -> None:
+    def __init__(self, picture: "Picture") -> None:
         self._tensor = checked_tensor(picture) if isinstance(picture, Tensor | np.ndarray) else None
         self._image = None if self._tensor is not None else _to_image(picture)
         self.size = size_of(self._tensor) if self._tensor is not None else self.image.size
@@ -51,7 +48,24 @@ class Photo:
         square = (image_size, image_size)
         if self._tensor is None:
             return to_tensor([resize(self.image, square)])[0]
-        return self._tensor if self.size == square else resize_tensor(self._tensor, square)
+        return self._tensor if size_of(self._tensor) == square else resize_tensor(self._tensor, square)
+
+    def keep_square(self, image_size: int) -> None:
+        """Resize now, and let go of the photo's own pixels: only a quality target looks at them again."""
+        if self._tensor is None:
+            self._image = resize(self.image, (image_size, image_size))
+        else:
+            self._tensor = self.pixels(image_size)
+        self.__dict__.pop("image", None)
+
+
+Picture = Photo | Image.Image | str | PathLike[str] | Tensor | NDArray[Any]
+"""A PIL image, the path of one, a (3, H, W) tensor or an (H, W, 3) array: floats in [0, 1] or uint8."""
+
+
+def to_photo(picture: Picture) -> Photo:
+    """Return what the codec is given as a `Photo`; one that was read already as it is."""
+    return picture if isinstance(picture, Photo) else Photo(picture)
 
 
 def _to_image(picture: Any) -> Image.Image:

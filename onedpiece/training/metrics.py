@@ -18,7 +18,7 @@ from onedpiece.heads.outputs import resize
 from onedpiece.metrics.perceptual import Net
 from onedpiece.metrics.pixel import psnr
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
-from onedpiece.training.codes import BoxTarget, CodeSamples
+from onedpiece.training.codes import BoxTarget, CodeSamples, crop_prefix
 
 Targets = Tensor | list[BoxTarget]
 
@@ -120,7 +120,8 @@ class HeadMetrics:
         """Read a batch at every count, in float32."""
         with torch.autocast(samples.indices.device.type, enabled=False):
             for count, metric in self._metrics.items():
-                metric.update(head(samples.indices[:, :count]), samples.targets)
+                first = crop_prefix(samples, min(count, samples.indices.shape[1]))
+                metric.update(head(first.indices, first.lengths), samples.targets)
 
     def scores(self) -> list[Score]:
         """Return one score a count."""

@@ -2,7 +2,9 @@
 
 from onedpiece.errors import WeightsError
 from onedpiece.weights.checkpoint import (
+    ModelCard,
     ModelName,
+    describe,
     fingerprint,
     load,
     load_network,
@@ -14,8 +16,10 @@ from onedpiece.weights.checkpoint import (
 )
 
 __all__ = [
+    "ModelCard",
     "ModelName",
     "WeightsError",
+    "describe",
     "fingerprint",
     "load",
     "load_network",

@@ -315,6 +315,43 @@ def load_network(name: str | Path) -> "Tokenizer":
     return _without_folder(str(name)) if folder is None else load_tokenizer(folder)
 
 
+class ModelCard(NamedTuple):
+    """What tells a model's tokens from those of another.
+
+    Attributes:
+        name: as `load` takes it; a folder's absolute path.
+        fingerprint: 8 hexadecimal digits, the code space.
+        digest: of all weights (see `weights_digest`).
+        num_tokens: the most tokens of one square.
+    """
+
+    name: str
+    fingerprint: str
+    digest: str
+    num_tokens: int
+
+
+def describe(name: str | None = None) -> ModelCard:
+    """Return a model's card; needs torch only for models that have no folder.
+
+    Raises:
+        WeightsError: as `load`.
+    """
+    name = name or DEFAULT
+    folder = _folder(name)
+    if folder is None:
+        tokenizer = _without_folder(name)
+        digest = weights_digest(tokenizer)
+        return ModelCard(name, fingerprint(tokenizer).hex(), digest, tokenizer.config.num_tokens)
+    card = read_config(folder)
+    try:
+        tokens = int(card["tokenizer"]["num_tokens"])
+        known = str(Path(name).resolve()) if Path(name).is_dir() else name
+        return ModelCard(known, str(card["fingerprint"]), str(card["digest"]), tokens)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{folder}/config.json is damaged: {one_line(error, named=True)}") from None
+
+
 def _folder(name: str) -> Path | None:
     """The folder of a model that has one."""
     if name == DEFAULT:
