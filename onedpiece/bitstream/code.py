@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from onedpiece import _providers
 from onedpiece._files import atomic_write_bytes
 from onedpiece.bitstream.format import (
     MAX_FILE_BYTES,
@@ -118,6 +119,15 @@ class Code:
         if self.tiles is not None:
             tokens += f" in {len(self.tiles.counts)} tiles"
         return f"<Code: {tokens} of {self.codebook_size}, {size}, model {self.fingerprint.hex()}>"
+
+    @property
+    def tokens(self) -> Any:
+        """The indices as a torch tensor of its own, (k,) int64.
+
+        Raises:
+            MissingExtraError: torch is not installed.
+        """
+        return _providers.tensor_makers[-1](self.indices)
 
     def first(self, count: int) -> Self:
         """Return the code of the first `count` tokens; unlike `code[:count]`, never fewer than asked for.

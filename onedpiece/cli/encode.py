@@ -181,7 +181,7 @@ def _read(jobs: Sequence[Job]) -> "dict[Job, Converted | Exception]":
 def _record(
     job: Job, result: "EncodeResult", photo: "Converted", image: "Image.Image", options: EncodeOptions
 ) -> dict[str, Any]:
-    from onedpiece.metrics.pixel import image_psnr
+    from onedpiece.metrics.images import image_psnr
 
     size = len(result.code.to_bytes())
     width, height = photo.image.size

@@ -3,39 +3,32 @@
 from collections.abc import Sequence
 from operator import index
 from os import PathLike
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-import torch
-from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from onedpiece import _providers
-from onedpiece._progress import Progress
 from onedpiece.bitstream import Code
 from onedpiece.bitstream.packing import Tables
+from onedpiece.codec.batch import EncodeOptions, TokenBatch, encode_pictures, pad_tokens
 from onedpiece.codec.model import (
-    BATCH,
     EncodeResult,
     LoadedModel,
+    NetworkModel,
     decode_squares,
-    encode_squares,
     estimate_psnr_curve,
-    fit_square,
 )
-from onedpiece.codec.tensors import (
-    Photo,
-    Picture,
-    as_list,
-    resize,
-    resize_tensor,
-    size_of,
-    to_image,
-    to_tensor,
-)
-from onedpiece.codec.tiles import decode_tiled, fit_photo
-from onedpiece.rate.target import RateTarget
-from onedpiece.tokenizer import Tokenizer
+from onedpiece.codec.tensors import Photo, Picture, Pictures, one_size, resize, stack, stack_tensors, to_image
+from onedpiece.codec.tiles import decode_tiled
+from onedpiece.rate.target import RateOptions, RateTarget
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from onedpiece.tokenizer.tokenizer import Tokenizer
 
 CodeLike = Code | bytes | str | PathLike[str]
 """A code, the bytes of an .odp file, or the path of one."""
@@ -58,21 +51,31 @@ class Codec:
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: "Tokenizer",
         fingerprint: bytes,
-        device: str | torch.device = "cpu",
+        device: "str | torch.device" = "cpu",
         name: str = "unnamed",
         tables: Tables | None = None,
     ) -> None:
-        self.model = LoadedModel(tokenizer, fingerprint, device, name, tables)
-        if tables is not None:
-            _providers.entropy_tables[fingerprint] = tables
+        self._take(NetworkModel(tokenizer, fingerprint, device, name, tables))
+
+    @classmethod
+    def from_model(cls, model: LoadedModel) -> Self:
+        """Return the codec of a model that need not run in torch."""
+        codec = cls.__new__(cls)
+        codec._take(model)
+        return codec
+
+    def _take(self, model: LoadedModel) -> None:
+        self.model = model
+        if model.tables is not None:
+            _providers.entropy_tables[model.fingerprint] = model.tables
 
     def __repr__(self) -> str:
         tokens, print_ = self.num_tokens, self.fingerprint.hex()
         return f"<Codec {self.name}: {tokens} tokens, model {print_}, on {self.device}>"
 
-    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
+    def to(self, device: "str | torch.device | None" = None, dtype: "torch.dtype | None" = None) -> Self:
         """Move the network to a device, as torch names it, run it in `dtype`, and return the codec.
 
         float32, bfloat16 or float16; what reads and makes the tokens stays float32. None: as it is.
@@ -84,8 +87,14 @@ class Codec:
         return self
 
     @property
-    def tokenizer(self) -> Tokenizer:
-        """The network."""
+    def tokenizer(self) -> "Tokenizer":
+        """The network.
+
+        Raises:
+            ValueError: the model is an exported one, which has none.
+        """
+        if not isinstance(self.model, NetworkModel):
+            raise ValueError(f"{self.name} is an exported model, without a network; load the model it is of")
         return self.model.tokenizer
 
     @property
@@ -94,9 +103,10 @@ class Codec:
         return self.model.fingerprint
 
     @property
-    def device(self) -> torch.device:
-        """Where the network runs."""
-        return self.model.device
+    def device(self) -> "torch.device":
+        """Where the network runs; of an exported model, the device's name."""
+        device: torch.device = self.model.device
+        return device
 
     @property
     def name(self) -> str:
@@ -156,117 +166,107 @@ class Codec:
         target = RateTarget(tokens, max_bytes, bpp, psnr, ssim, lpips)
         return self.encode_to(image, target, tiles=tiles, best_effort=best_effort).code
 
-    def encode_to(
-        self,
-        image: Picture,
-        target: RateTarget,
-        *,
-        tiles: bool | None = None,
-        best_effort: bool = False,
-        progress: Progress | None = None,
-    ) -> EncodeResult:
+    def encode_to(self, image: Picture, target: RateTarget, **options: Unpack[EncodeOptions]) -> EncodeResult:
         """As `encode`, with what the search for a quality found; `progress` is told of tiles."""
-        return self.encode_batch_to([image], target, tiles=tiles, best_effort=best_effort, progress=progress)[
-            0
-        ]
+        return self.encode_batch_to([image], target, **options)[0]
 
     def encode_batch(
         self,
-        images: Sequence[Picture] | Tensor | NDArray[Any],
+        images: Pictures,
         target: RateTarget | None = None,
         *,
-        tokens: int | None = None,
-        max_bytes: int | None = None,
         tiles: bool | None = None,
         best_effort: bool = False,
+        **rate: Unpack[RateOptions],
     ) -> list[Code]:
         """Encode several photos, of any sizes, each to the target; squares share passes through the network.
 
         Args:
             images: as `encode` takes them, or a (B, 3, H, W) tensor, or a (B, H, W, 3) array.
-            target: for each of them; None: all tokens, or what the next two say.
-            tokens: short for `RateTarget(tokens=…)`.
-            max_bytes: short for `RateTarget(max_bytes=…)`.
+            target: for each of them; None: what `rate` says.
             tiles: as in `encode`.
             best_effort: as in `encode`.
+            rate: tokens, max_bytes, bpp, psnr, ssim or lpips, as in `encode`; without any, all tokens.
 
         Raises:
             ValueError, TypeError, OSError, OnedpieceError: as `encode`.
         """
-        if target is not None and (tokens is not None or max_bytes is not None):
-            raise ValueError("give a target, or tokens or max_bytes, not both")
-        target = target or RateTarget(tokens=tokens, max_bytes=max_bytes)
+        if target is not None and rate:
+            raise ValueError(f"give a target or {' and '.join(rate)}, not both")
+        target = target or RateTarget(**rate)
         results = self.encode_batch_to(images, target, tiles=tiles, best_effort=best_effort)
         return [result.code for result in results]
 
     @overload
     def encode_batch_to(
         self,
-        images: Sequence[Picture] | Tensor | NDArray[Any],
+        images: Pictures,
         target: RateTarget | None = None,
         *,
-        tiles: bool | None = None,
-        best_effort: bool = False,
-        progress: Progress | None = None,
         return_exceptions: Literal[False] = False,
+        **options: Unpack[EncodeOptions],
     ) -> list[EncodeResult]: ...
 
     @overload
     def encode_batch_to(
         self,
-        images: Sequence[Picture] | Tensor | NDArray[Any],
+        images: Pictures,
         target: RateTarget | None = None,
         *,
-        tiles: bool | None = None,
-        best_effort: bool = False,
-        progress: Progress | None = None,
         return_exceptions: Literal[True],
+        **options: Unpack[EncodeOptions],
     ) -> list[EncodeResult | Exception]: ...
 
     def encode_batch_to(
         self,
-        images: Sequence[Picture] | Tensor | NDArray[Any],
+        images: Pictures,
         target: RateTarget | None = None,
         *,
-        tiles: bool | None = None,
-        best_effort: bool = False,
-        progress: Progress | None = None,
         return_exceptions: bool = False,
-    ) -> list[EncodeResult] | list[EncodeResult | Exception]:
+        **options: Unpack[EncodeOptions],
+    ) -> Sequence[EncodeResult | Exception]:
         """As `encode_batch`, with what the search for a quality found.
 
         Args:
             images: as `encode_batch` takes them.
             target: for each of them; None: all tokens.
-            tiles: as in `encode`.
-            best_effort: as in `encode`.
-            progress: told of tiles done and tiles in all, for each photo that is cut into tiles.
             return_exceptions: give what `encode` would raise of one photo in the place of its result.
+            options: tiles and best_effort, as in `encode`, and progress, which is told of tiles.
 
         Raises:
             ValueError, TypeError, OSError, OnedpieceError: as `encode`.
         """
         target = target or RateTarget()
-        self.check_target(target, tiles=tiles)
-        outcomes: list[Any] = []
-        pictures = as_list(images)
-        for start in range(0, len(pictures), BATCH):
-            photos = [_attempt(Photo, picture) for picture in pictures[start : start + BATCH]]
-            read = [photo for photo in photos if isinstance(photo, Photo)]
-            codes = iter([None] * len(read) if tiles else encode_squares(self.model, read))
-            for photo in photos:
-                if isinstance(photo, Photo):
-                    code = next(codes)
-                    if code is not None and target.is_count:
-                        photo = _attempt(fit_square, self.model, photo, code, target)
-                    else:
-                        photo = _attempt(
-                            fit_photo, self.model, photo, code, target, tiles is None, best_effort, progress
-                        )
-                if isinstance(photo, Exception) and not return_exceptions:
-                    raise photo
-                outcomes.append(photo)
-        return outcomes
+        self.check_target(target, tiles=options.get("tiles"))
+        return encode_pictures(self.model, images, target, return_exceptions, **options)
+
+    def tokens(
+        self,
+        images: Pictures,
+        target: RateTarget | None = None,
+        *,
+        pad_to: int | None = None,
+        best_effort: bool = False,
+        **rate: Unpack[RateOptions],
+    ) -> TokenBatch:
+        """Return the tokens of photos as tensors, for a model that generates or classifies.
+
+        Args:
+            images: as `encode_batch` takes them; each becomes one square.
+            target: as in `encode_batch`.
+            pad_to: how long the rows are; None: as long as the longest code.
+            best_effort: as in `encode`.
+            rate: tokens, max_bytes, bpp, psnr, ssim or lpips, as in `encode_batch`.
+
+        Returns:
+            A named tuple of tokens, (B, K) int64 with 0 behind a code's end, and mask, (B, K) bool, True
+            where there is a token; on the codec's device.
+
+        Raises:
+            ValueError, TypeError, OSError, OnedpieceError: as `encode`; or a code is longer than `pad_to`.
+        """
+        codes = self.encode_batch(images, target, tiles=False, best_effort=best_effort, **rate)
+        return pad_tokens(codes, pad_to, self.device)
 
     def estimate_psnr_curve(self, photo: Image.Image, code: Code) -> list[float] | None:
         """Estimate the PSNR of every prefix of a photo's code, in dB; None if the model cannot tell."""
@@ -310,7 +310,17 @@ class Codec:
         *,
         sharpness: float | None = None,
         output_type: Literal["pt"],
-    ) -> Tensor: ...
+    ) -> "Tensor": ...
+
+    @overload
+    def decode_batch(
+        self,
+        codes: Sequence[CodeLike],
+        tokens: int | None = None,
+        *,
+        sharpness: float | None = None,
+        output_type: Literal["np"],
+    ) -> "NDArray[np.float32]": ...
 
     def decode_batch(
         self,
@@ -318,20 +328,22 @@ class Codec:
         tokens: int | None = None,
         *,
         sharpness: float | None = None,
-        output_type: Literal["pil", "pt"] = "pil",
-    ) -> list[Image.Image] | Tensor:
+        output_type: Literal["pil", "pt", "np"] = "pil",
+    ) -> "list[Image.Image] | Tensor | NDArray[np.float32]":
         """Decode several codes, of any lengths; squares share passes through the network.
 
         Args:
             codes: as `decode` takes them.
             tokens: decode only so many leading ones of each; None: all there are.
             sharpness: as in `decode`.
-            output_type: "pil" for RGB images, each of its photo's size; "pt" for one (B, 3, H, W) tensor in
-                [0, 1] on the codec's device, of photos of one size.
+            output_type: "pil" for RGB images, each of its photo's size; of photos of one size, "pt" for a
+                (B, 3, H, W) tensor in [0, 1] on the codec's device, "np" for a (B, H, W, 3) float32 array.
 
         Raises:
-            ValueError: as `decode`; or "pt", and the photos differ in size.
+            ValueError: as `decode`; an unknown type; or "pt" or "np", and the photos differ in size.
         """
+        if output_type not in ("pil", "pt", "np"):
+            raise ValueError(f"output_type is {output_type!r}; use 'pil', 'pt' or 'np'")
         prefixes = [self._prefix(self._to_code(code), tokens) for code in codes]
         squares = [code for code in prefixes if not code.tiles]
         decoded = iter(decode_squares(self.model, squares, sharpness))
@@ -341,22 +353,14 @@ class Codec:
         ]
         own = (self.image_size, self.image_size)
         sizes = [code.size or own for code in prefixes]
-        if output_type == "pt":
-            return self._stacked(pictures, sizes)
-        return [
-            picture if isinstance(picture, Image.Image) else resize(to_image(picture), size)
-            for picture, size in zip(pictures, sizes, strict=True)
-        ]
-
-    def _stacked(self, pictures: Sequence[Image.Image | Tensor], sizes: Sequence[tuple[int, int]]) -> Tensor:
-        if len(set(sizes)) > 1:
-            found = ", ".join(f"{width}x{height}" for width, height in sorted(set(sizes)))
-            raise ValueError(f"the photos are of sizes {found}; decode one size at a time, or to images")
-        if not pictures:
-            return torch.zeros(0, 3, self.image_size, self.image_size, device=self.device)
-        tensors = [to_tensor([each])[0] if isinstance(each, Image.Image) else each for each in pictures]
-        sized = [each if size_of(each) == sizes[0] else resize_tensor(each, sizes[0]) for each in tensors]
-        return torch.stack([each.to(self.device) for each in sized])
+        if output_type == "pil":
+            return [
+                picture if isinstance(picture, Image.Image) else resize(to_image(picture), size)
+                for picture, size in zip(pictures, sizes, strict=True)
+            ]
+        if output_type == "np":
+            return stack(pictures, one_size(sizes, own)).transpose(0, 2, 3, 1)
+        return stack_tensors(pictures, one_size(sizes, own), self.device)
 
     def check_target(self, target: RateTarget, *, tiles: bool | None = None) -> None:
         """Raise ValueError unless `encode` can take it; no picture is needed for it."""
@@ -391,10 +395,3 @@ class Codec:
     def _prefix(self, code: Code, tokens: int | None) -> Code:
         self.check_code(code)
         return code if tokens is None else code.first(tokens)
-
-
-def _attempt(work: Any, *args: Any) -> Any:
-    try:
-        return work(*args)
-    except Exception as error:
-        return error

@@ -10,20 +10,24 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from onedpiece._progress import Progress
 from onedpiece.bitstream import Code, Tiles
 from onedpiece.bitstream.format import MAX_TILED_TOKENS
 from onedpiece.bitstream.tiles import order, tile_count
-from onedpiece.codec.model import FAITHFUL_METRICS, EncodeResult, LoadedModel, decode_square, fit_square
-from onedpiece.codec.tensors import Photo, resize, to_image, to_tensor
+from onedpiece.codec.model import (
+    FAITHFUL_METRICS,
+    EncodeResult,
+    LoadedModel,
+    decode_square,
+    fit_square,
+    scorer_beside,
+)
+from onedpiece.codec.tensors import Photo, as_array, resize, to_array, to_image
 from onedpiece.codec.tile_grid import blend, cut, grid_of, weights
-from onedpiece.metrics.pixel import image_psnr
-from onedpiece.metrics.registry import image_scorer
+from onedpiece.metrics.images import image_psnr
 from onedpiece.rate.allocation import allocate_tokens
 from onedpiece.rate.search import find_min_tokens
 from onedpiece.rate.target import QualityTarget, RateTarget
@@ -70,8 +74,8 @@ def tokenize_tiles(
     count = len(grid.corners)
     indices, errors = [], []
     for tiles in batches(zip(cut(photo, grid), weights(grid), strict=True)):
-        pixels = to_tensor([picture for picture, _ in tiles])
-        weight = torch.tensor(np.stack([weight for _, weight in tiles]))[:, None]
+        pixels = to_array([picture for picture, _ in tiles])
+        weight = np.stack([weight for _, weight in tiles])[:, None]
         rows = model.tokenize(pixels)
         indices.append(rows)
         expected = model.estimate_errors(pixels, rows)
@@ -93,9 +97,9 @@ def batches(items: Iterable[T]) -> Iterator[list[T]]:
 def _correct(
     expected: NDArray[np.float64] | None,
     model: LoadedModel,
-    pixels: Tensor,
+    pixels: NDArray[np.float32],
     rows: NDArray[np.int64],
-    weight: Tensor,
+    weight: NDArray[np.float32],
 ) -> NDArray[np.float64]:
     """Scale what is expected, (B, N), to what decodes of a few prefixes bring.
 
@@ -112,10 +116,10 @@ def _correct(
 
 
 def _error(
-    model: LoadedModel, pixels: Tensor, rows: NDArray[np.int64], weight: Tensor
+    model: LoadedModel, pixels: NDArray[np.float32], rows: NDArray[np.int64], weight: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    difference = (model.detokenize(list(rows)).cpu() - pixels).square()
-    return np.asarray((difference * weight).mean((1, 2, 3)).double().numpy())
+    difference = as_array(model.detokenize(list(rows))) - pixels
+    return np.asarray((difference**2 * weight).mean((1, 2, 3), dtype=np.float64))
 
 
 def compose(
@@ -247,7 +251,7 @@ def reach_tiled(
     totals = sorted({min(tiles * most, round(tiles * STEP**step)) for step in range(steps + 1)})
     codes = [allocate_tokens(photo.errors, total) for total in totals]
     errors = [photo.errors[np.arange(tiles), counts - 1].mean() for counts in codes]
-    score, faithful = image_scorer(target.metric, picture), target.metric in FAITHFUL_METRICS
+    score, faithful = scorer_beside(target.metric, picture), target.metric in FAITHFUL_METRICS
     found = find_min_tokens(
         target,
         lambda step: score([decode_tiled(model, compose(model, photo, codes[step - 1], faithful=faithful))])[
@@ -297,7 +301,7 @@ def _decode_rows(
     # Tiles of like length go together, so that little is computed for padding.
     by_length = [int(tile) for tile in np.argsort(counts, kind="stable") if counts[tile]]
     for done, tiles in enumerate(batches(by_length)):
-        squares = model.detokenize([rows[tile, : counts[tile]] for tile in tiles], sharpness).cpu()
+        squares = as_array(model.detokenize([rows[tile, : counts[tile]] for tile in tiles], sharpness))
         for tile, square in zip(tiles, squares, strict=True):
             pictures[tile] = np.asarray(resize(to_image(square), (side, side)))
         if progress:

@@ -1,14 +1,13 @@
 """PSNR, SSIM and MS-SSIM of pictures, on what an 8-bit screen shows: the one place that defines them."""
 
-from math import log10
-
-import numpy as np
 import torch
-from PIL import Image, ImageChops
 from torch import Tensor
 from torch.nn import functional as F
 
 from onedpiece.metrics.descriptors import METRICS
+from onedpiece.metrics.images import image_psnr
+
+__all__ = ["image_psnr", "ms_ssim", "psnr", "round_to_8_bits", "ssim"]
 
 _RADIUS, _SIGMA = 5, 1.5  # pixels, of SSIM's Gaussian window
 _C1, _C2 = 0.01**2, 0.03**2
@@ -96,13 +95,3 @@ def _check_side(name: str, images: Tensor) -> None:
             f"{metric.label} needs sides of at least {metric.min_side} pixels, the pictures are "
             f"{images.shape[-1]}x{images.shape[-2]}; leave {name!r} out of the metrics"
         )
-
-
-def image_psnr(photo: Image.Image, image: Image.Image) -> float:
-    """Return the PSNR of two RGB pictures of one size, over all channels, in dB; infinite where equal.
-
-    It is `psnr` by histograms: no tensor of a large photo is made.
-    """
-    counts = np.array(ImageChops.difference(photo, image).histogram(), np.float64).reshape(3, 256)
-    error = float((counts @ np.arange(256.0) ** 2).sum() / counts.sum())
-    return 10 * log10(255**2 / error) if error else float("inf")

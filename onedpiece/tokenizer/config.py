@@ -4,6 +4,9 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any, Literal, Self
 
+RANGE_SLACK = 1e-3
+"""By how much a pixel may lie outside [0, 1]: what resampling leaves; it is clipped."""
+
 Grade = tuple[int, tuple[int, ...]]
 """(number of consecutive tokens, FSQ levels of each of them)."""
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from onedpiece.tokenizer.config import TokenizerConfig
+from onedpiece._providers import Pretrained
+from onedpiece.tokenizer.config import RANGE_SLACK, TokenizerConfig
 from onedpiece.tokenizer.dct_path import SHARP_FLAT_RANGE, LinearPath, activity
 from onedpiece.tokenizer.official import check_keys, convert, released_shapes
 from onedpiece.tokenizer.pixel_heads import SharpNetwork
@@ -24,10 +25,6 @@ from onedpiece.tokenizer.transformer import (
 __all__ = ["Quantized", "Reconstruction", "Tokenizer"]
 
 
-RANGE_SLACK = 1e-3
-"""By how much a pixel may lie outside [0, 1]: what resampling leaves; it is clipped."""
-
-
 class Reconstruction(NamedTuple):
     """What a training step needs.
 
@@ -42,7 +39,7 @@ class Reconstruction(NamedTuple):
     loss: Tensor
 
 
-class Tokenizer(nn.Module):
+class Tokenizer(Pretrained, nn.Module):
     """A picture as N ordered tokens, of which any number of leading ones is already a picture.
 
     Args:
