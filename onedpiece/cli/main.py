@@ -52,13 +52,14 @@ def build_app() -> typer.Typer:
     from onedpiece.cli.decode import decode
     from onedpiece.cli.encode import encode
     from onedpiece.cli.evaluate import evaluate
+    from onedpiece.cli.export import export
     from onedpiece.cli.info import info, models, truncate
     from onedpiece.cli.predict import predict
     from onedpiece.cli.web import demo, placeholder
 
     # Plain help, and no typer tracebacks: rich would double the time that --help takes.
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-    for verb in (encode, decode, truncate, info, compare, predict, placeholder, demo, models):
+    for verb in (encode, decode, truncate, info, compare, predict, placeholder, demo, export, models):
         app.command()(verb)
     app.add_typer(evaluate, name="evaluate")
     for hand_on in (train.train, train.train_sharp, train.train_head, train.train_classifier):

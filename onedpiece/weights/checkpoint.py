@@ -250,7 +250,8 @@ def load(name: str | Path | None = None, device: str = "cpu", *, compile: bool =
     """Return a codec that is ready to encode and decode.
 
     Args:
-        name: None for the bundled model; a bundled name; a folder written by `save`; or, fetched through
+        name: None for the bundled model; a bundled name; a folder written by `save`, or by `onedpiece export`
+            for a computer without torch; or, fetched through
             huggingface_hub (extra `[hub]`), such a folder as OWNER/NAME, or the released
             `turing-motors/One-D-Piece-{S,B,L}-256`.
         device: where the network runs, as torch names it.
@@ -263,6 +264,12 @@ def load(name: str | Path | None = None, device: str = "cpu", *, compile: bool =
     from onedpiece.codec.codec import Codec
 
     name = str(name) if name is not None else DEFAULT
+    if is_onnx_folder(Path(name)):
+        if compile:
+            raise ValueError(f"{name} is an exported model, which torch cannot compile")
+        from onedpiece.codec.onnx_model import open_onnx
+
+        return Codec.from_model(open_onnx(Path(name), load_tables, name, device))
     found = find_tokenizer(name)
     tokenizer = found.tokenizer
     if compile:
@@ -272,6 +279,11 @@ def load(name: str | Path | None = None, device: str = "cpu", *, compile: bool =
     print_ = fingerprint(tokenizer)
     tables = None if found.folder is None else load_tables(found.folder, print_)
     return Codec(tokenizer, print_, device, name, tables)
+
+
+def is_onnx_folder(folder: Path) -> bool:
+    """Return whether a folder holds a model that `onedpiece export` wrote."""
+    return (folder / "decoder.onnx").is_file()
 
 
 class FoundTokenizer(NamedTuple):
