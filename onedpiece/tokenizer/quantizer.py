@@ -180,8 +180,12 @@ class CosineVQ(nn.Module):
         return Quantized(codes, indices.long(), loss.sum())
 
     def _nearest(self, latents: Tensor) -> Quantized:
-        indices = (F.normalize(latents, dim=-1) @ self.vq.codebook.T).argmax(-1)
-        return Quantized(self.codes_from_indices(indices), indices, latents.new_zeros(()))
+        unit = F.normalize(latents, dim=-1)
+        indices = (unit @ self.vq.codebook.T).argmax(-1)
+        codes = self.codes_from_indices(indices)
+        if unit.requires_grad:
+            codes = codes + (unit - unit.detach())  # straight through
+        return Quantized(codes, indices, latents.new_zeros(()))
 
     def codes_from_indices(self, indices: Tensor) -> Tensor:
         """Return the (B, k, dim) unit-length codes of (B, k) indices."""

@@ -98,7 +98,10 @@ def graphs_of(tokenizer: Tokenizer) -> list[Graph]:
     config, batch = tokenizer.config, Dim("batch")
     pixels = torch.rand(2, 3, config.image_size, config.image_size)
     tokens = torch.zeros(2, config.num_tokens, dtype=torch.int64)
-    some, count = tokens[:, : max(2, config.num_tokens // 2)], Dim("count", min=1, max=config.num_tokens)
+    some, count = (
+        torch.zeros(2, max(2, config.num_tokens // 2), dtype=torch.int64),
+        Dim("count", min=1, max=config.num_tokens),
+    )
     graphs = [
         Graph(ENCODER, Encoder(tokenizer), {"pixels": pixels}, {"pixels": {0: batch}}, "tokens"),
         Graph(DECODER, Decoder(tokenizer), {"tokens": some}, {"tokens": {0: batch, 1: count}}, "picture"),

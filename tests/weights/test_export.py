@@ -97,13 +97,13 @@ def test_the_same_files_and_named_errors(ours: Codec, exported: Codec, photos: l
     assert ours.decode(code.to_bytes()).size == (256, 256)
     assert exported.to("cpu") is exported
     assert "on cpu" in repr(exported)
-    outside = onedpiece.Code([4095], 4096, ours.fingerprint)
+    outside = onedpiece.Code(np.array([4095]), 4096, ours.fingerprint)
     for work, message in (
         (lambda: exported.to(dtype=torch.float16), "its dtype cannot be changed"),
         (lambda: exported.to("tpu"), "there are: cpu"),
         (lambda: exported.tokenizer, "is an exported model, without a network"),
         (
-            lambda: exported.decode(onedpiece.Code([4095], 4096, ours.fingerprint)),
+            lambda: exported.decode(outside),
             r"token 0 is 4095; .* 0…4094",
         ),
     ):
@@ -126,10 +126,8 @@ def test_damage_is_named(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=message):
             onedpiece.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(stated | {"fingerprint": "00000000"}))
-    code = onedpiece.Code([1, 2], 4096, bytes(4))
-    with pytest.raises(
-        WeightsError, match=r"decoder\.onnx is of model .*, config\.json beside it of 00000000"
-    ):
+    code = onedpiece.Code(np.array([1, 2]), 4096, bytes(4))
+    with pytest.raises(WeightsError, match=r"decoder\.onnx is of model .*, config\.json beside it of 0000"):
         onedpiece.load(tmp_path).decode(code)
     (tmp_path / "decoder.onnx").write_bytes(b"junk")
     with pytest.raises(WeightsError, match=r"decoder\.onnx does not load"):
