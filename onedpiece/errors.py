@@ -117,6 +117,10 @@ class MissingFormatError(OnedpieceError, RuntimeError):
     """A picture format was asked for whose library is not on this machine."""
 
 
+class ExternalCodecError(OnedpieceError, ValueError):
+    """Somebody else's codec failed, in a comparison; the message, one line, has its own words."""
+
+
 class MissingExtraError(OnedpieceError, RuntimeError):
     """A part was asked for whose libraries are not on this machine; the message names what to install."""
 
