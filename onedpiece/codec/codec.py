@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from PIL import Image
 
-from onedpiece import _providers
+import onedpiece.codec.model as models  # `from onedpiece.codec` would ask its lazy names first
+import onedpiece.codec.tensors as tensors
 from onedpiece.bitstream import Code
 from onedpiece.bitstream.packing import Tables
-from onedpiece.codec.batch import EncodeOptions, TokenBatch, encode_pictures, pad_tokens
-from onedpiece.codec.model import (
-    EncodeResult,
-    LoadedModel,
-    NetworkModel,
-    decode_squares,
-    estimate_psnr_curve,
-)
-from onedpiece.codec.tensors import Photo, Picture, Pictures, one_size, resize, stack, stack_tensors, to_image
-from onedpiece.codec.tiles import decode_tiled
+from onedpiece.codec.model import EncodeResult, LoadedModel, NetworkModel
+from onedpiece.codec.tensors import Photo, Picture, Pictures, TokenBatch
+from onedpiece.codec.tiles import EncodeOptions, decode_tiled, fit_photo
 from onedpiece.rate.target import RateOptions, RateTarget
 
 if TYPE_CHECKING:
@@ -36,6 +30,11 @@ CodeLike = Code | bytes | str | PathLike[str]
 
 class Codec:
     """A tokenizer that takes photos of any size and gives codes that can be kept as files.
+
+    >>> codec = onedpiece.load()
+    >>> code = codec.encode(photo, tokens=64)
+    >>> codec.decode(code[:32]).size == photo.size
+    True
 
     Args:
         tokenizer: the network; it is moved to `device` and put into evaluation mode.
@@ -57,19 +56,14 @@ class Codec:
         name: str = "unnamed",
         tables: Tables | None = None,
     ) -> None:
-        self._take(NetworkModel(tokenizer, fingerprint, device, name, tables))
+        self.model: LoadedModel = NetworkModel(tokenizer, fingerprint, device, name, tables)
 
     @classmethod
     def from_model(cls, model: LoadedModel) -> Self:
         """Return the codec of a model that need not run in torch."""
         codec = cls.__new__(cls)
-        codec._take(model)
+        codec.model = model
         return codec
-
-    def _take(self, model: LoadedModel) -> None:
-        self.model = model
-        if model.tables is not None:
-            _providers.entropy_tables[model.fingerprint] = model.tables
 
     def __repr__(self) -> str:
         tokens, print_ = self.num_tokens, self.fingerprint.hex()
@@ -103,10 +97,9 @@ class Codec:
         return self.model.fingerprint
 
     @property
-    def device(self) -> "torch.device":
-        """Where the network runs; of an exported model, the device's name."""
-        device: torch.device = self.model.device
-        return device
+    def device(self) -> Any:
+        """Where the network runs: a `torch.device`, or of an exported model the device's name."""
+        return self.model.device
 
     @property
     def name(self) -> str:
@@ -122,11 +115,6 @@ class Codec:
     def image_size(self) -> int:
         """Side of the model's square pictures, in pixels."""
         return self.model.image_size
-
-    @property
-    def bits_per_token(self) -> float:
-        """What one token takes in a plain file."""
-        return self.model.bits_per_token
 
     def encode(
         self,
@@ -194,8 +182,8 @@ class Codec:
         if target is not None and rate:
             raise ValueError(f"give a target or {' and '.join(rate)}, not both")
         target = target or RateTarget(**rate)
-        results = self.encode_batch_to(images, target, tiles=tiles, best_effort=best_effort)
-        return [result.code for result in results]
+        found = self.encode_batch_to(images, target, tiles=tiles, best_effort=best_effort)
+        return [result.code for result in found]
 
     @overload
     def encode_batch_to(
@@ -236,9 +224,25 @@ class Codec:
         Raises:
             ValueError, TypeError, OSError, OnedpieceError: as `encode`.
         """
-        target = target or RateTarget()
-        self.check_target(target, tiles=options.get("tiles"))
-        return encode_pictures(self.model, images, target, return_exceptions, **options)
+        target, tiles = target or RateTarget(), options.get("tiles")
+        self.check_target(target, tiles=tiles)
+        pictures, outcomes = tensors.as_list(images), list[Any]()
+        for start in range(0, len(pictures), models.BATCH):
+            photos = [tensors.attempt(Photo, picture) for picture in pictures[start : start + models.BATCH]]
+            read = [photo for photo in photos if isinstance(photo, Photo)]
+            codes = iter([None] * len(read) if tiles else models.encode_squares(self.model, read))
+            for photo in photos:
+                if isinstance(photo, Photo):
+                    photo = tensors.attempt(self._fit, photo, next(codes), target, **options)
+                if isinstance(photo, Exception) and not return_exceptions:
+                    raise photo
+                outcomes.append(photo)
+        return outcomes
+
+    def _fit(self, photo: Photo, square: Code | None, target: RateTarget, **options: Any) -> EncodeResult:
+        if square is not None and target.is_count:
+            return models.fit_square(self.model, photo, square, target)
+        return fit_photo(self.model, photo, square, target, **options)
 
     def tokens(
         self,
@@ -266,11 +270,11 @@ class Codec:
             ValueError, TypeError, OSError, OnedpieceError: as `encode`; or a code is longer than `pad_to`.
         """
         codes = self.encode_batch(images, target, tiles=False, best_effort=best_effort, **rate)
-        return pad_tokens(codes, pad_to, self.device)
+        return tensors.pad_tokens(codes, pad_to, self.device)
 
     def estimate_psnr_curve(self, photo: Image.Image, code: Code) -> list[float] | None:
         """Estimate the PSNR of every prefix of a photo's code, in dB; None if the model cannot tell."""
-        return estimate_psnr_curve(self.model, Photo(photo), code)
+        return models.estimate_psnr_curve(self.model, Photo(photo), code)
 
     def decode(
         self, code: CodeLike, tokens: int | None = None, *, sharpness: float | None = None
@@ -344,9 +348,9 @@ class Codec:
         """
         if output_type not in ("pil", "pt", "np"):
             raise ValueError(f"output_type is {output_type!r}; use 'pil', 'pt' or 'np'")
-        prefixes = [self._prefix(self._to_code(code), tokens) for code in codes]
+        prefixes = [self._to_code(code, tokens) for code in codes]
         squares = [code for code in prefixes if not code.tiles]
-        decoded = iter(decode_squares(self.model, squares, sharpness))
+        decoded = iter(models.decode_squares(self.model, squares, sharpness))
         pictures = [
             decode_tiled(self.model, code, sharpness=sharpness) if code.tiles else next(decoded)
             for code in prefixes
@@ -355,19 +359,20 @@ class Codec:
         sizes = [code.size or own for code in prefixes]
         if output_type == "pil":
             return [
-                picture if isinstance(picture, Image.Image) else resize(to_image(picture), size)
+                picture
+                if isinstance(picture, Image.Image)
+                else tensors.resize(tensors.to_image(picture), size)
                 for picture, size in zip(pictures, sizes, strict=True)
             ]
         if output_type == "np":
-            return stack(pictures, one_size(sizes, own)).transpose(0, 2, 3, 1)
-        return stack_tensors(pictures, one_size(sizes, own), self.device)
+            return tensors.stack(pictures, tensors.one_size(sizes, own)).transpose(0, 2, 3, 1)
+        return tensors.stack_tensors(pictures, tensors.one_size(sizes, own), self.device)
 
     def check_target(self, target: RateTarget, *, tiles: bool | None = None) -> None:
         """Raise ValueError unless `encode` can take it; no picture is needed for it."""
-        if tiles or target.tokens is None:
-            return
-        if not 1 <= index(target.tokens) <= self.num_tokens:
-            raise ValueError(f"tokens is {target.tokens}; {self.name} takes 1 to {self.num_tokens}")
+        count = None if tiles else target.tokens
+        if count is not None and not 1 <= index(count) <= self.num_tokens:
+            raise ValueError(f"tokens is {count}; {self.name} takes 1 to {self.num_tokens}")
 
     def check_code(self, code: Code) -> None:
         """Raise WrongModelError unless this model made the code."""
@@ -381,17 +386,15 @@ class Codec:
         """
         return self.model.tables_of(fingerprint)
 
-    def _to_code(self, code: CodeLike) -> Code:
-        if isinstance(code, Code):
-            return code
-        if isinstance(code, bytes | bytearray | memoryview):
-            return Code.from_bytes(code, self.tables_of)
-        path: Any = code
-        if not isinstance(path, str | PathLike):
-            hint = "; decode_batch takes several" if isinstance(code, list | tuple) else ""
-            raise TypeError(f"found {type(code).__name__}; expected a Code, bytes or a path{hint}")
-        return Code.open(path, self.tables_of)
-
-    def _prefix(self, code: Code, tokens: int | None) -> Code:
+    def _to_code(self, given: Any, tokens: int | None) -> Code:
+        if isinstance(given, bytes | bytearray | memoryview):
+            code = Code.from_bytes(bytes(given), self.tables_of)
+        elif isinstance(given, str | PathLike):
+            code = Code.open(given, self.tables_of)
+        elif isinstance(given, Code):
+            code = given
+        else:
+            hint = "; decode_batch takes several" if isinstance(given, list | tuple) else ""
+            raise TypeError(f"found {type(given).__name__}; expected a Code, bytes or a path{hint}")
         self.check_code(code)
         return code if tokens is None else code.first(tokens)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from onedpiece import _providers
 from onedpiece.bitstream import Code, Tiles
 from onedpiece.bitstream.packing import Tables, known_tables
 from onedpiece.codec.tensors import Photo, Pixels, resize, to_image
@@ -57,7 +58,13 @@ class LoadedModel(ABC):
         self.config = config
         self.fingerprint = fingerprint
         self.name = name
+        self.take_tables(tables)
+
+    def take_tables(self, tables: Tables | None) -> None:
+        """Use the tables of its entropy coder, here and wherever this process writes its codes."""
         self.tables = tables
+        if tables is not None:
+            _providers.entropy_tables[self.fingerprint] = tables
 
     @property
     @abstractmethod

@@ -40,7 +40,6 @@ class OnnxModel(LoadedModel):
         folder: holds them.
         stated: its `config.json`.
         name: the model's, for messages.
-        tables: of the model's entropy coder.
         device: "cpu", or "cuda" where this onnxruntime has it.
 
     Raises:
@@ -54,7 +53,6 @@ class OnnxModel(LoadedModel):
         folder: Path,
         stated: dict[str, Any],
         name: str = "unnamed",
-        tables: Tables | None = None,
         device: str = "cpu",
     ) -> None:
         try:
@@ -62,7 +60,7 @@ class OnnxModel(LoadedModel):
             fingerprint = bytes.fromhex(stated["fingerprint"])
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(f"{folder / CONFIG} is damaged: {one_line(error, named=True)}") from error
-        super().__init__(config, fingerprint, name, tables)
+        super().__init__(config, fingerprint, name)
         self.folder = folder
         self._sessions: dict[str, Any] = {}
         self._runtime = _onnxruntime()
@@ -189,6 +187,6 @@ def open_onnx(
     if not isinstance(stated, dict) or stated.get("format") != FORMAT:
         found = stated.get("format") if isinstance(stated, dict) else type(stated).__name__
         raise WeightsError(f"{folder / CONFIG} has format {found!r}; this onedpiece reads {FORMAT}")
-    model = OnnxModel(folder, stated, name, None, device)
-    model.tables = tables_of(folder, model.fingerprint)
+    model = OnnxModel(folder, stated, name, device)
+    model.take_tables(tables_of(folder, model.fingerprint))
     return model

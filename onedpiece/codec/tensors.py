@@ -4,15 +4,16 @@ Arrays come and go without torch, which is loaded where somebody gives or wants 
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from onedpiece.bitstream import Code
 from onedpiece.codec.images import read_picture, to_rgb
 from onedpiece.tokenizer.config import RANGE_SLACK
 
@@ -64,6 +65,14 @@ class Photo:
             (pixels,) = to_array([resize(self.image, square)])
             return np.asarray(pixels)
         return resize_array(self._array, square)
+
+
+def attempt(work: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Return what `work` gives, or the exception that it raises."""
+    try:
+        return work(*args, **options)
+    except Exception as error:
+        return error
 
 
 def is_tensor(value: Any) -> "TypeGuard[Tensor]":
@@ -206,3 +215,44 @@ def stack_tensors(
     if not rows:
         return torch.zeros(0, 3, size[1], size[0], device=device)
     return torch.stack([row.to(device) for row in rows])
+
+
+class TokenBatch(NamedTuple):
+    """Codes side by side, as a model that generates or classifies takes them.
+
+    Attributes:
+        tokens: (B, K) int64, 0 behind a code's last token.
+        mask: (B, K) bool, True where there is a token.
+    """
+
+    tokens: "Tensor"
+    mask: "Tensor"
+
+
+def pad_tokens(
+    codes: Sequence[Code], pad_to: int | None = None, device: "str | torch.device" = "cpu"
+) -> TokenBatch:
+    """Return codes of squares as one tensor.
+
+    Args:
+        codes: of any lengths, one square each.
+        pad_to: K, how long the rows are; None: as long as the longest code.
+        device: where the tensors are to be.
+
+    Raises:
+        ValueError: a code is longer than `pad_to`, or is one of tiles.
+    """
+    import torch
+
+    longest = max((len(code) for code in codes), default=0)
+    width = longest if pad_to is None else pad_to
+    if longest > width:
+        raise ValueError(f"pad_to is {pad_to}; the longest of these codes has {longest} tokens")
+    if any(code.tiles for code in codes):
+        raise ValueError("a code of tiles is no row of tokens; encode with tiles=False")
+    tokens = torch.zeros(len(codes), width, dtype=torch.int64)
+    for row, code in zip(tokens, codes, strict=True):
+        row[: len(code)] = torch.from_numpy(code.indices.copy())
+    lengths = torch.tensor([len(code) for code in codes], dtype=torch.int64)
+    mask = torch.arange(width) < lengths[:, None]
+    return TokenBatch(tokens.to(device), mask.to(device))

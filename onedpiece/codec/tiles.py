@@ -7,7 +7,7 @@ each tile is estimated to remove.
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,20 @@ MIN_TOKENS = 16  # a tile on average, below which one square of the whole photo 
 STEP = 1.02  # budgets that a target is searched over are 2 % apart
 
 T = TypeVar("T")
+
+
+class EncodeOptions(TypedDict, total=False):
+    """What `Codec.encode_batch_to` and its like take beside a target.
+
+    Attributes:
+        tiles: as in `Codec.encode`.
+        best_effort: as in `Codec.encode`.
+        progress: told of tiles done and tiles in all, for each photo that is cut into tiles.
+    """
+
+    tiles: bool | None
+    best_effort: bool
+    progress: Progress | None
 
 
 class TokenizedTiles(NamedTuple):
@@ -160,7 +174,7 @@ def fit_photo(
     photo: Photo,
     square: Code | None,
     target: RateTarget,
-    tiles_too: bool = True,
+    tiles: bool | None = None,
     best_effort: bool = False,
     progress: Progress | None = None,
 ) -> EncodeResult:
@@ -171,7 +185,7 @@ def fit_photo(
         photo: what is encoded.
         square: all tokens of the photo as one square; None: tiles, whatever they are.
         target: how large the file or how good the picture is to be.
-        tiles_too: whether tiles may take the square's place.
+        tiles: None: tiles may take the square's place.
         best_effort: where a quality is out of reach, take the best there is.
         progress: told of tiles.
 
@@ -182,7 +196,7 @@ def fit_photo(
     if square is None:
         return encode_tiled(model, photo.image, target, best_effort=best_effort, progress=progress)
     result = fit_square(model, photo, square, target)
-    if tiles_too and _asks_for_more(model, photo, result, target):
+    if tiles is None and _asks_for_more(model, photo, result, target):
         tiled = encode_tiled(model, photo.image, target, best_effort=True, progress=progress)
         result = _better(model, photo, result, tiled, target)
     if target.quality and result.search and not (result.search.reached or best_effort):

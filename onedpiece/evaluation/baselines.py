@@ -14,8 +14,8 @@ from PIL import Image
 
 from onedpiece.codec.tensors import to_tensor
 from onedpiece.errors import ExternalCodecError
-from onedpiece.evaluation.external import format_of
-from onedpiece.evaluation.formats import Format
+from onedpiece.evaluation.external import PublishedCurve, contender
+from onedpiece.evaluation.formats import FORMATS, Format, image_format
 from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.results import RDPoint
 from onedpiece.metrics.descriptors import Metric
@@ -148,13 +148,34 @@ def restore(fmt: Format, data: bytes, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
 
+def find_contender(spec: str) -> Format | PublishedCurve:
+    """Return what a word of `--against` means: one of `FORMATS`, or what `external.contender` knows.
+
+    Raises:
+        ValueError, MissingFormatError, ExternalCodecError: as `image_format` and `external.contender`.
+    """
+    return image_format(spec) if spec in FORMATS else contender(spec)
+
+
+def format_of(spec: str) -> Format:
+    """Return the codec that a word of `--against` means.
+
+    Raises:
+        ValueError: it is a curve, which encodes nothing; or as `find_contender`.
+    """
+    found = find_contender(spec)
+    if isinstance(found, PublishedCurve):
+        raise ValueError(f"{spec} is a curve; it encodes nothing")
+    return found
+
+
 def score_baseline(at: int, photo: Photo, name: str, budgets: Sequence[int], scorer: Scorer) -> list[RDPoint]:
     """Return the points of one photo by the format `name`; a budget that nothing fits has none.
 
     Args:
         at: the photo's place in the list, by which results are found again.
         photo: RGB, any size.
-        name: one of `FORMATS`, or what else `external.format_of` knows.
+        name: one of `FORMATS`, or what else `format_of` knows.
         budgets: whole-file bytes.
         scorer: the metrics, for each of which a file is chosen.
 

@@ -16,8 +16,8 @@ from onedpiece._progress import Progress, no_progress
 from onedpiece.bitstream import Code
 from onedpiece.codec.codec import Codec
 from onedpiece.codec.tensors import to_tensor
-from onedpiece.evaluation.baselines import restore, score_in_worker, start_executor
-from onedpiece.evaluation.external import PublishedCurve, contender, format_of
+from onedpiece.evaluation.baselines import find_contender, format_of, restore, score_in_worker, start_executor
+from onedpiece.evaluation.external import PublishedCurve
 from onedpiece.evaluation.photos import BATCH, Photo, PhotoSet, batches
 from onedpiece.evaluation.results import FAITHFUL, OURS, OWN, ComparisonResult, RDPoint
 from onedpiece.metrics.registry import Scorer
@@ -101,7 +101,7 @@ class Contenders(NamedTuple):
 
     Attributes:
         names: of all of them, in the order that they were named.
-        specs: of those that encode: how `external.format_of` is asked for them.
+        specs: of those that encode: how `baselines.format_of` is asked for them.
         curves: those that somebody measured, by name.
     """
 
@@ -117,7 +117,7 @@ def contenders(against: Sequence[str]) -> Contenders:
         ValueError: one means nothing, or two have one name.
         MissingFormatError, ExternalCodecError: one cannot be had here.
     """
-    found = {spec: contender(spec) for spec in against}
+    found = {spec: find_contender(spec) for spec in against}
     names = [each.name for each in found.values()]
     twice = sorted({name for name in names if names.count(name) > 1 or name in OWN})
     if twice:

@@ -24,7 +24,7 @@ from PIL import Image
 
 from onedpiece._files import one_line
 from onedpiece.errors import ExternalCodecError, MissingFormatError
-from onedpiece.evaluation.formats import FORMATS, Format, image_format
+from onedpiece.evaluation.formats import FORMATS
 from onedpiece.metrics.descriptors import Metric
 
 TIMEOUT = 600
@@ -188,16 +188,14 @@ def _keys(metric: Metric) -> tuple[str, ...]:
 
 
 @cache
-def contender(spec: str) -> Format | PublishedCurve:
-    """Return what a word of `--against` means, once a process: a learned codec takes long to load.
+def contender(spec: str) -> "CommandFormat | ObjectFormat | PublishedCurve":
+    """Return what a word that is no built-in format means; once a process, as a network takes long to load.
 
     Raises:
         ValueError: it is none of what this module's text lists.
         MissingFormatError: the library or the program is missing.
         ExternalCodecError: the object cannot be made, or is no codec.
     """
-    if spec in FORMATS:
-        return image_format(spec)
     named = _NAMED.fullmatch(spec.strip())
     name, rest = (named[1], named[2].strip()) if named else (None, spec.strip())
     if "{in" in rest:
@@ -211,18 +209,6 @@ def contender(spec: str) -> Format | PublishedCurve:
         f"no format {spec!r}; there are: {known}; or give a command with {{in}} and {{out}}, a "
         "module:function, or a .json of CompressAI's"
     )
-
-
-def format_of(spec: str) -> Format:
-    """Return the codec that a word of `--against` means.
-
-    Raises:
-        ValueError: it is a curve, which encodes nothing; or as `contender`.
-    """
-    found = contender(spec)
-    if isinstance(found, PublishedCurve):
-        raise ValueError(f"{spec} is a curve; it encodes nothing")
-    return found
 
 
 def _command(name: str | None, template: str) -> CommandFormat:

@@ -12,9 +12,10 @@ from PIL import Image
 from onedpiece.codec import Codec
 from onedpiece.errors import ExternalCodecError, MissingFormatError
 from onedpiece.evaluation import baselines
+from onedpiece.evaluation.baselines import format_of
 from onedpiece.evaluation.comparison import ComparisonConfig, compare, reconstructor
 from onedpiece.evaluation.export import export_files
-from onedpiece.evaluation.external import CommandFormat, PublishedCurve, contender, format_of
+from onedpiece.evaluation.external import CommandFormat, PublishedCurve, contender
 from onedpiece.evaluation.photos import Photo, PhotoSet
 from onedpiece.evaluation.results import OURS, curve, delta_table, score_table
 from onedpiece.metrics.descriptors import METRICS
