@@ -44,6 +44,13 @@ from onedpiece.errors import EntropyTablesError, NoTokensError, TrailingDataErro
 class Code:
     """An immutable code; `code[:k]` keeps the first k tokens, which are a coarser picture of the same photo.
 
+    >>> code = Code(np.array([5, 17, 4000]), codebook_size=4096, fingerprint=b"demo", size=(320, 240))
+    >>> len(code), list(code[:2]), code.tokens.dtype
+    (3, [5, 17], torch.int64)
+    >>> code.save("a.odp")
+    >>> Code.open("a.odp") == code == Code.from_bytes(code.to_bytes())
+    True
+
     Attributes:
         indices: (k,) int64, each in [0, codebook_size), read-only.
         codebook_size: entries of the model's codebook, 2 to 2^32.

@@ -32,9 +32,9 @@ class Codec:
     """A tokenizer that takes photos of any size and gives codes that can be kept as files.
 
     >>> codec = onedpiece.load()
-    >>> code = codec.encode(photo, tokens=64)
-    >>> codec.decode(code[:32]).size == photo.size
-    True
+    >>> code = codec.encode(PIL.Image.new("RGB", (320, 240), "teal"), tokens=64)
+    >>> codec.decode(code[:32]).size
+    (320, 240)
 
     Args:
         tokenizer: the network; it is moved to `device` and put into evaluation mode.

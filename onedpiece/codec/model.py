@@ -15,7 +15,7 @@ from onedpiece.bitstream import Code, Tiles
 from onedpiece.bitstream.packing import Tables, known_tables
 from onedpiece.codec.tensors import Photo, Pixels, resize, to_image
 from onedpiece.errors import TooManyTokensError, WrongModelError
-from onedpiece.metrics.images import ImageScorer, image_psnr, missing_torch, psnr_scorer
+from onedpiece.metrics.pixel import ImageScorer, image_psnr, missing_torch, psnr_scorer
 from onedpiece.rate.search import SearchResult, find_min_tokens, find_min_tokens_gp
 from onedpiece.rate.target import QualityTarget, RateTarget
 from onedpiece.tokenizer.config import TokenizerConfig

@@ -27,7 +27,7 @@ from onedpiece.codec.model import (
 )
 from onedpiece.codec.tensors import Photo, as_array, resize, to_array, to_image
 from onedpiece.codec.tile_grid import blend, cut, grid_of, weights
-from onedpiece.metrics.images import image_psnr
+from onedpiece.metrics.pixel import image_psnr
 from onedpiece.rate.allocation import allocate_tokens
 from onedpiece.rate.search import find_min_tokens
 from onedpiece.rate.target import QualityTarget, RateTarget

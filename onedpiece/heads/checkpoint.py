@@ -91,6 +91,10 @@ def stored_tensors(head: Head) -> dict[str, Tensor]:
 def load_head(path: str | Path) -> LoadedHead:
     """Read a head, strictly; nothing of its tokenizer's weights is needed.
 
+    >>> loaded = load_head(bundled_head("classify"))
+    >>> loaded.head.config.task, loaded.code_space == loaded.head.code_space
+    ('classify', True)
+
     Raises:
         HeadError: the file is damaged, is no head, or does not fit its own config; the message names it.
         OSError: it cannot be read.

@@ -82,6 +82,10 @@ def check_codes(codes: Codes, code_space: bytes) -> None:
 class Head(Pretrained, nn.Module):
     """A network that reads tokens instead of pixels; one for all token counts.
 
+    >>> head = Head.from_pretrained("classify")
+    >>> tuple(head(torch.randint(2000, (4, 16))).logits.shape), len(head.config.classes)
+    ((4, 10), 10)
+
     Args:
         config: task and geometry; `build_head` takes the tokenizer's part from a tokenizer.
 

@@ -66,6 +66,8 @@ def _load(folder: Path) -> Head:
             raise HeadError(f"the weights in {folder} are not those that {CONFIG} was written with")
         head = filled(stated["head"], load(data))
         head.code_space, head.note = bytes.fromhex(stated["code_space"]), str(stated["note"])
+    except HeadError:
+        raise
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise HeadError(f"the head in {folder} does not load: {one_line(error)}") from error
     return head

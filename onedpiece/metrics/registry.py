@@ -15,9 +15,8 @@ from torch import Tensor
 
 from onedpiece.errors import MissingWeightsError
 from onedpiece.metrics.descriptors import METRICS, Metric, metric
-from onedpiece.metrics.images import ImageScorer, psnr_scorer
 from onedpiece.metrics.perceptual import Lpips
-from onedpiece.metrics.pixel import ms_ssim, psnr, round_to_8_bits, ssim
+from onedpiece.metrics.pixel import ImageScorer, ms_ssim, psnr, psnr_scorer, round_to_8_bits, ssim
 
 _CHUNK = 4  # pictures scored at once: more take a worker past a gigabyte and are no faster
 _LPIPS_NETS = {"lpips": "alex", "lpips-squeeze": "squeeze"}

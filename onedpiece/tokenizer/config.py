@@ -26,6 +26,10 @@ All levels are odd: a coefficient that is 0 stays 0. For the last token see `Tok
 class TokenizerConfig:
     """The geometry of one tokenizer; a YAML or JSON mapping with the same names builds it.
 
+    >>> config = TokenizerConfig(decoder_layers=2)
+    >>> config.num_tokens, config.codebook_size, TokenizerConfig.from_dict(config.to_dict()) == config
+    (256, 4096, True)
+
     Raises:
         ValueError: on construction, naming the field that does not fit and the fix.
     """

@@ -45,6 +45,11 @@ class Reconstruction(NamedTuple):
 class Tokenizer(Pretrained, nn.Module):
     """A picture as N ordered tokens, of which any number of leading ones is already a picture.
 
+    >>> tokenizer = Tokenizer.from_pretrained("ti-256")
+    >>> tokens = tokenizer.tokenize(torch.rand(2, 3, 256, 256))
+    >>> tuple(tokens.shape), tuple(tokenizer.detokenize(tokens[:, :32]).shape)
+    ((2, 256), (2, 3, 256, 256))
+
     Args:
         config: the geometry; with `linear_path` the fresh, untrained module is a (blurry) codec.
 

@@ -249,6 +249,10 @@ def list_models(pattern: str = "*") -> list[str]:
 def load(name: str | Path | None = None, device: str = "cpu", *, compile: bool = False) -> "Codec":  # noqa: A002
     """Return a codec that is ready to encode and decode.
 
+    >>> codec = load()
+    >>> codec.name, codec.num_tokens, codec.image_size
+    ('ti-256', 256, 256)
+
     Args:
         name: None for the bundled model; a bundled name; a folder written by `save`, or by `onedpiece export`
             for a computer without torch; or, fetched through

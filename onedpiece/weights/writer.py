@@ -21,6 +21,12 @@ WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 def save(tokenizer: "Tokenizer", folder: str | Path, shard_bytes: int = SHARD_BYTES) -> Path:
     """Write a tokenizer to a folder, replacing an older one there.
 
+    >>> from onedpiece import TokenizerConfig, Tokenizer, load
+    >>> save(Tokenizer(TokenizerConfig(encoder_layers=0, decoder_layers=1)), "mine").name
+    'mine'
+    >>> load("mine").name
+    'mine'
+
     Args:
         tokenizer: what to write; its parameters are rounded to float16.
         folder: made if it does not exist.

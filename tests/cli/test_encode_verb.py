@@ -53,7 +53,7 @@ def test_json_says_what_the_decoded_file_is_worth(cli: Any, photos: Path, tmp_pa
 def test_a_perfect_picture_has_no_psnr_in_json(
     cli: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onedpiece.metrics.images.image_psnr", lambda *_: float("inf"))
+    monkeypatch.setattr("onedpiece.metrics.pixel.image_psnr", lambda *_: float("inf"))
     assert cli("encode", photos / "a.png").out.endswith(b" bpp, lossless\n")
     assert b'"psnr": null,' in cli("encode", photos / "a.png", "--json").out
 
