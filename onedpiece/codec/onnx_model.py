@@ -63,8 +63,10 @@ class OnnxModel(LoadedModel):
         super().__init__(config, fingerprint, name)
         self.folder = folder
         self._sessions: dict[str, Any] = {}
-        self._runtime = _onnxruntime()
         self.to(device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_sessions": {}}  # copies and other processes load their own
 
     @property
     def device(self) -> str:
@@ -87,7 +89,7 @@ class OnnxModel(LoadedModel):
         if device is None:
             return
         provider = _PROVIDERS.get(str(device))
-        available = self._runtime.get_available_providers()
+        available = _onnxruntime().get_available_providers()
         if provider not in available:
             usable = ", ".join(name for name, each in _PROVIDERS.items() if each in available)
             raise ValueError(
@@ -141,11 +143,11 @@ class OnnxModel(LoadedModel):
         return np.asarray(output)
 
     def _session(self, path: Path) -> Any:
-        options = self._runtime.SessionOptions()
+        options = _onnxruntime().SessionOptions()
         options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
         options.log_severity_level = 3  # errors; they are raised too
         try:
-            session = self._runtime.InferenceSession(str(path), options, providers=[self._provider])
+            session = _onnxruntime().InferenceSession(str(path), options, providers=[self._provider])
             found = session.get_modelmeta().custom_metadata_map.get(FINGERPRINT)
         except Exception as error:  # of as many types as onnxruntime has reasons, and no common base
             raise WeightsError(f"{path} does not load: {one_line(error)}") from error

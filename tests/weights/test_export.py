@@ -1,9 +1,11 @@
 """Exported models: what onnxruntime makes of tokens and pixels is what torch makes of them."""
 
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,8 @@ def test_the_same_files_and_named_errors(ours: Codec, exported: Codec, photos: l
     assert exported.fingerprint == ours.fingerprint
     assert ours.decode(code.to_bytes()).size == (256, 256)
     assert exported.to("cpu") is exported
+    for twin in (deepcopy(exported), pickle.loads(pickle.dumps(exported))):
+        assert twin.encode(photos[0]) == code
     assert "on cpu" in repr(exported)
     outside = onedpiece.Code(np.array([4095]), 4096, ours.fingerprint)
     for work, message in (
