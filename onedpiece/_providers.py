@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self, TypedDict, Unpack
 
 entropy_tables: dict[bytes, Any] = {}
@@ -126,6 +125,8 @@ class Pretrained:
         Raises:
             HubError: huggingface_hub is not installed, or the upload failed.
         """
+        from tempfile import TemporaryDirectory  # half of what `import onedpiece` would take
+
         with TemporaryDirectory() as folder:
             self._home().save_pretrained(self, folder, repo_id, model_card_kwargs)
             return str(self._home().push_folder(folder, repo_id, **options))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 from onedpiece._files import one_line
 from onedpiece._providers import HubOptions
 from onedpiece.bitstream.packing import Tables
-from onedpiece.errors import EntropyTablesError, WeightsError
+from onedpiece.errors import EntropyTablesError, MissingExtraError, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -304,9 +304,16 @@ def find_tokenizer(name: str, **options: Unpack[HubOptions]) -> FoundTokenizer:
         WeightsError: as `load`.
     """
     folder = _folder(name, options)
-    if folder is not None:
-        return FoundTokenizer(load_tokenizer(folder), folder)
-    return FoundTokenizer(_without_folder(name, options), None)
+    try:
+        if folder is not None:
+            return FoundTokenizer(load_tokenizer(folder), folder)
+        return FoundTokenizer(_without_folder(name, options), None)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "safetensors"):
+            raise
+        raise MissingExtraError(
+            f"{name} runs in torch: pip install torch safetensors, or give what `onedpiece export` wrote"
+        ) from error
 
 
 def _folder(name: str, options: HubOptions) -> Path | None:

@@ -218,8 +218,16 @@ def test_verbs_run_without_torch(
         (("--ssim", "0.1"), "SSIM is computed by torch: pip install torch, or aim at psnr"),
     ):
         aimed = run_without_torch("encode", photo, *words, "--model", folder, "-o", code)
+        assert "Traceback" not in aimed.stderr
         assert message in aimed.stderr
         assert aimed.returncode == bool(message)
+
+
+def test_models_of_torch_say_what_they_need(data: Path, tmp_path: Path) -> None:
+    refused = run_without_torch("encode", data / "chelsea.png", "-o", tmp_path / "a.odp")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("onedpiece: ti-256 runs in torch: pip install torch safetensors, or ")
+    assert refused.stderr.count("\n") == 1
 
 
 def test_the_verb(cli_tables: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
