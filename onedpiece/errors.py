@@ -5,7 +5,15 @@ Each has the built-in that fits as a second base, so that `except ValueError` go
 
 
 class OnedpieceError(Exception):
-    """Something that onedpiece can say in one line, and whose fix is often in it."""
+    """Something that onedpiece can say in one line, and whose fix is often in it.
+
+    >>> import onedpiece
+    >>> try:
+    ...     onedpiece.Code.from_bytes(b"GIF89a")
+    ... except onedpiece.OnedpieceError as error:
+    ...     print(error)
+    not an .odp file: it starts with 47 49 ('GIF89a'), expected d1 1d
+    """
 
 
 class BitstreamError(OnedpieceError, ValueError):
@@ -124,6 +132,10 @@ class NotMonotoneError(OnedpieceError, ValueError):
 
 class MissingFormatError(OnedpieceError, RuntimeError):
     """A picture format was asked for whose library is not on this machine."""
+
+
+class ExternalCodecError(OnedpieceError, ValueError):
+    """Somebody else's codec failed, in a comparison; the message, one line, has its own words."""
 
 
 class MissingExtraError(OnedpieceError, RuntimeError):

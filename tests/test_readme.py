@@ -33,6 +33,7 @@ def test_no_table_was_left_empty():
         (ROOT / "onedpiece" / "evaluation" / "README.md", {"compare", "downstream", "speed", "heads"}),
         (ROOT / "onedpiece" / "web" / "README.md", {"placeholders"}),
         (ROOT / "onedpiece" / "bulk" / "README.md", {"bench"}),
+        (ROOT / "onedpiece" / "weights" / "README.md", {"onnx"}),
     ):
         text = path.read_text(encoding="utf-8")
         parts = re.findall(r"<!-- begin: (\w+) -->\n(.*?)<!-- end: \1 -->", text, flags=re.DOTALL)

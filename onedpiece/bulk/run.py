@@ -14,7 +14,7 @@ from onedpiece.bulk.storage import Folder, find_files, is_folder, open_file
 from onedpiece.bulk.units import PARQUETS, Columns, Listing, Unit, list_units
 from onedpiece.codes import ROWS, pyarrow, read_info
 from onedpiece.errors import BulkError, WrongModelError
-from onedpiece.weights import ModelCard, describe
+from onedpiece.weights.identity import ModelIdentity, identify
 
 ENCODER = WorkerClass("onedpiece.bulk.encode", "Encoder")
 DECODER = WorkerClass("onedpiece.bulk.decode", "Decoder")
@@ -107,7 +107,7 @@ def tokenize(
         WeightsError: there is no such model.
         MissingExtraError: Ray or pyarrow is not installed.
     """
-    card = describe(model)
+    card = identify(model)
     if options.target.tokens is not None and not 1 <= options.target.tokens <= card.num_tokens:
         raise ValueError(f"tokens is {options.target.tokens}; {card.name} takes 1 to {card.num_tokens}")
     listing = list_units(inputs, shard_size, columns)
@@ -146,7 +146,7 @@ def decode(
         WrongModelError: the tokens are another model's.
         ValueError, OSError, OtherRunError, BulkError, WeightsError, MissingExtraError: as `tokenize`.
     """
-    card = describe(model)
+    card = identify(model)
     listing = Listing()
     for number, address in enumerate(_shards_of(inputs)):
         listing.units.append(_unit_of(address, number, card))
@@ -159,7 +159,7 @@ def _input_of(listing: Listing) -> dict[str, Any]:
     return {"digest": listing.digest(), "units": len(listing.units), "pictures": listing.pictures}
 
 
-def _model_of(card: ModelCard) -> dict[str, Any]:
+def _model_of(card: ModelIdentity) -> dict[str, Any]:
     return {"name": card.name, "code_space": card.fingerprint, "digest": card.digest}
 
 
@@ -177,7 +177,7 @@ def _shards_of(inputs: Sequence[str]) -> list[str]:
     return shards
 
 
-def _unit_of(address: str, number: int, card: ModelCard) -> Unit:
+def _unit_of(address: str, number: int, card: ModelIdentity) -> Unit:
     _, parquet = pyarrow()
     with open_file(address) as file:
         info = read_info(file, address)

@@ -29,7 +29,10 @@ def info(
     model: TABLES = None,
     as_json: JSON = False,
 ) -> None:
-    """Say what .odp files hold."""
+    """Say what .odp files hold.
+
+    Example: onedpiece info photo.odp --json
+    """
     sources = expand(inputs, CODES, recursive=recursive)
     with Report(sources, as_json=as_json) as report:
         for source in sources:
@@ -77,6 +80,8 @@ def models() -> None:
     """List the models there are.
 
     Beside these, --model takes the folder of any model that was trained with `onedpiece train`.
+
+    Example: onedpiece models
     """
     from onedpiece.weights import names
 
@@ -95,6 +100,8 @@ def truncate(
     """Keep the first tokens of a file.
 
     Without -o, a.odp cut to K tokens is a.K.odp.
+
+    Example: onedpiece truncate photo.odp --tokens 32 -o small.odp
     """
     from onedpiece.bitstream import Code
     from onedpiece.weights.checkpoint import tables_beside

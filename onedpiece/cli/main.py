@@ -54,13 +54,28 @@ def build_app() -> typer.Typer:
     from onedpiece.cli.decode import decode
     from onedpiece.cli.encode import encode
     from onedpiece.cli.evaluate import evaluate
+    from onedpiece.cli.export import export
     from onedpiece.cli.info import convert, info, models, truncate
     from onedpiece.cli.predict import predict
     from onedpiece.cli.web import demo, placeholder
 
     # Plain help, and no typer tracebacks: rich would double the time that --help takes.
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-    for verb in (encode, decode, truncate, info, compare, predict, bulk, placeholder, demo, convert, models):
+    plain = (
+        encode,
+        decode,
+        truncate,
+        info,
+        compare,
+        predict,
+        bulk,
+        placeholder,
+        demo,
+        export,
+        convert,
+        models,
+    )
+    for verb in plain:
         app.command()(verb)
     app.add_typer(evaluate, name="evaluate")
     app.add_typer(data, name="data")

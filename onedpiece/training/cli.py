@@ -216,11 +216,14 @@ def _run(
     cli: type[TrainingCLI],
     module: type[TrainingModule],
     data: type[LightningDataModule],
-    program: str,
+    verb: str,
+    config: str,
     args: list[str] | None,
     folder: str = "runs/tokenizer",
 ) -> None:
     log_plainly()
+    program = f"onedpiece {verb}"
+    example = f"Example: {program} fit --config configs/{config}"
     try:
         cli(
             module,
@@ -230,7 +233,7 @@ def _run(
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_class=OneLineParser,
-            parser_kwargs={"prog": program},
+            parser_kwargs={"prog": program, "description": example},
             args=args,
         )
     except ValueError as error:
@@ -247,7 +250,7 @@ def main(args: list[str] | None = None) -> None:
     """
     from onedpiece.training.tokenizer_module import TokenizerModule
 
-    _run(TokenizerCLI, TokenizerModule, LightningDataModule, "onedpiece train", args)
+    _run(TokenizerCLI, TokenizerModule, LightningDataModule, "train", "smoke.yaml", args)
 
 
 def sharp_main(args: list[str] | None = None) -> None:
@@ -258,7 +261,15 @@ def sharp_main(args: list[str] | None = None) -> None:
     """
     from onedpiece.training.sharp_module import SharpModule
 
-    _run(TokenizerCLI, SharpModule, LightningDataModule, "onedpiece train-sharp", args, "runs/sharp")
+    _run(
+        TokenizerCLI,
+        SharpModule,
+        LightningDataModule,
+        "train-sharp",
+        "sharp.yaml",
+        args,
+        "runs/sharp",
+    )
 
 
 def head_main(args: list[str] | None = None) -> None:
@@ -270,7 +281,15 @@ def head_main(args: list[str] | None = None) -> None:
     from onedpiece.training.codes import CodeData
     from onedpiece.training.head_module import HeadModule
 
-    _run(HeadCLI, HeadModule, CodeData, "onedpiece train-head", args, "runs/head")
+    _run(
+        HeadCLI,
+        HeadModule,
+        CodeData,
+        "train-head",
+        "head_classify_imagenette.yaml",
+        args,
+        "runs/head",
+    )
 
 
 def classifier_main(args: list[str] | None = None) -> None:
@@ -282,4 +301,12 @@ def classifier_main(args: list[str] | None = None) -> None:
     from onedpiece.training.classifier_module import ClassifierModule
     from onedpiece.training.data.labelled import LabelledData
 
-    _run(TrainingCLI, ClassifierModule, LabelledData, "onedpiece train-classifier", args, "runs/retokenize")
+    _run(
+        TrainingCLI,
+        ClassifierModule,
+        LabelledData,
+        "train-classifier",
+        "retokenize_mctf.yaml",
+        args,
+        "runs/retokenize",
+    )

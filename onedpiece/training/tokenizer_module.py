@@ -28,7 +28,8 @@ from onedpiece.training.losses.reconstruction import (
 from onedpiece.training.metrics import PrefixMetrics, ValidationConfig, counts_within
 from onedpiece.training.optimizer import Ema, OptimizerConfig, ScheduleConfig, learns, train_only
 from onedpiece.training.tail_drop import Prefix, TailDropConfig, draw_prefixes
-from onedpiece.weights import load_network, save, untrained
+from onedpiece.weights import save, untrained
+from onedpiece.weights.checkpoint import find_tokenizer
 
 Statistics = Literal["none", "bundled", "data"]
 """Where the linear path's statistics come from: nowhere, the package, or the training pictures."""
@@ -65,7 +66,7 @@ def build_tokenizer(
 
 
 def _from_weights(config: TokenizerConfig, name: str) -> Tokenizer:
-    loaded = load_network(name)
+    loaded = find_tokenizer(name).tokenizer
     if not loaded.config.sharp_blocks and loaded.config == replace(config, sharp_blocks=0):
         return _with_sharp_network(loaded, config)
     if loaded.config != config:

@@ -2,27 +2,23 @@
 
 from onedpiece.errors import WeightsError
 from onedpiece.weights.checkpoint import (
-    ModelCard,
     ModelName,
-    describe,
     fingerprint,
+    list_models,
     load,
-    load_network,
     load_tokenizer,
     names,
     read_config,
-    save,
     untrained,
 )
+from onedpiece.weights.writer import save
 
 __all__ = [
-    "ModelCard",
     "ModelName",
     "WeightsError",
-    "describe",
     "fingerprint",
+    "list_models",
     "load",
-    "load_network",
     "load_tokenizer",
     "names",
     "read_config",

@@ -8,8 +8,9 @@ from safetensors.torch import save_file
 from onedpiece._files import atomic_path
 from onedpiece.errors import HubError, WeightsError
 from onedpiece.tokenizer import Tokenizer
-from onedpiece.weights.checkpoint import load_network, save
+from onedpiece.weights.checkpoint import find_tokenizer
 from onedpiece.weights.hub import RELEASED, fetch_released, read_state
+from onedpiece.weights.writer import save
 
 
 def convert_released(source: str | Path, folder: str | Path) -> Path:
@@ -40,7 +41,7 @@ def convert_back(source: str | Path, path: str | Path) -> Path:
     Raises:
         WeightsError: there is no such model, or its network is none that the authors' code has.
     """
-    tokenizer = load_network(source)
+    tokenizer = find_tokenizer(str(source)).tokenizer
     try:
         state = tokenizer.to_official()
     except ValueError as error:
