@@ -83,7 +83,7 @@ def seeds() -> dict[str, list[bytes]]:
     register_plugins()
     Image.init()
     found: dict[str, list[bytes]] = {}
-    for kind in sorted(Image.SAVE):
+    for kind in sorted(set(Image.SAVE) - {"ODP"}):  # ours, which a network decodes
         files = [_saved(picture, kind, **options) for picture, options in _variants(kind)]
         found[kind] = [file for file in files if file is not None]
     return {kind: files for kind, files in found.items() if files}

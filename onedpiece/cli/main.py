@@ -61,21 +61,8 @@ def build_app() -> typer.Typer:
 
     # Plain help, and no typer tracebacks: rich would double the time that --help takes.
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-    plain = (
-        encode,
-        decode,
-        truncate,
-        info,
-        compare,
-        predict,
-        bulk,
-        placeholder,
-        demo,
-        export,
-        convert,
-        models,
-    )
-    for verb in plain:
+    photos = (encode, decode, truncate, info, compare, predict, bulk, placeholder, demo)
+    for verb in (*photos, export, convert, models):
         app.command()(verb)
     app.add_typer(evaluate, name="evaluate")
     app.add_typer(data, name="data")

@@ -256,7 +256,7 @@ class NetworkModel(LoadedModel):
         """Return the tokens of squares, as `LoadedModel.tokenize`."""
         import torch
 
-        tokens = self.tokenizer.tokenize(torch.as_tensor(pixels).to(self._device))
+        tokens = self.tokenizer.tokenize(torch.as_tensor(pixels, device=self._device))
         return np.asarray(tokens.cpu().numpy())
 
     def detokenize(self, rows: Sequence[NDArray[np.int64]], sharpness: float = 0.0) -> "Tensor":
@@ -277,7 +277,7 @@ class NetworkModel(LoadedModel):
         path = self.tokenizer.linear_path
         if path is None:
             return None
-        squares = torch.as_tensor(pixels).to(self._device)
+        squares = torch.as_tensor(pixels, device=self._device)
         codes = self.tokenizer.quantizer.codes_from_indices(torch.tensor(rows, device=self._device))
         with torch.autocast(self._device.type, enabled=False):
             decibels = path.forecast(squares, codes).double().cpu().numpy()

@@ -78,8 +78,8 @@ def _window_mean(channel: "Tensor") -> "Tensor":
 
     offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64, device="cpu")
     weights = torch.exp(-0.5 * (offsets / _SIGMA) ** 2)
-    weights = (weights / weights.sum()).tolist()
-    return _weighted(_weighted(channel, weights, 2), weights, 3)
+    window = (weights / weights.sum()).tolist()
+    return _weighted(_weighted(channel, window, 2), window, 3)
 
 
 def _weighted(x: "Tensor", weights: list[float], dim: int) -> "Tensor":
