@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onedpiece._progress import no_progress, progress_bar
-from onedpiece.cli.io import JSON, MODEL, printable, say
+from onedpiece.cli.io import (
+    BEST_EFFORT,
+    BPP,
+    JSON,
+    LPIPS,
+    MAX_BYTES,
+    MODEL,
+    PSNR,
+    SSIM,
+    TOKENS,
+    printable,
+    say,
+)
 from onedpiece.cli.report import FAILED
 
 if TYPE_CHECKING:
@@ -32,19 +44,13 @@ def bulk(
             "the folder for the shards.",
         ),
     ],
-    tokens: Annotated[int | None, typer.Option(metavar="K", help="Tokens to keep; all by default.")] = None,
-    max_bytes: Annotated[
-        int | None, typer.Option(metavar="B", help="Keep as many tokens as fit a file of B bytes.")
-    ] = None,
-    bpp: Annotated[float | None, typer.Option(metavar="R", help="The same, in bits a pixel.")] = None,
-    psnr: Annotated[
-        float | None, typer.Option(metavar="DB", help="Keep the fewest tokens that reach this PSNR.")
-    ] = None,
-    ssim: Annotated[float | None, typer.Option(metavar="S", help="The same for SSIM.")] = None,
-    lpips: Annotated[float | None, typer.Option(metavar="X", help="The same for LPIPS, at most X.")] = None,
-    best_effort: Annotated[
-        bool, typer.Option("--best-effort", help="Where a quality is out of reach, take the best there is.")
-    ] = False,
+    tokens: TOKENS = None,
+    max_bytes: MAX_BYTES = None,
+    bpp: BPP = None,
+    psnr: PSNR = None,
+    ssim: SSIM = None,
+    lpips: LPIPS = None,
+    best_effort: BEST_EFFORT = False,
     crops: Annotated[
         int, typer.Option(metavar="N", help="N random crops a picture, a row each, not the whole picture.")
     ] = 0,

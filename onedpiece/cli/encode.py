@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from onedpiece.cli.io import (
+    BEST_EFFORT,
+    BPP,
     CHUNK,
     DEVICE,
     JSON,
+    LPIPS,
+    MAX_BYTES,
     MODEL,
     OUT,
+    PSNR,
     RECURSIVE,
     SKIP_EXISTING,
+    SSIM,
     STREAM,
+    TOKENS,
     Job,
     plan,
     reading,
@@ -52,16 +59,12 @@ KEEP = Annotated[
 def encode(
     inputs: Annotated[list[str], typer.Argument(metavar="IN", help="Photos, a folder of them, or -.")],
     out: OUT = None,
-    tokens: Annotated[int | None, typer.Option(metavar="K", help="Tokens to keep; all by default.")] = None,
-    max_bytes: Annotated[
-        int | None, typer.Option(metavar="B", help="Keep as many tokens as fit a file of B bytes.")
-    ] = None,
-    bpp: Annotated[float | None, typer.Option(metavar="R", help="The same, in bits a pixel.")] = None,
-    psnr: Annotated[
-        float | None, typer.Option(metavar="DB", help="Keep the fewest tokens that reach this PSNR.")
-    ] = None,
-    ssim: Annotated[float | None, typer.Option(metavar="S", help="The same for SSIM.")] = None,
-    lpips: Annotated[float | None, typer.Option(metavar="X", help="The same for LPIPS, at most X.")] = None,
+    tokens: TOKENS = None,
+    max_bytes: MAX_BYTES = None,
+    bpp: BPP = None,
+    psnr: PSNR = None,
+    ssim: SSIM = None,
+    lpips: LPIPS = None,
     tiles: Annotated[
         bool | None,
         typer.Option(
@@ -69,9 +72,7 @@ def encode(
             "the size, or reach the quality, that is asked for."
         ),
     ] = None,
-    best_effort: Annotated[
-        bool, typer.Option("--best-effort", help="Where a target is out of reach, take the best there is.")
-    ] = False,
+    best_effort: BEST_EFFORT = False,
     retokenize: RETOKENIZE = None,
     keep: KEEP = None,
     skip_existing: SKIP_EXISTING = False,

@@ -1,4 +1,4 @@
-"""The verbs that run no network: `onedpiece info`, `models`, `truncate` and `convert`."""
+"""The verbs that read files without a network: `onedpiece info` and `truncate`."""
 
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,7 @@ from onedpiece.cli.io import (
     TABLES,
     expand,
     plan,
-    printable,
     reading,
-    say,
     write,
 )
 from onedpiece.cli.report import Report, counted, name_of
@@ -76,21 +74,6 @@ def _line(record: dict[str, Any]) -> str:
     return f"{record['file']}: {tokens}, {record['bytes']} bytes, {size}, model {record['fingerprint']}{end}"
 
 
-def models() -> None:
-    """List the models there are.
-
-    Beside these, --model takes the folder of any model that was trained with `onedpiece train`.
-
-    Example: onedpiece models
-    """
-    from onedpiece.weights import names
-
-    known = names()
-    width = max(len(model.name) for model in known)
-    for model in known:
-        say(f"{model.name:{width}}  {model.note}")
-
-
 def truncate(
     source: Annotated[str, typer.Argument(metavar="IN", help="An .odp file, or -.")],
     tokens: Annotated[int, typer.Option(metavar="K", help="How many tokens to keep.")],
@@ -115,25 +98,3 @@ def truncate(
             data = Code.read(file, tables_of).first(tokens).to_bytes(tables_of)
         write(job.target, data)
         report.done(f"{name_of(job.target)}: {counted(tokens)}, {len(data)} bytes", {})
-
-
-def convert(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="IN", help="turing-motors/One-D-Piece-S-256, such a file, or one of our folders."
-        ),
-    ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder to write, or a file for IN a folder.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
-) -> None:
-    """Turn released One-D-Piece weights into a folder of ours, or a folder of ours into the released layout.
-
-    A folder's weights are float16. A file OUT that ends in .safetensors is one, any other is for torch.load.
-    """
-    if out.exists() and not overwrite and (out.is_file() or any(out.iterdir())):
-        raise typer.BadParameter(f"{out} is there already; name another, or say --overwrite")
-    from onedpiece.weights.released import convert_back, convert_released
-
-    done = convert_back(source, out) if Path(source).is_dir() else convert_released(source, out)
-    say(printable(f"{done}: converted from {source}"))

@@ -19,6 +19,19 @@ OUT = Annotated[
     str | None,
     typer.Option("-o", "--out", metavar="OUT", help="File, folder for many, or - for standard output."),
 ]
+TOKENS = Annotated[int | None, typer.Option(metavar="K", help="Tokens to keep; all by default.")]
+MAX_BYTES = Annotated[
+    int | None, typer.Option(metavar="B", help="Keep as many tokens as fit a file of B bytes.")
+]
+BPP = Annotated[float | None, typer.Option(metavar="R", help="The same, in bits a pixel.")]
+PSNR = Annotated[
+    float | None, typer.Option(metavar="DB", help="Keep the fewest tokens that reach this PSNR.")
+]
+SSIM = Annotated[float | None, typer.Option(metavar="S", help="The same for SSIM.")]
+LPIPS = Annotated[float | None, typer.Option(metavar="X", help="The same for LPIPS, at most X.")]
+BEST_EFFORT = Annotated[
+    bool, typer.Option("--best-effort", help="Where a target is out of reach, take the best there is.")
+]
 MODEL = Annotated[
     str | None, typer.Option(metavar="M", help="A model's name or folder; the bundled one by default.")
 ]

@@ -54,8 +54,8 @@ def build_app() -> typer.Typer:
     from onedpiece.cli.decode import decode
     from onedpiece.cli.encode import encode
     from onedpiece.cli.evaluate import evaluate
-    from onedpiece.cli.export import export
-    from onedpiece.cli.info import convert, info, models, truncate
+    from onedpiece.cli.info import info, truncate
+    from onedpiece.cli.models import convert, export, models
     from onedpiece.cli.predict import predict
     from onedpiece.cli.web import demo, placeholder
 

@@ -1,0 +1,72 @@
+"""The verbs about models: `onedpiece models`, `convert` and `export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onedpiece.cli.io import MODEL, printable, say
+
+FORMATS = ("onnx",)
+
+
+def models() -> None:
+    """List the models there are.
+
+    Beside these, --model takes the folder of any model that was trained with `onedpiece train`.
+
+    Example: onedpiece models
+    """
+    from onedpiece.weights import names
+
+    known = names()
+    width = max(len(model.name) for model in known)
+    for model in known:
+        say(f"{model.name:{width}}  {model.note}")
+
+
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN", help="turing-motors/One-D-Piece-S-256, such a file, or one of our folders."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder to write, or a file for IN a folder.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Turn released One-D-Piece weights into a folder of ours, or a folder of ours into the released layout.
+
+    A folder's weights are float16. A file OUT that ends in .safetensors is one, any other is for torch.load.
+    """
+    if out.exists() and not overwrite and (out.is_file() or any(out.iterdir())):
+        raise typer.BadParameter(f"{out} is there already; name another, or say --overwrite")
+    from onedpiece.weights.released import convert_back, convert_released
+
+    done = convert_back(source, out) if Path(source).is_dir() else convert_released(source, out)
+    say(printable(f"{done}: converted from {source}"))
+
+
+def export(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that is made, such as ti-256.onnx.")],
+    file_format: Annotated[str, typer.Option("--format", metavar="F", help="onnx.")] = "onnx",
+    model: MODEL = None,
+) -> None:
+    """Write a model as graphs that run in onnxruntime, without torch.
+
+    OUT holds encoder.onnx (pixels to tokens), decoder.onnx (any number of tokens to the faithful picture)
+    and, where the model has them, sharp.onnx (the sharp picture) and forecast.onnx (the PSNR of every
+    prefix). encode, decode and info take it as --model OUT. It is compared with torch before it appears.
+
+    Example: onedpiece export --format onnx ti-256.onnx
+    """
+    if file_format not in FORMATS:
+        raise ValueError(f"--format is {file_format!r}; there are: {', '.join(FORMATS)}")
+    from onedpiece.bitstream.packing import known_tables
+    from onedpiece.weights import load
+    from onedpiece.weights.export import export_onnx
+
+    codec = load(model)
+    tables = codec.model.tables or known_tables(codec.fingerprint)
+    found = export_onnx(codec.tokenizer, out, tables)
+    say(f"{out}: {found.equal_tokens:.2%} of tokens as in torch, pictures within {found.levels:.2g} levels")
