@@ -27,13 +27,19 @@ class Outcome(NamedTuple):
     merged: list[int]
 
 
+def encoder_layer(layer: Any, x: Tensor) -> Tensor:
+    """Run one block of a vision tower, whose own forward takes other arguments in each version."""
+    x = x + layer.self_attn(layer.layer_norm1(x), attention_mask=None)[0]
+    return x + layer.mlp(layer.layer_norm2(x))
+
+
 def encode(model: Any, picture: Tensor, threshold: float) -> tuple[Tensor, list[bool]]:
     """Features of a picture (1, 3, 84, 84), and which of them are key."""
     tower = getattr(model.model.vision_tower, "vision_model", model.model.vision_tower)
     prefix = int(hasattr(tower, "pre_layrnorm"))
     x = tower.embeddings(picture)
     x = tower.pre_layrnorm(x) if prefix else x
-    x = tower.encoder.layers[0](x, None)[0]
+    x = encoder_layer(tower.encoder.layers[0], x)[0]
     rows = list(x[:prefix])
     windows = {}
     for top, left in itertools.product((0, 3), (0, 3)):
@@ -49,9 +55,9 @@ def encode(model: Any, picture: Tensor, threshold: float) -> tuple[Tensor, list[
             rows.append(x[[prefix + each for each in windows[place]]].mean(dim=0))
     x = torch.stack(rows)[None]
     for layer in tower.encoder.layers[1:-1]:
-        x = layer(x, None)
+        x = encoder_layer(layer, x)
     last = tower.encoder.layers[-1]
-    attention = last.self_attn(last.layer_norm1(x))[1].mean(dim=1)[0]
+    attention = last.self_attn(last.layer_norm1(x), attention_mask=None, output_attentions=True)[1].mean(dim=1)[0]
     score = (attention[0] if prefix else attention.mean(dim=0))[prefix:]
     best = score.topk(math.ceil(0.08 * len(score))).indices.tolist()
     return model.model.multi_modal_projector(x[0, prefix:]), [each in best for each in range(len(score))]

@@ -139,7 +139,8 @@ def test_operations_are_those_that_torch_counts(make_llava: Callable[..., Any]) 
     decoder = make_llava().model.language_model
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         decoder(input_ids=torch.ones(1, 50, dtype=torch.long), use_cache=False)
-    assert counter.get_total_flops() == 18 * layer_flops(decoder.config, 50)
+    # transformers 4 multiplies positions by frequencies as matrices: 600 operations of 46 million.
+    assert counter.get_total_flops() == pytest.approx(18 * layer_flops(decoder.config, 50), rel=1e-4)
     assert cache_bytes(decoder.config, 50, 4) == 2 * 2 * 12 * 50 * 4
 
 
