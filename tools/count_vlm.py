@@ -3,8 +3,8 @@
     python -m tools.count_vlm [--text 25] [--into onedpiece/retokenize/README.md]
 
 No weights are needed: operations and cache follow from the sizes of Vicuna-7B and the numbers of tokens. The
-published numbers of tokens are means over the layers; operations grow with their squares by so little that
-taking every layer at the mean changes the sums by less than a tenth of a percent.
+published numbers of tokens are means over the layers, and every layer is counted at the mean: what goes with
+the square of a length is under two percent of a layer's operations.
 """
 
 import argparse

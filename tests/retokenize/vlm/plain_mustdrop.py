@@ -57,7 +57,8 @@ def encode(model: Any, picture: Tensor, threshold: float) -> tuple[Tensor, list[
     for layer in tower.encoder.layers[1:-1]:
         x = encoder_layer(layer, x)
     last = tower.encoder.layers[-1]
-    attention = last.self_attn(last.layer_norm1(x), attention_mask=None, output_attentions=True)[1].mean(dim=1)[0]
+    maps = last.self_attn(last.layer_norm1(x), attention_mask=None, output_attentions=True)[1]
+    attention = maps.mean(dim=1)[0]
     score = (attention[0] if prefix else attention.mean(dim=0))[prefix:]
     best = score.topk(math.ceil(0.08 * len(score))).indices.tolist()
     return model.model.multi_modal_projector(x[0, prefix:]), [each in best for each in range(len(score))]
