@@ -1,9 +1,9 @@
 """Which models can be reduced, where in them the blocks are, and adapters that take their blocks apart.
 
 A timm `VisionTransformer` whose blocks are timm's `Block` around its plain `Attention` (DeiT, DINOv2, CLIP,
-SigLIP: LayerScale, QK norm, registers, drop path), and the tokenizer's encoder. Classes are compared, not
-attributes: a block that only looks alike - relative positions, a difference of two maps, gates, rotations -
-would be computed wrongly without an error.
+SigLIP: LayerScale, QK norm, registers, drop path), an `Eva` (see `rotary`), and the tokenizer's encoder.
+Classes are compared, not attributes: a block that only looks alike - relative positions, a difference of two
+maps, gates - would be computed wrongly without an error.
 """
 
 import sys
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onedpiece.retokenize.block import BlockAdapter, Layout, Projected
+from onedpiece.retokenize.rotary import EvaAdapter, eva_layout, is_eva
 from onedpiece.retokenize.stack import ReducedBlocks
 
 _TIMM = "timm.models.vision_transformer"
@@ -39,18 +40,23 @@ class TimmAdapter:
                 "a block with gated attention cannot be reduced; with timm's plain Attention it can"
             )
 
+    def run(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
+        """See `BlockAdapter`."""
+        out: Tensor = self.module(x)
+        return out
+
     def normed(self, x: Tensor) -> Tensor:
         """See `BlockAdapter`."""
         out: Tensor = self.module.norm1(x)
         return out
 
-    def project(self, normed: Tensor) -> Projected:
+    def project(self, normed: Tensor, rotation: Tensor | None = None) -> Projected:
         """See `BlockAdapter`."""
         attn = self.module.attn
         q, k, v = _split(attn.qkv(normed), 3, attn.num_heads)
         return Projected(attn.q_norm(q), attn.k_norm(k), v)
 
-    def project_queries_keys(self, normed: Tensor) -> tuple[Tensor, Tensor]:
+    def project_queries_keys(self, normed: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See `BlockAdapter`."""
         attn = self.module.attn
         packed = self._linear(normed, slice(0, 2 * attn.qkv.out_features // 3))
@@ -90,17 +96,22 @@ class EncoderAdapter:
     def __init__(self, module: nn.Module) -> None:
         self.module: Any = module
 
+    def run(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
+        """See `BlockAdapter`."""
+        out: Tensor = self.module(x)
+        return out
+
     def normed(self, x: Tensor) -> Tensor:
         """See `BlockAdapter`."""
         out: Tensor = self.module.ln_1(x)
         return out
 
-    def project(self, normed: Tensor) -> Projected:
+    def project(self, normed: Tensor, rotation: Tensor | None = None) -> Projected:
         """See `BlockAdapter`."""
         q, k, v = _split(self._linear(normed, slice(None)), 3, self.module.attn.heads)
         return Projected(q, k, v)
 
-    def project_queries_keys(self, normed: Tensor) -> tuple[Tensor, Tensor]:
+    def project_queries_keys(self, normed: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See `BlockAdapter`."""
         packed = self._linear(normed, slice(0, 2 * normed.shape[-1]))
         q, k = _split(packed, 2, self.module.attn.heads)
@@ -150,7 +161,7 @@ class ModelSite(NamedTuple):
 
     owner: nn.Module
     attribute: str
-    adapter: type[TimmAdapter] | type[EncoderAdapter]
+    adapter: type[TimmAdapter] | type[EncoderAdapter] | type[EvaAdapter]
     layout: Layout
     dim: int
     num_free: int
@@ -175,7 +186,7 @@ class ModelSite(NamedTuple):
 
 
 def find_site(model: nn.Module) -> ModelSite:
-    """Find the blocks of a timm `VisionTransformer`, of our encoder, or of a tokenizer's encoder.
+    """Find the blocks of a timm `VisionTransformer` or `Eva`, of our encoder, or of a tokenizer's encoder.
 
     Raises:
         ValueError: the model is none of these.
@@ -183,6 +194,10 @@ def find_site(model: nn.Module) -> ModelSite:
     timm = sys.modules.get(_TIMM)  # not imported: its models are not there either
     if timm is not None and isinstance(model, timm.VisionTransformer):
         return _timm_site(model, timm.VisionTransformer)
+    if is_eva(model):
+        vit: Any = model
+        patches = int(vit.patch_embed.num_patches)
+        return ModelSite(vit, "blocks", EvaAdapter, eva_layout(vit), int(vit.embed_dim), patches)
     if hasattr(model, "latent_token_positional_embedding") and hasattr(model, "class_embedding"):
         return _encoder_site(model)
     encoder = getattr(model, "encoder", None)

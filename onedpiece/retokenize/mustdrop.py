@@ -226,6 +226,10 @@ class MustdropReducer:
 
     def step(self, layer: int, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""
+        if tokens.rotation is not None:
+            raise ValueError(
+                "MustDrop pads pictures, and rotary positions do not follow; choose another reducer"
+            )
         tokens = tokens._replace(x=self._run(block, tokens))
         if not self.active(layer, tokens, layout):
             return tokens
@@ -236,8 +240,7 @@ class MustdropReducer:
 
     def _run(self, block: BlockAdapter, tokens: Tokens) -> Tensor:
         if tokens.size is None:
-            out: Tensor = block.module(tokens.x)
-            return out
+            return block.run(tokens.x)
         q, k, v = block.project(block.normed(tokens.x))
         visible = tokens.size if self.proportional else tokens.size > 0
         x = block.add_attention(tokens.x, attend(block, q, k, v, size_bias(visible, q.dtype)))
