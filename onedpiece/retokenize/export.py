@@ -5,6 +5,7 @@ ToMe, MCTF, EViT and ImagePiece, whose numbers of tokens follow from the picture
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -67,8 +68,8 @@ def export_onnx(vit: nn.Module, path: Path | str, image_size: tuple[int, int] | 
 
 
 def _image_size(vit: nn.Module, given: tuple[int, int] | None) -> tuple[int, int]:
-    own = getattr(getattr(vit, "patch_embed", None), "img_size", None)
-    if given is None and own is None:
+    size: Any = given or getattr(getattr(vit, "patch_embed", None), "img_size", None)
+    if size is None:
         raise ValueError(f"{type(vit).__name__} does not say how large its pictures are; give image_size")
-    height, width = given if given is not None else own
+    height, width = size
     return int(height), int(width)

@@ -48,7 +48,8 @@ class EvaAdapter:
 
     def __init__(self, module: nn.Module) -> None:
         self.module: Any = module
-        eva, attn = sys.modules[_EVA], getattr(module, "attn", None)
+        eva: Any = sys.modules[_EVA]
+        attn: Any = getattr(module, "attn", None)
         if type(module) is not eva.EvaBlock:
             raise ValueError(f"{type(module).__name__} cannot be reduced; timm's EvaBlock can")
         if type(attn) not in (eva.EvaAttention, eva.AttentionRope):

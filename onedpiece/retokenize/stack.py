@@ -124,7 +124,7 @@ class ReducedBlocks(nn.Module):
         Raises:
             ValueError: a tracer is at work that would write a program of other numbers.
         """
-        if torch.jit.is_tracing() and torch.onnx.is_in_onnx_export():
+        if _jit_traces() and torch.onnx.is_in_onnx_export():
             raise ValueError(
                 "torch's older ONNX exporter writes other numbers for a reduced model; use dynamo=True, or "
                 "onedpiece.retokenize.export.export_onnx"
@@ -161,6 +161,11 @@ class ReducedBlocks(nn.Module):
         cut = tokens.x.shape[1] - self.layout.tail
         zeros = tokens.x.new_zeros(tokens.x.shape[0], missing, tokens.x.shape[2])
         return torch.cat([tokens.x[:, :cut], zeros, tokens.x[:, cut:]], dim=1)
+
+
+def _jit_traces() -> bool:
+    tracing: Any = torch.jit  # which exports it to everyone but type checkers
+    return bool(tracing.is_tracing())
 
 
 class _Walk:

@@ -61,7 +61,7 @@ def test_the_older_exporter_is_refused(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_named(
     make_vit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ValueError, match="end it in .onnx"):
+    with pytest.raises(ValueError, match=r"end it in \.onnx"):
         export_onnx(make_vit(), tmp_path / "model.bin")
     monkeypatch.setattr("onedpiece.retokenize.export.find_spec", lambda name: name)
     with pytest.raises(ValueError, match="depends on the picture"):

@@ -1,4 +1,4 @@
-"""MustDrop on a vision-language model of transformers, in all three stages (extra `[vlm]`).
+"""MustDrop and its neighbours on a vision-language model of transformers (extra `[vlm]`).
 
 from onedpiece.retokenize import vlm
 
@@ -8,6 +8,7 @@ vlm.measure(model)  # what the last prompt cost
 vlm.remove(model)
 """
 
+import math
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -48,10 +49,14 @@ def apply(
     window_threshold: float = 0.8,
     key_ratio: float = 0.08,
 ) -> Model:
-    """Put MustDrop into a `LlavaForConditionalGeneration` and return the same model.
+    """Put a reducer of vision tokens into a `LlavaForConditionalGeneration` and return the same model.
 
-    tokens: 192, 128 or 64, the authors' settings, of which each names a pair of thresholds; how many
-    tokens are left in the end depends on picture and prompt. `global_threshold` and `individual_threshold`
+    name: "mustdrop"; or "scope" or "knee", which choose between the vision tower and the language model and
+    drop nothing behind it: as many `tokens` of each picture as asked for, by importance and coverage, or
+    those in front of the knee of its importance.
+
+    tokens: for MustDrop 192, 128 or 64, the authors' settings, of which each names a pair of thresholds; how
+    many are left in the end depends on picture and prompt. `global_threshold` and `individual_threshold`
     take the place of either; 0 drops nothing in the prefill. layers: behind which decoder layers tokens are
     dropped, counted from 0. window, window_threshold, key_ratio: see `towers.MergeOptions`; a
     `window_threshold` above 1 merges nothing.
@@ -64,20 +69,27 @@ def apply(
         ValueError: the name or the setting is unknown, or a part of the model would be computed wrongly.
         MissingExtraError: transformers is not installed.
 
-    Reference: arXiv 2411.10803; thresholds and layers are those of its code.
+    Reference: arXiv 2411.10803; thresholds and layers are those of its code. See `selection` for the others.
     """
     _need_transformers()
     from onedpiece.retokenize.vlm.decoder import DropOptions
     from onedpiece.retokenize.vlm.model import MustdropForward
     from onedpiece.retokenize.vlm.towers import MergeOptions
 
-    if name != "mustdrop":
-        raise ValueError(f"no reducer of language models is called {name!r}; there is mustdrop")
-    pair = _thresholds(tokens, global_threshold, individual_threshold)
     llava: Any = _llava(model)
-    forward = MustdropForward(
-        llava, MergeOptions(window, window_threshold, key_ratio), DropOptions(tuple(layers), *pair)
-    )
+    thresholds = (global_threshold, individual_threshold)
+    if name == "mustdrop":
+        merging = MergeOptions(window, window_threshold, key_ratio)
+        dropping = DropOptions(tuple(layers), *_thresholds(tokens, *thresholds))
+    elif name in ("scope", "knee"):
+        if thresholds != (None, None) or (tokens is None) == (name == "scope"):
+            raise ValueError("scope takes tokens=, how many of each picture to keep, and knee takes nothing")
+        rule: Any = name
+        merging = MergeOptions(threshold=math.inf, choose=rule, scope_tokens=tokens or 0)
+        dropping = DropOptions(())
+    else:
+        raise ValueError(f"no reducer of language models is called {name!r}; choose mustdrop, scope or knee")
+    forward = MustdropForward(llava, merging, dropping)
     llava.forward = forward
     llava.get_image_features = forward.get_image_features
     model.remove = partial(remove, model)  # type: ignore[assignment]
@@ -85,7 +97,7 @@ def apply(
 
 
 def remove(model: Model) -> Model:
-    """Take MustDrop out again; does nothing where there is none."""
+    """Take the reducer out again; does nothing where there is none."""
     _need_transformers()
     llava = _llava(model)
     for attribute in ("forward", "get_image_features"):
@@ -98,7 +110,7 @@ def measure(model: nn.Module) -> "Cost":
     """Return what the last prompt cost, and what it would have cost with every token.
 
     Raises:
-        ValueError: MustDrop is not applied, or has seen no prompt yet.
+        ValueError: no reducer is applied, or it has seen no prompt yet.
         MissingExtraError: transformers is not installed.
     """
     _need_transformers()
@@ -108,7 +120,7 @@ def measure(model: nn.Module) -> "Cost":
     llava: Any = _llava(model)
     forward = vars(llava).get("forward")
     if not isinstance(forward, MustdropForward) or forward.last is None:
-        raise ValueError("there is no prompt to measure; apply() MustDrop and run the model first")
+        raise ValueError("there is no prompt to measure; apply() a reducer and run the model first")
     return cost_of(llava.config.text_config, forward.last)
 
 

@@ -6,7 +6,7 @@ authors' code. Merging is decided for each picture alone and keeps the raster or
 merge as many windows in all pictures of a batch as in the one with the fewest, and put them first.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
 from onedpiece.retokenize.block import attention_map
 from onedpiece.retokenize.groups import Reduction
 from onedpiece.retokenize.mustdrop import kept_positions, key_set, merge_windows
+from onedpiece.retokenize.selection import above_knee, scope
 from onedpiece.retokenize.vlm.sequence import Marks
 
 
@@ -27,11 +28,15 @@ class MergeOptions(NamedTuple):
         window: patches a side.
         threshold: mean pairwise cosine from which on a window is flat; above 1 nothing is merged.
         key_ratio: part of the tokens left that no later stage may drop.
+        choose: "all" of the tokens left go on, those of "scope", or those above the "knee" (see `selection`).
+        scope_tokens: how many tokens of a picture SCOPE keeps.
     """
 
     window: int = 3
     threshold: float = 0.8
     key_ratio: float = 0.08
+    choose: Literal["all", "scope", "knee"] = "all"
+    scope_tokens: int = 0
 
 
 class Encoded(NamedTuple):
@@ -100,8 +105,19 @@ class VisionTower:
         importance = self._importance(last, states[len(self.blocks) - 2], real)
         key = key_set(importance, options.key_ratio, self.prefix, merged.size)
         picked = torch.cat([states[index - 1] for index in wanted], dim=-1)
+        if options.choose != "all":
+            merged = merged._replace(
+                source=merged.source * self._chosen(picked, importance, options)[..., None]
+            )
         features, marks = self._place(picked, merged, key, self.prefix if strategy == "default" else 0)
         return Encoded(features, marks, torch.stack(lengths))
+
+    def _chosen(self, x: Tensor, importance: Tensor, options: MergeOptions) -> Tensor:
+        """The tokens that another rule than MustDrop's keeps: (B, N) bool; a class token always."""
+        x, importance = x[:, self.prefix :], importance[:, self.prefix :]
+        by_scope = options.choose == "scope"
+        chosen = scope(x, importance, options.scope_tokens) if by_scope else above_knee(importance)
+        return F.pad(chosen, (self.prefix, 0), value=True)
 
     def _states_of(self, layer: int | list[int], strategy: str) -> list[int]:
         states = len(self.blocks) + 1

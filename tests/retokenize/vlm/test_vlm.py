@@ -156,6 +156,23 @@ def test_the_published_saving_follows_from_the_published_tokens() -> None:
     assert 1 - layer_flops(vicuna, 45 + 25) / layer_flops(vicuna, 576 + 25) == pytest.approx(0.885, abs=0.005)
 
 
+@pytest.mark.parametrize("tower", TOWERS)
+@pytest.mark.parametrize(("name", "options"), [("scope", {"tokens": 10}), ("knee", {})])
+def test_neighbours_choose_in_front_of_the_language_model(
+    make_llava: Callable[..., Any], inputs: Inputs, tower: str, name: str, options: dict[str, int]
+) -> None:
+    model = vlm.apply(make_llava(tower), name, **options)
+    together = generate(model, inputs, max_new_tokens=4)
+    last = model.model.forward.last
+    assert (last.vision == last.vision[:1]).all()  # nothing is dropped behind
+    assert torch.equal(last.cached, last.tokens)
+    if name == "scope":
+        assert last.vision[0].tolist() == [20, 10]
+    else:
+        assert (last.vision[0] < last.whole_vision).all()
+    assert torch.equal(generate(model, prompt_of(inputs, 1), max_new_tokens=4)[0], together[1])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -163,6 +180,8 @@ def test_the_published_saving_follows_from_the_published_tokens() -> None:
         ({}, "give tokens=192, 128 or 64, or both"),
         ({"tokens": 64, "layers": (2, 17)}, r"layers is \(2, 17\); of 18 decoder layers"),
         ({"name": "tome", "tokens": 64}, "no reducer of language models is called 'tome'"),
+        ({"name": "scope"}, "scope takes tokens="),
+        ({"name": "knee", "tokens": 64}, "knee takes nothing"),
     ],
 )
 def test_wrong_settings_are_named(
