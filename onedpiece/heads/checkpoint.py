@@ -13,7 +13,7 @@ from torch import Tensor
 from onedpiece._files import atomic_write_bytes, one_line
 from onedpiece.codec.codec import Codec
 from onedpiece.errors import HeadError
-from onedpiece.heads.config import HeadConfig, ReducerConfig
+from onedpiece.heads.config import DENSE, HeadConfig, ReducerConfig
 from onedpiece.heads.head import Codes, Head, check_codes
 from onedpiece.heads.outputs import Prediction
 from onedpiece.tokenizer.transformer import assign_weights, no_init_weights
@@ -58,9 +58,14 @@ class LoadedHead(NamedTuple):
             keep_ratio: the part of the tokens in (0, 1] that is left behind the last block.
 
         Raises:
-            HeadError: the ratio is out of range.
+            HeadError: the ratio is out of range, or all tokens are queries, which stay.
             ValueError: the name is unknown.
         """
+        if self.head.config.task in DENSE and not self.head.config.codes:
+            raise HeadError(
+                f"a head to {self.head.config.task} that reads the linear picture alone has no tokens to merge; "
+                "leave the reducer out"
+            )
         config = replace(self.head.config, reducer=ReducerConfig(name, keep_ratio, place="inside"))
         with no_init_weights():
             head = Head(config)
