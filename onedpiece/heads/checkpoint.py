@@ -63,8 +63,8 @@ class LoadedHead(NamedTuple):
         """
         if self.head.config.task in DENSE and not self.head.config.codes:
             raise HeadError(
-                f"a head to {self.head.config.task} that reads the linear picture alone has no tokens to merge; "
-                "leave the reducer out"
+                f"a head to {self.head.config.task} that reads the linear picture alone has no tokens to "
+                "merge; leave the reducer out"
             )
         config = replace(self.head.config, reducer=ReducerConfig(name, keep_ratio, place="inside"))
         with no_init_weights():

@@ -1,7 +1,8 @@
 """Which models can be reduced, where in them the blocks are, and adapters that take their blocks apart.
 
 A timm `VisionTransformer` whose blocks are timm's `Block` around its plain `Attention` (DeiT, DINOv2, CLIP,
-SigLIP: LayerScale, QK norm, registers, drop path), an `Eva` (see `rotary`), and the tokenizer's encoder.
+SigLIP: LayerScale, QK norm, registers, drop path), an `Eva` (see `rotary`), a T2T-ViT or LV-ViT (see
+`models`), and the tokenizer's encoder.
 Classes are compared, not attributes: a block that only looks alike - relative positions, a difference of two
 maps, gates - would be computed wrongly without an error.
 """
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onedpiece.retokenize.block import BlockAdapter, Layout, Projected
+from onedpiece.retokenize.models import LvVit, T2tVit
+from onedpiece.retokenize.models.blocks import PlainBlockAdapter
 from onedpiece.retokenize.rotary import EvaAdapter, eva_layout, is_eva
 from onedpiece.retokenize.stack import ReducedBlocks
 
@@ -157,14 +160,16 @@ class ModelSite(NamedTuple):
         layout: which tokens are whose.
         dim: channels of a token.
         num_free: how many tokens may be reduced, at the model's own picture size.
+        pools: whether the model's answer is pooled over all tokens, padding included.
     """
 
     owner: nn.Module
     attribute: str
-    adapter: type[TimmAdapter] | type[EncoderAdapter] | type[EvaAdapter]
+    adapter: type[TimmAdapter] | type[EncoderAdapter] | type[EvaAdapter] | type[PlainBlockAdapter]
     layout: Layout
     dim: int
     num_free: int
+    pools: bool = False
 
     @property
     def stack(self) -> Any:
@@ -197,7 +202,14 @@ def find_site(model: nn.Module) -> ModelSite:
     if is_eva(model):
         vit: Any = model
         patches = int(vit.patch_embed.num_patches)
-        return ModelSite(vit, "blocks", EvaAdapter, eva_layout(vit), int(vit.embed_dim), patches)
+        pools = vit.global_pool != "token"
+        return ModelSite(vit, "blocks", EvaAdapter, eva_layout(vit), int(vit.embed_dim), patches, pools)
+    if isinstance(model, T2tVit | LvVit):
+        layout = Layout(prefix=1, tail=0, score_tokens=slice(0, 1))
+        pools = getattr(model, "aux_head", None) is not None
+        return ModelSite(
+            model, "blocks", PlainBlockAdapter, layout, model.embed_dim, model.num_patches, pools
+        )
     if hasattr(model, "latent_token_positional_embedding") and hasattr(model, "class_embedding"):
         return _encoder_site(model)
     encoder = getattr(model, "encoder", None)
@@ -223,7 +235,9 @@ def _timm_site(vit: Any, base: type) -> ModelSite:
         tail=0,
         score_tokens=slice(None) if vit.cls_token is None else slice(0, 1),
     )
-    return ModelSite(vit, "blocks", TimmAdapter, layout, int(vit.embed_dim), int(vit.patch_embed.num_patches))
+    patches = int(vit.patch_embed.num_patches)
+    pools = vit.global_pool != "token"
+    return ModelSite(vit, "blocks", TimmAdapter, layout, int(vit.embed_dim), patches, pools)
 
 
 def _encoder_site(encoder: Any) -> ModelSite:
