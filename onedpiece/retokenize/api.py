@@ -41,7 +41,8 @@ def apply(
     vit: a timm `VisionTransformer` of plain blocks (with or without LayerScale, class, distillation and
     register tokens, QK norm) or `Eva`, one of `models`, or our `Tokenizer` or its encoder, whose latents are
     never touched. The stack of blocks is replaced by one that shares the blocks; parameters and state dict
-    stay as they are, except that `slimming` adds weights of its own, which need training. A second `apply` replaces the first.
+    stay as they are, except that `slimming` adds weights of its own, which need training. A second `apply`
+    replaces the first.
     Options are the fields of the method's reducer: r, layers (counted from 0), keep_rate, ... `keep_ratio`,
     in (0, 1], chooses them so that about this part of the patch tokens is left behind the last block. `r` is
     a number a layer, a list with one for each, or a pair as in ToMe (see `matching.spread_r`).

@@ -85,10 +85,11 @@ class _Performer(nn.Module):
         return out
 
     def _features(self, x: Tensor) -> Tensor:
-        """exp(w·x - |x|²/2) / √m, (B, N, m); rows of w are √m long, as released, where a softmax needs √64."""
+        """exp(w·x - |x|²/2) / √m, (B, N, m); rows of w are √m long as released (a softmax needs √64)."""
         x = x.float()
         exponent = x @ self.w.T - x.square().sum(dim=-1, keepdim=True) / 2
-        return exponent.exp() / self.w.shape[0] ** 0.5
+        features: Tensor = exponent.exp() / float(self.w.shape[0]) ** 0.5
+        return features
 
 
 class TokensToToken(nn.Module):

@@ -143,8 +143,8 @@ def test_a_performer_attends_by_its_features() -> None:
     layer, x = t2t_vit("t2t_vit_7").tokens_to_token.attention1.eval(), torch.randn(1, 5, 147)
     k, q, v = layer.kqv(layer.norm1(x)).split(64, dim=-1)
     features = [((each @ layer.w.T) - (each**2).sum(-1, keepdim=True) / 2).exp() for each in (q, k)]
-    kernel = features[0] @ features[1].transpose(1, 2)  # 5 by 5, which the layer never builds
-    y = v + layer.proj(kernel / kernel.sum(-1, keepdim=True) @ v)
+    kernel = features[0] @ features[1].transpose(1, 2) / 32  # 5 by 5, which the layer never builds
+    y = v + layer.proj(kernel / (kernel.sum(-1, keepdim=True) + 1e-8) @ v)
     torch.testing.assert_close(layer(x), y + layer.mlp(layer.norm2(y)), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(layer.w @ layer.w.T, 32 * torch.eye(32), atol=1e-4, rtol=0)
 
