@@ -18,24 +18,27 @@ def no_progress(done: int, total: int) -> None:
 
 
 @contextmanager
-def progress_bar(what: str = "") -> Iterator[Progress]:
+def progress_bar(what: str | Callable[[], str] = "") -> Iterator[Progress]:
     """Give a callback that moves a bar on standard error; it moves nothing where that is no terminal.
 
     The bar appears with the first call, and goes away at the end of the block.
 
     Args:
-        what: stands in front of the bar.
+        what: stands in front of the bar; a function is asked anew each time that the bar moves.
     """
     if sys.stderr is None or not sys.stderr.isatty():
         yield no_progress
         return
     started: list[tuple[Bar, TaskID]] = []
 
+    def text() -> str:
+        return what() if callable(what) else what
+
     def move(done: int, total: int) -> None:
         if not started:
-            started.append(_start(what))
+            started.append(_start(text()))
         bar, task = started[0]
-        bar.update(task, completed=done, total=total)
+        bar.update(task, completed=done, total=total, description=text())
 
     try:
         yield move

@@ -5,7 +5,15 @@ Each has the built-in that fits as a second base, so that `except ValueError` go
 
 
 class OnedpieceError(Exception):
-    """Something that onedpiece can say in one line, and whose fix is often in it."""
+    """Something that onedpiece can say in one line, and whose fix is often in it.
+
+    >>> import onedpiece
+    >>> try:
+    ...     onedpiece.Code.from_bytes(b"GIF89a")
+    ... except onedpiece.OnedpieceError as error:
+    ...     print(error)
+    not an .odp file: it starts with 47 49 ('GIF89a'), expected d1 1d
+    """
 
 
 class BitstreamError(OnedpieceError, ValueError):
@@ -72,6 +80,10 @@ class PictureError(OnedpieceError, ValueError):
     """A picture that cannot be read, or is too large to be."""
 
 
+class ShardError(OnedpieceError, ValueError):
+    """A shard of training pictures that cannot be opened or is damaged; the message names it."""
+
+
 class WrongModelError(OnedpieceError, ValueError):
     """A code that another model made."""
 
@@ -122,6 +134,10 @@ class MissingFormatError(OnedpieceError, RuntimeError):
     """A picture format was asked for whose library is not on this machine."""
 
 
+class ExternalCodecError(OnedpieceError, ValueError):
+    """Somebody else's codec failed, in a comparison; the message, one line, has its own words."""
+
+
 class MissingExtraError(OnedpieceError, RuntimeError):
     """A part was asked for whose libraries are not on this machine; the message names what to install."""
 
@@ -136,3 +152,11 @@ class CacheError(OnedpieceError, ValueError):
 
 class TrainingError(OnedpieceError, RuntimeError):
     """A training run cannot go on; the message, one line, says why and what is kept."""
+
+
+class BulkError(OnedpieceError, RuntimeError):
+    """A run over many photos that cannot go on; one line says why, and what is kept."""
+
+
+class OtherRunError(OnedpieceError, ValueError):
+    """A folder that another run over many photos began, or that holds something else."""

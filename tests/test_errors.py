@@ -33,6 +33,7 @@ def test_what_was_a_value_error_still_is() -> None:
         "MissingFormatError",
         "MissingExtraError",
         "TrainingError",
+        "BulkError",
     }
     assert {each.__name__ for each in ALL if not issubclass(each, ValueError)} == no_value_errors
 
@@ -50,7 +51,7 @@ def test_no_other_module_defines_a_public_exception() -> None:
 
 def test_target_out_of_reach_survives_pickling() -> None:
     found = pickle.loads(pickle.dumps(TargetOutOfReachError("too high", 30.5, 7)))
-    assert (str(found), found.score, found.tokens) == ("too high", 30.5, 7)
+    assert (found.message, found.score, found.tokens) == ("too high", 30.5, 7)
 
 
 def test_they_need_no_torch() -> None:

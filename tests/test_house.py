@@ -22,6 +22,7 @@ LEVELS = (
     {"metrics"},
     {"tokenizer"},
     {"retokenize"},
+    {"codes"},  # tokens by the row; which `onedpiece.codes` is for users as well
     {"bitstream"},
     {"errors", "_files", "_providers", "_progress"},
 )

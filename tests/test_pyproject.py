@@ -37,6 +37,8 @@ DISTRIBUTIONS = {
 INDIRECT = {
     "jsonargparse": "LightningCLI imports it",
     "pillow-jxl-plugin": "evaluation/formats.py imports it by a name in a table, for Pillow to know .jxl",
+    "onnx": "torch.onnx.export writes with it",
+    "onnxscript": "torch.onnx.export translates with it",
     "pytorch-lightning": "lightning depends on it; declared to shut out its malicious releases",
     "pycocotools": "torchmetrics' detection metrics import it",
     "tensorboard": "Lightning's logger imports it",
@@ -50,7 +52,9 @@ INDIRECT = {
 """What is declared although no file of ours imports it, and why."""
 
 BROUGHT = {
+    "aiohttp": "fsspec's extra for http depends on it",
     "fastapi": "gradio is one of its apps",
+    "pandas": "ray's extra for data and datasets depend on it",
     "packaging": "pytest and torchmetrics depend on it",
     "uvicorn": "gradio's server",
 }

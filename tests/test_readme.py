@@ -32,6 +32,8 @@ def test_no_table_was_left_empty():
         (ROOT / "README.md", {"headline"}),
         (ROOT / "onedpiece" / "evaluation" / "README.md", {"compare", "downstream", "speed", "heads"}),
         (ROOT / "onedpiece" / "web" / "README.md", {"placeholders"}),
+        (ROOT / "onedpiece" / "bulk" / "README.md", {"bench"}),
+        (ROOT / "onedpiece" / "weights" / "README.md", {"onnx"}),
     ):
         text = path.read_text(encoding="utf-8")
         parts = re.findall(r"<!-- begin: (\w+) -->\n(.*?)<!-- end: \1 -->", text, flags=re.DOTALL)
@@ -76,4 +78,4 @@ def test_every_verb_exists():
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}
     assert verbs <= known
-    assert len(verbs) == 4
+    assert len(verbs) == 6

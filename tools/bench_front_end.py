@@ -119,9 +119,8 @@ def measure(made: dict[tuple[str, str], onedpiece.Codec], photos: list[Photo], r
     tokenizers = {key: codec.tokenizer for key, codec in made.items()}
     pictures = torch.rand(max(BATCHES), 3, *photos[0].image.size, generator=torch.Generator().manual_seed(0))
     times = {batch: seconds_of(tokenizers, pictures[:batch], rounds) for batch in BATCHES}
-    shown = torch.stack(
-        [tensors.Photo(photo.image).pixels(photos[0].image.width) for photo in photos[:COMPARED]]
-    )
+    squares = (tensors.Photo(photo.image).pixels(photos[0].image.width) for photo in photos[:COMPARED])
+    shown = torch.stack([torch.from_numpy(square) for square in squares])
     reference = next(iter(tokenizers.values())).tokenize(shown)
     lines = []
     for at, ((label, weights), codec) in enumerate(made.items()):

@@ -2,12 +2,13 @@
 
     python -m tools.check_targets --data PHOTOS --workers 4
 
-Decodes every prefix of every photo once (20 to 40 s a photo on one core: 100 photos take 10 to 15 minutes on
-four), keeps their scores in --cache, so that a run that was stopped goes on, and searches for --trials random
-targets between the worst and the best score of each photo. Reports for each metric how many targets were met,
-how far the answer is above the fewest tokens that brute force finds, the largest ripple and the decodes; for
-PSNR also the processor time of an encode to a target beside that of a plain encode plus decode of as many
-tokens. Status 1 where a target is missed or an answer is more than one token above.
+Decodes every prefix of every photo once (20 to 40 s a photo on one core, and with lpips, whose targets are
+those of the sharp look, 8 minutes), keeps their scores in --cache, so that a run that was stopped goes on,
+and searches for --trials random targets between the worst and the best score of each photo. Reports for each
+metric how many targets were met, how far the answer is above the fewest tokens that brute force finds, the
+largest ripple, the decodes, and the processor time of an encode to a target beside that of a plain encode
+plus decode of as many tokens. Status 1 where a target is missed, or an answer of PSNR or bytes is more than
+one token above.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from onedpiece.codec.find import find_images
 from onedpiece.codec.images import read_picture
 from onedpiece.evaluation.baselines import start_executor
 from onedpiece.rate import METRICS, QualityTarget
-from onedpiece.rate.search import SearchResult, find_min_tokens, find_min_tokens_gp
+from onedpiece.rate.search import BELIEFS, SearchResult, find_min_tokens, find_min_tokens_gp
 from onedpiece.rate.target import RateTarget
 from onedpiece.weights.checkpoint import load
 from tools.prefix_curves import Curves, stored_curves
@@ -50,7 +51,7 @@ class Checked(NamedTuple):
 
     trials: dict[str, list[Trial]]
     ripples: dict[str, float]
-    ratios: list[float]
+    ratios: dict[str, list[float]]
 
 
 class Asked(NamedTuple):
@@ -81,8 +82,8 @@ def _try_target(target: QualityTarget, scores: list[float], forecast: list[float
         return scores[tokens - 1]
 
     found: SearchResult
-    if target.metric == "psnr" and forecast is not None:
-        found = find_min_tokens_gp(target, measure, forecast)
+    if target.metric == "lpips" or forecast is not None:
+        found = find_min_tokens_gp(target, measure, len(scores), forecast)
     else:
         found = find_min_tokens(target, measure, len(scores), forecast)
     brute = next(at + 1 for at, score in enumerate(scores) if target.margin(score) >= 0)
@@ -100,16 +101,22 @@ def try_budgets(code: Code, trials: int, seed: int) -> list[Trial]:
     return done
 
 
-def time_ratio(codec: Codec, photo: Image.Image, value: float) -> float:
-    """Return the processor time of encoding to a PSNR over a plain encode plus decode of as many tokens.
+def time_ratio(codec: Codec, photo: Image.Image, metric: str, value: float) -> float:
+    """Return the processor time of encoding to a quality over a plain encode plus decode of as many tokens.
 
-    The plain ones run before and after, and their mean counts: a machine's clock changes.
+    The decode is in the look that the file asks for. The plain ones run before and after, and their mean
+    counts: a machine's clock changes.
     """
-    tokens = len(codec.encode(photo, psnr=value, tiles=False, best_effort=True))
-    before = _seconds(lambda: codec.decode(codec.encode(photo, tokens=tokens, tiles=False)))
-    search = _seconds(lambda: codec.encode_to(photo, RateTarget(psnr=value), tiles=False, best_effort=True))
-    after = _seconds(lambda: codec.decode(codec.encode(photo, tokens=tokens, tiles=False)))
-    return 2 * search / (before + after)
+    target = RateTarget(**{metric: value})  # type: ignore[arg-type]
+    found = codec.encode_to(photo, target, tiles=False, best_effort=True).code
+    sharpness = 0.0 if found.faithful else None
+
+    def plain() -> None:
+        codec.decode(codec.encode(photo, tokens=len(found), tiles=False), sharpness=sharpness)
+
+    before = _seconds(plain)
+    search = _seconds(lambda: codec.encode_to(photo, target, tiles=False, best_effort=True))
+    return 2 * search / (before + _seconds(plain))
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -133,9 +140,11 @@ def check(path: Path, seed: int, asked: Asked) -> Checked:
     trials["max-bytes"] = try_budgets(codec.encode(photo, tiles=False), asked.trials, seed)
     signs = {metric: 1 if METRICS[metric].higher_is_better else -1 for metric in asked.metrics}
     ripples = {metric: ripple(sign * found[metric]) for metric, sign in signs.items()} | {"max-bytes": 0.0}
-    ends = found["psnr"].min(), found["psnr"].max()
-    values = np.random.default_rng(seed).uniform(*ends, asked.timings)
-    return Checked(trials, ripples, [time_ratio(codec, photo, float(value)) for value in values])
+    ratios = {}
+    for metric in asked.metrics:
+        values = np.random.default_rng(seed).uniform(found[metric].min(), found[metric].max(), asked.timings)
+        ratios[metric] = [time_ratio(codec, photo, metric, float(value)) for value in values]
+    return Checked(trials, ripples, ratios)
 
 
 def report(photos: Sequence[Checked]) -> int:
@@ -147,18 +156,19 @@ def report(photos: Sequence[Checked]) -> int:
         done = list(chain(*(photo.trials[kind] for photo in photos)))
         met, exact = np.mean([trial.met for trial in done]), np.mean([trial.above == 0 for trial in done])
         above, decodes = max(trial.above for trial in done), [trial.decodes for trial in done]
-        broken |= int(above > 1 or met < 1)
+        broken |= int(met < 1 or (above > 1 and not (kind in BELIEFS and BELIEFS[kind].slack)))
         print(
             f"| {kind} | {len(done)} | {100 * met:.2f} % | {100 * exact:.2f} % | {above} "
             f"| {np.mean(decodes):.1f} ({np.quantile(decodes, 0.95):.0f}, {max(decodes)}) "
             f"| {max(photo.ripples[kind] for photo in photos):.4f} |"
         )
-    if ratios := list(chain(*(photo.ratios for photo in photos))):
-        print(
-            f"\nPSNR target over plain encode + decode, processor time, {len(ratios)} searches: mean "
-            f"{np.mean(ratios):.2f}, median {np.median(ratios):.2f}, 95 % {np.quantile(ratios, 0.95):.2f}, "
-            f"most {max(ratios):.2f}"
-        )
+    for metric in photos[0].ratios:
+        if ratios := list(chain(*(photo.ratios[metric] for photo in photos))):
+            print(
+                f"\n{metric} target over plain encode + decode, processor time, {len(ratios)} searches: mean "
+                f"{np.mean(ratios):.2f}, median {np.median(ratios):.2f}, 95 % "
+                f"{np.quantile(ratios, 0.95):.2f}, most {max(ratios):.2f}"
+            )
     return broken
 
 
@@ -169,7 +179,7 @@ def main() -> int:
     parser.add_argument("--photos", type=int, default=100)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--timings", type=int, default=2, help="timed searches a photo")
-    parser.add_argument("--metrics", default="psnr,ssim,lpips")
+    parser.add_argument("--metrics", default="psnr,ssim")
     parser.add_argument("--model")
     parser.add_argument("--workers", type=int, help="processes of one thread each; default: one a core")
     parser.add_argument("--cache", type=Path, default=Path("/tmp/onedpiece_curves"))

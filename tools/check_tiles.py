@@ -52,7 +52,7 @@ def photos_of(paths: Iterable[Path], size: tuple[int, int] | None = None) -> lis
 def equal_code(codec: Codec, photo: TokenizedTiles, budget: int) -> Code:
     """Return the longest code of equal shares in at most `budget` bytes."""
     tiles, most = photo.indices.shape
-    total = min(int(8 * budget / codec.bits_per_token), tiles * most)
+    total = min(int(8 * budget / codec.model.bits_per_token), tiles * most)
     while len((code := compose(codec.model, photo, allocate_equally(tiles, total))).to_bytes()) > budget:
         total -= 1
     return code

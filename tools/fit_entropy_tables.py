@@ -115,7 +115,7 @@ def main() -> int:
     for count in (8, 16, 32, 64, 128, codec.num_tokens):
         if count <= codec.num_tokens:
             bits = np.mean([_bits(row[:count], trial) for row in rows[-held_out:]])
-            plain = count * codec.bits_per_token
+            plain = count * codec.model.bits_per_token
             saved = 100 * (1 - bits / plain)
             print(f"{count:4d} tokens: {bits / 8:7.1f} of {plain / 8:6.1f} bytes, {saved:.1f} % saved")
     partial = asked.model / f".{FILE}.partial"

@@ -10,6 +10,7 @@ from PIL import Image
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
 from onedpiece.codec.images import read_picture
+from onedpiece.codec.model import FAITHFUL_METRICS
 from onedpiece.codec.tensors import to_tensor
 from onedpiece.evaluation.photos import batches
 from onedpiece.metrics.pixel import image_psnr
@@ -22,6 +23,8 @@ Curves = dict[str, NDArray[np.float64]]
 def prefix_curves(codec: Codec, photo: Image.Image, code: Code, scorer: Scorer) -> Curves:
     """Return the score of every prefix of a photo's code by each metric of the scorer, and by PSNR.
 
+    PSNR and SSIM are those of the faithful look, as targets of them are; the others those of the default one.
+
     Args:
         codec: what decodes; one prefix at a time, as a search would, to the same last bit.
         photo: RGB, of any size.
@@ -31,10 +34,15 @@ def prefix_curves(codec: Codec, photo: Image.Image, code: Code, scorer: Scorer) 
     names = [metric.name for metric in scorer.metrics]
     rows: dict[str, list[float]] = {name: [] for name in ("psnr", *names)}
     reference = to_tensor([photo])
+    sharp = [name for name in names if name not in FAITHFUL_METRICS]
     for counts in batches(range(1, len(code) + 1)):
-        pictures = [codec.decode(code, tokens) for tokens in counts]
+        pictures = [codec.decode(code, tokens, sharpness=0.0) for tokens in counts]
         rows["psnr"] += [image_psnr(photo, picture) for picture in pictures]
-        for name in names:
+        for name in set(names) - set(sharp):
+            rows[name] += scorer.score(name, reference, to_tensor(pictures))
+        if sharp:
+            pictures = [codec.decode(code, tokens) for tokens in counts]
+        for name in sharp:
             rows[name] += scorer.score(name, reference, to_tensor(pictures))
     return {name: np.array(row) for name, row in rows.items()}
 

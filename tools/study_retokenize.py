@@ -35,7 +35,7 @@ from onedpiece.training.classifier_module import (
     build_classifier,
     normalized,
 )
-from onedpiece.training.data.modules import LabelledData
+from onedpiece.training.data.labelled import LabelledData
 from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
 from tools.bench_retokenize import count_gflops, time_once
 from tools.markdown import replace_part

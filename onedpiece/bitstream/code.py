@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from onedpiece import _providers
 from onedpiece._files import atomic_write_bytes
 from onedpiece.bitstream.format import (
     MAX_FILE_BYTES,
@@ -42,6 +43,13 @@ from onedpiece.errors import EntropyTablesError, NoTokensError, TrailingDataErro
 @dataclass(frozen=True, eq=False, repr=False)
 class Code:
     """An immutable code; `code[:k]` keeps the first k tokens, which are a coarser picture of the same photo.
+
+    >>> code = Code(np.array([5, 17, 4000]), codebook_size=4096, fingerprint=b"demo", size=(320, 240))
+    >>> len(code), list(code[:2]), code.tokens.dtype
+    (3, [5, 17], torch.int64)
+    >>> code.save("a.odp")
+    >>> Code.open("a.odp") == code == Code.from_bytes(code.to_bytes())
+    True
 
     Attributes:
         indices: (k,) int64, each in [0, codebook_size), read-only.
@@ -118,6 +126,15 @@ class Code:
         if self.tiles is not None:
             tokens += f" in {len(self.tiles.counts)} tiles"
         return f"<Code: {tokens} of {self.codebook_size}, {size}, model {self.fingerprint.hex()}>"
+
+    @property
+    def tokens(self) -> Any:
+        """The indices as a torch tensor of its own, (k,) int64.
+
+        Raises:
+            MissingExtraError: torch is not installed.
+        """
+        return _providers.tensor_makers[-1](self.indices)
 
     def first(self, count: int) -> Self:
         """Return the code of the first `count` tokens; unlike `code[:count]`, never fewer than asked for.

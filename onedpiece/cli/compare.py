@@ -1,5 +1,6 @@
 """`onedpiece compare`: an honest rate-distortion comparison with JPEG, WebP and the rest."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,15 +19,23 @@ if TYPE_CHECKING:
     from onedpiece.evaluation.results import ComparisonResult, Table
     from onedpiece.metrics.registry import Scorer
 
+AGAINST = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CODEC",
+        help="Formats, by commas: jpeg, webp, avif, jxl, jpeg2000, blurhash, thumbhash; jpeg,webp,avif by "
+        "default. Others', one an option: a command, as 'cwebp -q {q} {in} -o {out}' (with ' :: ' and the "
+        "decoder's where Pillow does not read its files), a Python object, as module:name, or a curve, as "
+        "FILE.json in CompressAI's schema. NAME=… names it.",
+    ),
+]
+DEFAULT_AGAINST = ("jpeg,webp,avif",)
 BATCH_SIZE = Annotated[int, typer.Option(min=1, help="Photos that our network takes at once.")]
 
 
 def compare(
     inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Photos, or folders of them.")],
-    against: Annotated[
-        str,
-        typer.Option(help="Formats, by commas: jpeg, webp, avif, jxl, jpeg2000, blurhash, thumbhash."),
-    ] = "jpeg,webp,avif",
+    against: AGAINST = None,
     budgets: Annotated[str, typer.Option("--bytes", help="Whole-file bytes, by commas.")] = "48,96,192,384",
     metrics: Annotated[
         str, typer.Option(help="Metrics, by commas: psnr, ssim, ms-ssim, lpips, lpips-squeeze.")
@@ -43,20 +52,25 @@ def compare(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the curves as JSON, not as tables.")] = False,
 ) -> None:
-    """Compare our codec with classical formats at equal bytes, each at its best, on your own photos."""
+    """Compare our codec with classical formats at equal bytes, each at its best, on your own photos.
+
+    Example: onedpiece compare photos/ --against jpeg,webp --against "mine=cwebp -q {q} {in} -o {out}"
+    """
     from onedpiece.evaluation.comparison import ComparisonConfig
     from onedpiece.evaluation.photos import read_photos
     from onedpiece.weights import load
 
     _check_folder(out)
-    config = ComparisonConfig(names(against), numbers("--bytes", budgets), workers, batch_size)
+    config = ComparisonConfig(
+        specs(against or DEFAULT_AGAINST), numbers("--bytes", budgets), workers, batch_size
+    )
     codec = load(model, device=device)
     scorer = _scorer(names(metrics), device)
     photos = read_photos(inputs, codec.tokenizer.config.image_size, recursive=recursive)
     complain(photos)
     result = _run(photos, codec, config, scorer)
     _print_json(result) if as_json else _print_tables(result)
-    _write_files(result, codec, out)
+    _write_files(result, codec, out, config)
     if photos.unreadable:
         raise typer.Exit(FAILED)
 
@@ -72,6 +86,11 @@ def complain(photos: "PhotoSet") -> None:
 def names(text: str) -> list[str]:
     """Return the words of an option that takes several by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def specs(against: Sequence[str]) -> list[str]:
+    """Return what `--against` names: words by commas, and commands, which may have commas in them, whole."""
+    return [spec for text in against for spec in ([text] if "{in" in text else names(text))]
 
 
 def numbers(option: str, text: str) -> list[int]:
@@ -150,12 +169,12 @@ def _print_json(result: "ComparisonResult") -> None:
     typer.echo(curves_json(result, result.codecs))
 
 
-def _write_files(result: "ComparisonResult", codec: "Codec", out: Path) -> None:
+def _write_files(result: "ComparisonResult", codec: "Codec", out: Path, config: "ComparisonConfig") -> None:
     from onedpiece.evaluation.comparison import reconstructor
     from onedpiece.evaluation.export import export_files
 
     written = []
-    for name, data in export_files(result, reconstructor(codec, result.side)):
+    for name, data in export_files(result, reconstructor(codec, result.side, config.against)):
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write(str(path), data)

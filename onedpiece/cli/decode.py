@@ -52,6 +52,8 @@ def decode(
 
     They have the photos' own sizes, and are PNG or what the ending of OUT says. Without -o, the picture of
     a.odp is a.png, unless that exists: it may be the original.
+
+    Example: onedpiece decode photo.odp --tokens 32 -o photo_32.png
     """
     jobs = plan(
         inputs, out, ".png", CODES, keep_existing=True, skip_existing=skip_existing, recursive=recursive

@@ -85,6 +85,8 @@ def encode(
     Without -o, the file of a.jpg is a.odp. A target is met by the decoded file, at the photo's own size;
     where it is out of reach, nothing is written and the exit status is 1. The PSNR that is printed is that of
     the faithful picture (`decode --sharpness 0`).
+
+    Example: onedpiece encode photo.jpg --tokens 64 -o photo.odp
     """
     reduced = front_end(retokenize, keep)
     jobs = plan(inputs, out, ".odp", ENDINGS, skip_existing=skip_existing, recursive=recursive)

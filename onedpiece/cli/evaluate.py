@@ -54,7 +54,10 @@ def downstream(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
-    """Run a pretrained network on originals, on our reconstructions, and on WebP and JPEG at equal bytes."""
+    """Run a pretrained network on originals, on our reconstructions, and on WebP and JPEG at equal bytes.
+
+    Example: onedpiece evaluate downstream photos/ --task classify --tokens 64,256
+    """
     from onedpiece.evaluation.downstream import DownstreamConfig, Example, load_task
     from onedpiece.evaluation.photos import read_photos
     from onedpiece.weights import load

@@ -1,4 +1,4 @@
-"""The verbs that run no network: `onedpiece info`, `onedpiece models` and `onedpiece truncate`."""
+"""The verbs that run no network: `onedpiece info`, `models`, `truncate` and `convert`."""
 
 from functools import partial
 from pathlib import Path
@@ -6,7 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
-from onedpiece.cli.io import CODES, JSON, OUT, RECURSIVE, STREAM, TABLES, expand, plan, reading, say, write
+from onedpiece.cli.io import (
+    CODES,
+    JSON,
+    OUT,
+    RECURSIVE,
+    STREAM,
+    TABLES,
+    expand,
+    plan,
+    printable,
+    reading,
+    say,
+    write,
+)
 from onedpiece.cli.report import Report, counted, name_of
 
 
@@ -16,7 +29,10 @@ def info(
     model: TABLES = None,
     as_json: JSON = False,
 ) -> None:
-    """Say what .odp files hold."""
+    """Say what .odp files hold.
+
+    Example: onedpiece info photo.odp --json
+    """
     sources = expand(inputs, CODES, recursive=recursive)
     with Report(sources, as_json=as_json) as report:
         for source in sources:
@@ -64,6 +80,8 @@ def models() -> None:
     """List the models there are.
 
     Beside these, --model takes the folder of any model that was trained with `onedpiece train`.
+
+    Example: onedpiece models
     """
     from onedpiece.weights import names
 
@@ -82,6 +100,8 @@ def truncate(
     """Keep the first tokens of a file.
 
     Without -o, a.odp cut to K tokens is a.K.odp.
+
+    Example: onedpiece truncate photo.odp --tokens 32 -o small.odp
     """
     from onedpiece.bitstream import Code
     from onedpiece.weights.checkpoint import tables_beside
@@ -95,3 +115,25 @@ def truncate(
             data = Code.read(file, tables_of).first(tokens).to_bytes(tables_of)
         write(job.target, data)
         report.done(f"{name_of(job.target)}: {counted(tokens)}, {len(data)} bytes", {})
+
+
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN", help="turing-motors/One-D-Piece-S-256, such a file, or one of our folders."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder to write, or a file for IN a folder.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Turn released One-D-Piece weights into a folder of ours, or a folder of ours into the released layout.
+
+    A folder's weights are float16. A file OUT that ends in .safetensors is one, any other is for torch.load.
+    """
+    if out.exists() and not overwrite and (out.is_file() or any(out.iterdir())):
+        raise typer.BadParameter(f"{out} is there already; name another, or say --overwrite")
+    from onedpiece.weights.released import convert_back, convert_released
+
+    done = convert_back(source, out) if Path(source).is_dir() else convert_released(source, out)
+    say(printable(f"{done}: converted from {source}"))

@@ -48,19 +48,37 @@ def _run(argv: list[str]) -> int:
 def build_app() -> typer.Typer:
     """Return the verbs, imported here so that Ctrl-C is heard while they load."""
     from onedpiece.cli import train
+    from onedpiece.cli.bulk import bulk
     from onedpiece.cli.compare import compare
+    from onedpiece.cli.data import data
     from onedpiece.cli.decode import decode
     from onedpiece.cli.encode import encode
     from onedpiece.cli.evaluate import evaluate
-    from onedpiece.cli.info import info, models, truncate
+    from onedpiece.cli.export import export
+    from onedpiece.cli.info import convert, info, models, truncate
     from onedpiece.cli.predict import predict
     from onedpiece.cli.web import demo, placeholder
 
     # Plain help, and no typer tracebacks: rich would double the time that --help takes.
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-    for verb in (encode, decode, truncate, info, compare, predict, placeholder, demo, models):
+    plain = (
+        encode,
+        decode,
+        truncate,
+        info,
+        compare,
+        predict,
+        bulk,
+        placeholder,
+        demo,
+        export,
+        convert,
+        models,
+    )
+    for verb in plain:
         app.command()(verb)
     app.add_typer(evaluate, name="evaluate")
+    app.add_typer(data, name="data")
     for hand_on in (train.train, train.train_sharp, train.train_head, train.train_classifier):
         name = hand_on.__name__.replace("_", "-")
         app.command(name, context_settings=train.PASS_EVERYTHING_ON, add_help_option=False)(hand_on)

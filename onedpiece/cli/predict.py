@@ -62,6 +62,8 @@ def predict(
     """Say what is in photos, from their tokens alone: the class, a class a pixel, depth, or objects.
 
     The bundled heads know Imagenette's ten classes (classify) and CamVid's eleven of road scenes (segment).
+
+    Example: onedpiece predict photo.jpg --head classify
     """
     extensions = ENDINGS | CODES
     reduced = front_end(retokenize, keep)

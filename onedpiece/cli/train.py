@@ -18,7 +18,7 @@ INTERRUPTED = 130
 def train(context: typer.Context) -> None:
     """Train a tokenizer with LightningCLI.
 
-    As in `onedpiece train fit --config configs/smoke.yaml`.
+    Example: onedpiece train fit --config configs/smoke.yaml
     """
     from onedpiece.training.cli import main
 
@@ -28,7 +28,7 @@ def train(context: typer.Context) -> None:
 def train_sharp(context: typer.Context) -> None:
     """Train a tokenizer's sharp network with LightningCLI.
 
-    As in `onedpiece train-sharp fit --config configs/sharp.yaml`.
+    Example: onedpiece train-sharp fit --config configs/sharp.yaml
     """
     from onedpiece.training.cli import sharp_main
 
@@ -38,7 +38,7 @@ def train_sharp(context: typer.Context) -> None:
 def train_head(context: typer.Context) -> None:
     """Train a head that reads codes with LightningCLI.
 
-    As in `onedpiece train-head fit --config configs/head_classify_imagenette.yaml`.
+    Example: onedpiece train-head fit --config configs/head_classify_imagenette.yaml
     """
     from onedpiece.training.cli import head_main
 
@@ -48,7 +48,7 @@ def train_head(context: typer.Context) -> None:
 def train_classifier(context: typer.Context) -> None:
     """Train a classifier with a token reducer in it, with LightningCLI.
 
-    As in `onedpiece train-classifier fit --config configs/retokenize_mctf.yaml`.
+    Example: onedpiece train-classifier fit --config configs/retokenize_mctf.yaml
     """
     from onedpiece.training.cli import classifier_main
 

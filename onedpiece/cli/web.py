@@ -36,6 +36,8 @@ def placeholder(
     html is an <odp-image> element that onedpiece/web/odp.js draws and the photo inside then covers; json
     holds its fields, by the photos' names where there are several; css is a rule for the photo's <img>, and
     needs no script.
+
+    Example: onedpiece placeholder photo.jpg --tokens 8 --format json
     """
     if form not in (None, *FORMATS):
         raise ValueError(f"--format is {form!r}; there are: {', '.join(FORMATS)}")
@@ -102,6 +104,8 @@ def demo(host: HOST = "127.0.0.1", port: PORT = 7860, model: MODEL = None, devic
     """Serve a page for your browser: drop a photo, and see what its first tokens are, beside WebP.
 
     It asks no network and keeps no files; needs the extra [demo]. Ctrl-C ends it.
+
+    Example: onedpiece demo --port 7860
     """
     from onedpiece.web.demo import serve
     from onedpiece.weights import load

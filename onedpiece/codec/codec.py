@@ -3,39 +3,26 @@
 from collections.abc import Sequence
 from operator import index
 from os import PathLike
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-import torch
-from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from onedpiece import _providers
-from onedpiece._progress import Progress
+import onedpiece.codec.model as models  # `from onedpiece.codec` would ask its lazy names first
+import onedpiece.codec.tensors as tensors
 from onedpiece.bitstream import Code
 from onedpiece.bitstream.packing import Tables
-from onedpiece.codec.model import (
-    BATCH,
-    EncodeResult,
-    LoadedModel,
-    decode_squares,
-    encode_squares,
-    estimate_psnr_curve,
-    fit_square,
-)
-from onedpiece.codec.tensors import (
-    Photo,
-    Picture,
-    as_list,
-    resize,
-    resize_tensor,
-    size_of,
-    to_image,
-    to_tensor,
-)
-from onedpiece.codec.tiles import decode_tiled, fit_photo
-from onedpiece.rate.target import RateTarget
-from onedpiece.tokenizer import Tokenizer
+from onedpiece.codec.model import EncodeResult, LoadedModel, NetworkModel
+from onedpiece.codec.tensors import Photo, Picture, Pictures, TokenBatch
+from onedpiece.codec.tiles import EncodeOptions, decode_tiled, fit_photo
+from onedpiece.rate.target import RateOptions, RateTarget
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from onedpiece.tokenizer.tokenizer import Tokenizer
 
 CodeLike = Code | bytes | str | PathLike[str]
 """A code, the bytes of an .odp file, or the path of one."""
@@ -43,6 +30,11 @@ CodeLike = Code | bytes | str | PathLike[str]
 
 class Codec:
     """A tokenizer that takes photos of any size and gives codes that can be kept as files.
+
+    >>> codec = onedpiece.load()
+    >>> code = codec.encode(PIL.Image.new("RGB", (320, 240), "teal"), tokens=64)
+    >>> codec.decode(code[:32]).size
+    (320, 240)
 
     Args:
         tokenizer: the network; it is moved to `device` and put into evaluation mode.
@@ -58,21 +50,26 @@ class Codec:
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: "Tokenizer",
         fingerprint: bytes,
-        device: str | torch.device = "cpu",
+        device: "str | torch.device" = "cpu",
         name: str = "unnamed",
         tables: Tables | None = None,
     ) -> None:
-        self.model = LoadedModel(tokenizer, fingerprint, device, name, tables)
-        if tables is not None:
-            _providers.entropy_tables[fingerprint] = tables
+        self.model: LoadedModel = NetworkModel(tokenizer, fingerprint, device, name, tables)
+
+    @classmethod
+    def from_model(cls, model: LoadedModel) -> Self:
+        """Return the codec of a model that need not run in torch."""
+        codec = cls.__new__(cls)
+        codec.model = model
+        return codec
 
     def __repr__(self) -> str:
         tokens, print_ = self.num_tokens, self.fingerprint.hex()
         return f"<Codec {self.name}: {tokens} tokens, model {print_}, on {self.device}>"
 
-    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
+    def to(self, device: "str | torch.device | None" = None, dtype: "torch.dtype | None" = None) -> Self:
         """Move the network to a device, as torch names it, run it in `dtype`, and return the codec.
 
         float32, bfloat16 or float16; what reads and makes the tokens stays float32. None: as it is.
@@ -84,8 +81,14 @@ class Codec:
         return self
 
     @property
-    def tokenizer(self) -> Tokenizer:
-        """The network."""
+    def tokenizer(self) -> "Tokenizer":
+        """The network.
+
+        Raises:
+            ValueError: the model is an exported one, which has none.
+        """
+        if not isinstance(self.model, NetworkModel):
+            raise ValueError(f"{self.name} is an exported model, without a network; load the model it is of")
         return self.model.tokenizer
 
     @property
@@ -94,8 +97,8 @@ class Codec:
         return self.model.fingerprint
 
     @property
-    def device(self) -> torch.device:
-        """Where the network runs."""
+    def device(self) -> Any:
+        """Where the network runs: a `torch.device`, or of an exported model the device's name."""
         return self.model.device
 
     @property
@@ -112,11 +115,6 @@ class Codec:
     def image_size(self) -> int:
         """Side of the model's square pictures, in pixels."""
         return self.model.image_size
-
-    @property
-    def bits_per_token(self) -> float:
-        """What one token takes in a plain file."""
-        return self.model.bits_per_token
 
     def encode(
         self,
@@ -156,121 +154,127 @@ class Codec:
         target = RateTarget(tokens, max_bytes, bpp, psnr, ssim, lpips)
         return self.encode_to(image, target, tiles=tiles, best_effort=best_effort).code
 
-    def encode_to(
-        self,
-        image: Picture,
-        target: RateTarget,
-        *,
-        tiles: bool | None = None,
-        best_effort: bool = False,
-        progress: Progress | None = None,
-    ) -> EncodeResult:
+    def encode_to(self, image: Picture, target: RateTarget, **options: Unpack[EncodeOptions]) -> EncodeResult:
         """As `encode`, with what the search for a quality found; `progress` is told of tiles."""
-        return self.encode_batch_to([image], target, tiles=tiles, best_effort=best_effort, progress=progress)[
-            0
-        ]
+        return self.encode_batch_to([image], target, **options)[0]
 
     def encode_batch(
         self,
-        images: Sequence[Picture] | Tensor | NDArray[Any],
+        images: Pictures,
         target: RateTarget | None = None,
         *,
-        tokens: int | None = None,
-        max_bytes: int | None = None,
         tiles: bool | None = None,
         best_effort: bool = False,
+        **rate: Unpack[RateOptions],
     ) -> list[Code]:
         """Encode several photos, of any sizes, each to the target; squares share passes through the network.
 
         Args:
             images: as `encode` takes them, or a (B, 3, H, W) tensor, or a (B, H, W, 3) array.
-            target: for each of them; None: all tokens, or what the next two say.
-            tokens: short for `RateTarget(tokens=…)`.
-            max_bytes: short for `RateTarget(max_bytes=…)`.
+            target: for each of them; None: what `rate` says.
             tiles: as in `encode`.
             best_effort: as in `encode`.
+            rate: tokens, max_bytes, bpp, psnr, ssim or lpips, as in `encode`; without any, all tokens.
 
         Raises:
             ValueError, TypeError, OSError, OnedpieceError: as `encode`.
         """
-        if target is not None and (tokens is not None or max_bytes is not None):
-            raise ValueError("give a target, or tokens or max_bytes, not both")
-        target = target or RateTarget(tokens=tokens, max_bytes=max_bytes)
-        results = self.encode_batch_to(images, target, tiles=tiles, best_effort=best_effort)
-        return [result.code for result in results]
+        if target is not None and rate:
+            raise ValueError(f"give a target or {' and '.join(rate)}, not both")
+        target = target or RateTarget(**rate)
+        found = self.encode_batch_to(images, target, tiles=tiles, best_effort=best_effort)
+        return [result.code for result in found]
 
     @overload
     def encode_batch_to(
         self,
-        images: Sequence[Picture] | Tensor | NDArray[Any],
+        images: Pictures,
         target: RateTarget | None = None,
         *,
-        tiles: bool | None = None,
-        best_effort: bool = False,
-        progress: Progress | None = None,
         return_exceptions: Literal[False] = False,
+        **options: Unpack[EncodeOptions],
     ) -> list[EncodeResult]: ...
 
     @overload
     def encode_batch_to(
         self,
-        images: Sequence[Picture] | Tensor | NDArray[Any],
+        images: Pictures,
         target: RateTarget | None = None,
         *,
-        tiles: bool | None = None,
-        best_effort: bool = False,
-        progress: Progress | None = None,
         return_exceptions: Literal[True],
+        **options: Unpack[EncodeOptions],
     ) -> list[EncodeResult | Exception]: ...
 
     def encode_batch_to(
         self,
-        images: Sequence[Picture] | Tensor | NDArray[Any],
+        images: Pictures,
         target: RateTarget | None = None,
         *,
-        tiles: bool | None = None,
-        best_effort: bool = False,
-        progress: Progress | None = None,
         return_exceptions: bool = False,
-    ) -> list[EncodeResult] | list[EncodeResult | Exception]:
+        **options: Unpack[EncodeOptions],
+    ) -> Sequence[EncodeResult | Exception]:
         """As `encode_batch`, with what the search for a quality found.
 
         Args:
             images: as `encode_batch` takes them.
             target: for each of them; None: all tokens.
-            tiles: as in `encode`.
-            best_effort: as in `encode`.
-            progress: told of tiles done and tiles in all, for each photo that is cut into tiles.
             return_exceptions: give what `encode` would raise of one photo in the place of its result.
+            options: tiles and best_effort, as in `encode`, and progress, which is told of tiles.
 
         Raises:
             ValueError, TypeError, OSError, OnedpieceError: as `encode`.
         """
-        target = target or RateTarget()
+        target, tiles = target or RateTarget(), options.get("tiles")
         self.check_target(target, tiles=tiles)
-        outcomes: list[Any] = []
-        pictures = as_list(images)
-        for start in range(0, len(pictures), BATCH):
-            photos = [_attempt(Photo, picture) for picture in pictures[start : start + BATCH]]
+        pictures, outcomes, batch = tensors.as_list(images), list[Any](), self.model.batch
+        for start in range(0, len(pictures), batch):
+            photos = [tensors.attempt(tensors.to_photo, each) for each in pictures[start : start + batch]]
             read = [photo for photo in photos if isinstance(photo, Photo)]
-            codes = iter([None] * len(read) if tiles else encode_squares(self.model, read))
+            codes = iter([None] * len(read) if tiles else models.encode_squares(self.model, read))
             for photo in photos:
                 if isinstance(photo, Photo):
-                    code = next(codes)
-                    if code is not None and target.is_count:
-                        photo = _attempt(fit_square, self.model, photo, code, target)
-                    else:
-                        photo = _attempt(
-                            fit_photo, self.model, photo, code, target, tiles is None, best_effort, progress
-                        )
+                    photo = tensors.attempt(self._fit, photo, next(codes), target, **options)
                 if isinstance(photo, Exception) and not return_exceptions:
                     raise photo
                 outcomes.append(photo)
         return outcomes
 
+    def _fit(self, photo: Photo, square: Code | None, target: RateTarget, **options: Any) -> EncodeResult:
+        if square is not None and target.is_count:
+            return models.fit_square(self.model, photo, square, target)
+        return fit_photo(self.model, photo, square, target, **options)
+
+    def tokens(
+        self,
+        images: Pictures,
+        target: RateTarget | None = None,
+        *,
+        pad_to: int | None = None,
+        best_effort: bool = False,
+        **rate: Unpack[RateOptions],
+    ) -> TokenBatch:
+        """Return the tokens of photos as tensors, for a model that generates or classifies.
+
+        Args:
+            images: as `encode_batch` takes them; each becomes one square.
+            target: as in `encode_batch`.
+            pad_to: how long the rows are; None: as long as the longest code.
+            best_effort: as in `encode`.
+            rate: tokens, max_bytes, bpp, psnr, ssim or lpips, as in `encode_batch`.
+
+        Returns:
+            A named tuple of tokens, (B, K) int64 with 0 behind a code's end, and mask, (B, K) bool, True
+            where there is a token; on the codec's device.
+
+        Raises:
+            ValueError, TypeError, OSError, OnedpieceError: as `encode`; or a code is longer than `pad_to`.
+        """
+        codes = self.encode_batch(images, target, tiles=False, best_effort=best_effort, **rate)
+        return tensors.pad_tokens(codes, pad_to, self.device)
+
     def estimate_psnr_curve(self, photo: Image.Image, code: Code) -> list[float] | None:
         """Estimate the PSNR of every prefix of a photo's code, in dB; None if the model cannot tell."""
-        return estimate_psnr_curve(self.model, Photo(photo), code)
+        return models.estimate_psnr_curve(self.model, Photo(photo), code)
 
     def decode(
         self, code: CodeLike, tokens: int | None = None, *, sharpness: float | None = None
@@ -310,7 +314,17 @@ class Codec:
         *,
         sharpness: float | None = None,
         output_type: Literal["pt"],
-    ) -> Tensor: ...
+    ) -> "Tensor": ...
+
+    @overload
+    def decode_batch(
+        self,
+        codes: Sequence[CodeLike],
+        tokens: int | None = None,
+        *,
+        sharpness: float | None = None,
+        output_type: Literal["np"],
+    ) -> "NDArray[np.float32]": ...
 
     def decode_batch(
         self,
@@ -318,52 +332,47 @@ class Codec:
         tokens: int | None = None,
         *,
         sharpness: float | None = None,
-        output_type: Literal["pil", "pt"] = "pil",
-    ) -> list[Image.Image] | Tensor:
+        output_type: Literal["pil", "pt", "np"] = "pil",
+    ) -> "list[Image.Image] | Tensor | NDArray[np.float32]":
         """Decode several codes, of any lengths; squares share passes through the network.
 
         Args:
             codes: as `decode` takes them.
             tokens: decode only so many leading ones of each; None: all there are.
             sharpness: as in `decode`.
-            output_type: "pil" for RGB images, each of its photo's size; "pt" for one (B, 3, H, W) tensor in
-                [0, 1] on the codec's device, of photos of one size.
+            output_type: "pil" for RGB images, each of its photo's size; of photos of one size, "pt" for a
+                (B, 3, H, W) tensor in [0, 1] on the codec's device, "np" for a (B, H, W, 3) float32 array.
 
         Raises:
-            ValueError: as `decode`; or "pt", and the photos differ in size.
+            ValueError: as `decode`; an unknown type; or "pt" or "np", and the photos differ in size.
         """
-        prefixes = [self._prefix(self._to_code(code), tokens) for code in codes]
+        if output_type not in ("pil", "pt", "np"):
+            raise ValueError(f"output_type is {output_type!r}; use 'pil', 'pt' or 'np'")
+        prefixes = [self._to_code(code, tokens) for code in codes]
         squares = [code for code in prefixes if not code.tiles]
-        decoded = iter(decode_squares(self.model, squares, sharpness))
+        decoded = iter(models.decode_squares(self.model, squares, sharpness))
         pictures = [
             decode_tiled(self.model, code, sharpness=sharpness) if code.tiles else next(decoded)
             for code in prefixes
         ]
         own = (self.image_size, self.image_size)
         sizes = [code.size or own for code in prefixes]
-        if output_type == "pt":
-            return self._stacked(pictures, sizes)
-        return [
-            picture if isinstance(picture, Image.Image) else resize(to_image(picture), size)
-            for picture, size in zip(pictures, sizes, strict=True)
-        ]
-
-    def _stacked(self, pictures: Sequence[Image.Image | Tensor], sizes: Sequence[tuple[int, int]]) -> Tensor:
-        if len(set(sizes)) > 1:
-            found = ", ".join(f"{width}x{height}" for width, height in sorted(set(sizes)))
-            raise ValueError(f"the photos are of sizes {found}; decode one size at a time, or to images")
-        if not pictures:
-            return torch.zeros(0, 3, self.image_size, self.image_size, device=self.device)
-        tensors = [to_tensor([each])[0] if isinstance(each, Image.Image) else each for each in pictures]
-        sized = [each if size_of(each) == sizes[0] else resize_tensor(each, sizes[0]) for each in tensors]
-        return torch.stack([each.to(self.device) for each in sized])
+        if output_type == "pil":
+            return [
+                picture
+                if isinstance(picture, Image.Image)
+                else tensors.resize(tensors.to_image(picture), size)
+                for picture, size in zip(pictures, sizes, strict=True)
+            ]
+        if output_type == "np":
+            return tensors.stack(pictures, tensors.one_size(sizes, own)).transpose(0, 2, 3, 1)
+        return tensors.stack_tensors(pictures, tensors.one_size(sizes, own), self.device)
 
     def check_target(self, target: RateTarget, *, tiles: bool | None = None) -> None:
         """Raise ValueError unless `encode` can take it; no picture is needed for it."""
-        if tiles or target.tokens is None:
-            return
-        if not 1 <= index(target.tokens) <= self.num_tokens:
-            raise ValueError(f"tokens is {target.tokens}; {self.name} takes 1 to {self.num_tokens}")
+        count = None if tiles else target.tokens
+        if count is not None and not 1 <= index(count) <= self.num_tokens:
+            raise ValueError(f"tokens is {count}; {self.name} takes 1 to {self.num_tokens}")
 
     def check_code(self, code: Code) -> None:
         """Raise WrongModelError unless this model made the code."""
@@ -377,24 +386,15 @@ class Codec:
         """
         return self.model.tables_of(fingerprint)
 
-    def _to_code(self, code: CodeLike) -> Code:
-        if isinstance(code, Code):
-            return code
-        if isinstance(code, bytes | bytearray | memoryview):
-            return Code.from_bytes(code, self.tables_of)
-        path: Any = code
-        if not isinstance(path, str | PathLike):
-            hint = "; decode_batch takes several" if isinstance(code, list | tuple) else ""
-            raise TypeError(f"found {type(code).__name__}; expected a Code, bytes or a path{hint}")
-        return Code.open(path, self.tables_of)
-
-    def _prefix(self, code: Code, tokens: int | None) -> Code:
+    def _to_code(self, given: Any, tokens: int | None) -> Code:
+        if isinstance(given, bytes | bytearray | memoryview):
+            code = Code.from_bytes(bytes(given), self.tables_of)
+        elif isinstance(given, str | PathLike):
+            code = Code.open(given, self.tables_of)
+        elif isinstance(given, Code):
+            code = given
+        else:
+            hint = "; decode_batch takes several" if isinstance(given, list | tuple) else ""
+            raise TypeError(f"found {type(given).__name__}; expected a Code, bytes or a path{hint}")
         self.check_code(code)
         return code if tokens is None else code.first(tokens)
-
-
-def _attempt(work: Any, *args: Any) -> Any:
-    try:
-        return work(*args)
-    except Exception as error:
-        return error

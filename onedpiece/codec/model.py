@@ -1,28 +1,36 @@
 """A tokenizer tied to the files it makes: `LoadedModel`, and whole photos as one square through it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from math import log2
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
+from onedpiece import _providers
 from onedpiece.bitstream import Code, Tiles
 from onedpiece.bitstream.packing import Tables, known_tables
-from onedpiece.codec.tensors import Photo, resize, to_image
+from onedpiece.codec.tensors import Photo, Pixels, resize, to_image
 from onedpiece.errors import TooManyTokensError, WrongModelError
-from onedpiece.metrics.pixel import image_psnr
-from onedpiece.metrics.registry import image_scorer
+from onedpiece.metrics.pixel import ImageScorer, image_psnr, missing_torch, psnr_scorer
 from onedpiece.rate.search import SearchResult, find_min_tokens, find_min_tokens_gp
 from onedpiece.rate.target import QualityTarget, RateTarget
-from onedpiece.tokenizer import Tokenizer
+from onedpiece.tokenizer.config import TokenizerConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from onedpiece.tokenizer.tokenizer import Tokenizer
 
 RETIRED = dict.fromkeys(("0a9efe93", "129ade3c", "434c6612", "c2999fe5"), "0.1.0")
 """Fingerprints of bundled models whose code space is gone, and the release that reads their files."""
+
+BATCH = 32
+"""Squares that go through the network together, unless `LoadedModel.batch` says otherwise."""
 
 FAITHFUL_METRICS = ("psnr", "ssim")
 """A file made for one of them asks to be decoded faithfully, so that what was reached is what is shown."""
@@ -35,69 +43,54 @@ class EncodeResult(NamedTuple):
     search: SearchResult | None
 
 
-class LoadedModel:
+class LoadedModel(ABC):
     """What tiles and codec stand on: square pictures ↔ tokens, and whose tokens these are.
 
+    `NetworkModel` runs a tokenizer in torch; `onnx_model.OnnxModel` runs what was exported of one, without.
+
     Args:
-        tokenizer: the network; it is moved to `device` and put into evaluation mode.
+        config: the geometry.
         fingerprint: the 4 bytes of the code space, which tie a file to the models that can read it.
-        device: where the network runs, as torch names it.
         name: the model's, for messages.
         tables: of the model's entropy coder; None: those that this process knows of its code space, if any.
-
-    Raises:
-        ValueError: there is no such device here.
     """
 
     def __init__(
-        self,
-        tokenizer: Tokenizer,
-        fingerprint: bytes,
-        device: str | torch.device = "cpu",
-        name: str = "unnamed",
-        tables: Tables | None = None,
+        self, config: TokenizerConfig, fingerprint: bytes, name: str = "unnamed", tables: Tables | None = None
     ) -> None:
-        self.tokenizer = tokenizer.eval()
+        self.config = config
         self.fingerprint = fingerprint
         self.name = name
-        self.tables = tables
-        self.device = torch.device("cpu")
-        self.to(device)
+        self.batch = BATCH
+        """Squares that go through the network together."""
+        self.take_tables(tables)
 
-    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> None:
-        """Move the network, and run it in `dtype`; None leaves either as it is.
+    def take_tables(self, tables: Tables | None) -> None:
+        """Use the tables of its entropy coder, here and wherever this process writes its codes."""
+        self.tables = tables
+        if tables is not None:
+            _providers.entropy_tables[self.fingerprint] = tables
+
+    @property
+    @abstractmethod
+    def device(self) -> Any:
+        """Where it runs: a `torch.device`, or its name."""
+
+    @property
+    @abstractmethod
+    def has_sharp(self) -> bool:
+        """Whether it can draw sharp pictures."""
+
+    @abstractmethod
+    def to(self, device: Any = None, dtype: Any = None) -> None:
+        """Move it, and run it in `dtype`; None leaves either as it is.
 
         Raises:
             ValueError: there is no such device here, or it is no such type.
         """
-        if dtype is not None:
-            self.tokenizer.set_network_dtype(dtype)
-        if device is None:
-            return
-        try:
-            self.device = torch.device(device)
-            self.tokenizer.to(self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(
-                f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}"
-            ) from error
 
-    @property
-    def num_tokens(self) -> int:
-        """The most tokens that one square has."""
-        return self.tokenizer.config.num_tokens
-
-    @property
-    def image_size(self) -> int:
-        """Side of the model's square pictures, in pixels."""
-        return self.tokenizer.config.image_size
-
-    @property
-    def bits_per_token(self) -> float:
-        """What one token takes in a plain file."""
-        return log2(self.tokenizer.config.codebook_size)
-
-    def tokenize(self, pixels: Tensor) -> NDArray[np.int64]:
+    @abstractmethod
+    def tokenize(self, pixels: Pixels) -> NDArray[np.int64]:
         """Return the tokens of squares.
 
         Args:
@@ -106,23 +99,18 @@ class LoadedModel:
         Returns:
             (B, N), the most important first.
         """
-        return np.asarray(self.tokenizer.tokenize(pixels.to(self.device)).cpu().numpy())
 
-    def detokenize(self, rows: Sequence[NDArray[np.int64]], sharpness: float = 0.0) -> Tensor:
+    @abstractmethod
+    def detokenize(self, rows: Sequence[NDArray[np.int64]], sharpness: float = 0.0) -> Pixels:
         """Return the squares of codes of any lengths, (B, 3, S, S) in [0, 1], on the model's device.
 
         Args:
             rows: (k,) each, 1 ≤ k ≤ N.
             sharpness: 0, the faithful picture, to 1, the most natural one.
         """
-        lengths = [len(row) for row in rows]
-        indices = np.zeros((len(rows), max(lengths)), np.int64)
-        for padded, row in zip(indices, rows, strict=True):
-            padded[: len(row)] = row
-        mixed = lengths if len(set(lengths)) > 1 else None
-        return self.tokenizer.detokenize(torch.from_numpy(indices).to(self.device), mixed, sharpness)
 
-    def estimate_errors(self, pixels: Tensor, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    @abstractmethod
+    def estimate_errors(self, pixels: Pixels, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Estimate the mean squared error of every prefix without decoding; None if the model cannot tell.
 
         Args:
@@ -132,19 +120,26 @@ class LoadedModel:
         Returns:
             (B, N), of values in [0, 1].
         """
-        path = self.tokenizer.linear_path
-        if path is None:
-            return None
-        pixels = pixels.to(self.device)
-        codes = self.tokenizer.quantizer.codes_from_indices(torch.tensor(rows, device=self.device))
-        with torch.autocast(self.device.type, enabled=False):
-            decibels = path.forecast(pixels, codes).double().cpu().numpy()
-        return np.asarray(10 ** (-decibels / 10))
+
+    @property
+    def num_tokens(self) -> int:
+        """The most tokens that one square has."""
+        return self.config.num_tokens
+
+    @property
+    def image_size(self) -> int:
+        """Side of the model's square pictures, in pixels."""
+        return self.config.image_size
+
+    @property
+    def bits_per_token(self) -> float:
+        """What one token takes in a plain file."""
+        return log2(self.config.codebook_size)
 
     def code(self, indices: Any, size: tuple[int, int], tiles: Tiles | None = None) -> Code:
         """Return the code of a photo of `size`, (width, height), which a square's file need not name."""
         own = tiles is None and size == (self.image_size, self.image_size)
-        codebook_size = self.tokenizer.config.codebook_size
+        codebook_size = self.config.codebook_size
         return Code(indices, codebook_size, self.fingerprint, None if own else size, tiles)
 
     def sharpness_of(self, code: Code, asked: float | None = None) -> float:
@@ -155,17 +150,17 @@ class LoadedModel:
         """
         if asked is not None and not 0 <= asked <= 1:
             raise ValueError(f"sharpness is {asked}; use 0 (faithful) to 1 (most natural)")
-        if self.tokenizer.sharp is None:
+        if not self.has_sharp:
             if asked:
                 raise ValueError(f"sharpness is {asked}, but {self.name} has no sharp network; use 0")
             return 0.0
         if asked is not None:
             return asked
-        return 0.0 if code.faithful else self.tokenizer.config.default_sharpness
+        return 0.0 if code.faithful else self.config.default_sharpness
 
     def check_code(self, code: Code) -> None:
         """Raise WrongModelError unless this model made the code."""
-        config = self.tokenizer.config
+        config = self.config
         self.check_fingerprint(code.fingerprint)
         if code.codebook_size != config.codebook_size:
             raise WrongModelError(
@@ -205,19 +200,99 @@ class LoadedModel:
         return known_tables(fingerprint) if self.tables is None else self.tables
 
 
-BATCH = 32
-"""Squares that go through the network together."""
+class NetworkModel(LoadedModel):
+    """A tokenizer that runs in torch.
+
+    Args:
+        tokenizer: the network; it is moved to `device` and put into evaluation mode.
+        fingerprint: as for `LoadedModel`.
+        device: where the network runs, as torch names it.
+        name: as for `LoadedModel`.
+        tables: as for `LoadedModel`.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+
+    def __init__(
+        self,
+        tokenizer: "Tokenizer",
+        fingerprint: bytes,
+        device: "str | torch.device" = "cpu",
+        name: str = "unnamed",
+        tables: Tables | None = None,
+    ) -> None:
+        super().__init__(tokenizer.config, fingerprint, name, tables)
+        self.tokenizer = tokenizer.eval()
+        self.to(device)
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the network runs."""
+        return self._device
+
+    @property
+    def has_sharp(self) -> bool:
+        """Whether there is a sharp network."""
+        return self.tokenizer.sharp is not None
+
+    def to(self, device: "str | torch.device | None" = None, dtype: "torch.dtype | None" = None) -> None:
+        """Move the network, and run it in `dtype`, as `LoadedModel.to`."""
+        import torch
+
+        if dtype is not None:
+            self.tokenizer.set_network_dtype(dtype)
+        if device is None:
+            return
+        try:
+            self._device = torch.device(device)
+            self.tokenizer.to(self._device)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(
+                f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}"
+            ) from error
+
+    def tokenize(self, pixels: Pixels) -> NDArray[np.int64]:
+        """Return the tokens of squares, as `LoadedModel.tokenize`."""
+        import torch
+
+        tokens = self.tokenizer.tokenize(torch.as_tensor(pixels).to(self._device))
+        return np.asarray(tokens.cpu().numpy())
+
+    def detokenize(self, rows: Sequence[NDArray[np.int64]], sharpness: float = 0.0) -> "Tensor":
+        """Return the squares of codes, as `LoadedModel.detokenize`."""
+        import torch
+
+        lengths = [len(row) for row in rows]
+        indices = np.zeros((len(rows), max(lengths)), np.int64)
+        for padded, row in zip(indices, rows, strict=True):
+            padded[: len(row)] = row
+        mixed = lengths if len(set(lengths)) > 1 else None
+        return self.tokenizer.detokenize(torch.from_numpy(indices).to(self._device), mixed, sharpness)
+
+    def estimate_errors(self, pixels: Pixels, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Estimate by what the DCT path foretells, as `LoadedModel.estimate_errors`."""
+        import torch
+
+        path = self.tokenizer.linear_path
+        if path is None:
+            return None
+        squares = torch.as_tensor(pixels).to(self._device)
+        codes = self.tokenizer.quantizer.codes_from_indices(torch.tensor(rows, device=self._device))
+        with torch.autocast(self._device.type, enabled=False):
+            decibels = path.forecast(squares, codes).double().cpu().numpy()
+        return np.asarray(10 ** (-decibels / 10))
 
 
 def encode_squares(model: LoadedModel, photos: Sequence[Photo]) -> list[Code]:
     """Return all tokens of each photo, resized to one square."""
     if not photos:
         return []
-    rows = model.tokenize(torch.stack([photo.pixels(model.image_size) for photo in photos]))
+    rows = model.tokenize(np.stack([photo.pixels(model.image_size) for photo in photos]))
     return [model.code(row, photo.size) for row, photo in zip(rows, photos, strict=True)]
 
 
-def decode_squares(model: LoadedModel, codes: Sequence[Code], sharpness: float | None = None) -> list[Tensor]:
+def decode_squares(model: LoadedModel, codes: Sequence[Code], sharpness: float | None = None) -> list[Pixels]:
     """Return the square of each code, (3, S, S) in [0, 1], on the model's device.
 
     Args:
@@ -226,11 +301,11 @@ def decode_squares(model: LoadedModel, codes: Sequence[Code], sharpness: float |
         sharpness: from 0 to 1; None: what each file asks for.
     """
     looks = [model.sharpness_of(code, sharpness) for code in codes]
-    squares: dict[int, Tensor] = {}
+    squares: dict[int, Pixels] = {}
     for look in sorted(set(looks)):
         places = [place for place, each in enumerate(looks) if each == look]
-        for start in range(0, len(places), BATCH):
-            part = places[start : start + BATCH]
+        for start in range(0, len(places), model.batch):
+            part = places[start : start + model.batch]
             decoded = model.detokenize([codes[place].indices for place in part], look)
             squares.update(zip(part, decoded, strict=True))
     return [squares[place] for place in range(len(codes))]
@@ -266,7 +341,8 @@ def fit_square(model: LoadedModel, photo: Photo, code: Code, target: RateTarget)
 def reach(model: LoadedModel, photo: Photo, code: Code, target: QualityTarget) -> SearchResult:
     """Search for the fewest tokens of a photo's code that reach a quality, or else for the best there is.
 
-    The guarantee is that of `rate.search.find_min_tokens_gp` for a PSNR, of `find_min_tokens` else.
+    The guarantee is that of `rate.search.find_min_tokens_gp`; of `find_min_tokens` for a PSNR or an SSIM
+    where the model cannot estimate the curve.
 
     Args:
         model: made the code.
@@ -277,14 +353,30 @@ def reach(model: LoadedModel, photo: Photo, code: Code, target: QualityTarget) -
     Raises:
         ValueError: the photo's size is none for the metric.
     """
-    score, curve = image_scorer(target.metric, photo.image), estimate_psnr_curve(model, photo, code)
+    score, curve = scorer_beside(target.metric, photo.image), estimate_psnr_curve(model, photo, code)
 
     def measure(tokens: int) -> float:
         return score([decode_square(model, code[:tokens], photo.size)])[0]
 
-    if target.metric == "psnr" and curve is not None:
-        return find_min_tokens_gp(target, measure, curve)
+    if target.metric == "lpips" or curve is not None:
+        return find_min_tokens_gp(target, measure, len(code), curve)
     return find_min_tokens(target, measure, len(code), curve)
+
+
+def scorer_beside(metric: str, photo: Image.Image) -> ImageScorer:
+    """Return what scores pictures by `metric` beside a photo; what needs torch loads it.
+
+    Raises:
+        ValueError: the photo is too small or too large for the metric.
+        MissingExtraError: torch is not installed.
+    """
+    if metric == "psnr":
+        return psnr_scorer(photo)
+    try:
+        from onedpiece.metrics.registry import image_scorer
+    except ModuleNotFoundError as error:
+        raise missing_torch(metric) from error
+    return image_scorer(metric, photo)
 
 
 def estimate_psnr_curve(model: LoadedModel, photo: Photo, code: Code) -> list[float] | None:

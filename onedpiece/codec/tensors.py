@@ -1,22 +1,34 @@
-"""Pictures ↔ tensors: (3, H, W) or (B, 3, H, W) in [0, 1]; `Photo`, a picture on its way into the codec."""
+"""Pictures ↔ arrays and tensors: (3, H, W) or (B, 3, H, W) in [0, 1]; `Photo`, a picture on its way in.
 
-from collections.abc import Sequence
+Arrays come and go without torch, which is loaded where somebody gives or wants a tensor.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
 
+from onedpiece.bitstream import Code
 from onedpiece.codec.images import read_picture, to_rgb
-from onedpiece.tokenizer.tokenizer import RANGE_SLACK
+from onedpiece.tokenizer.config import RANGE_SLACK
 
-Picture = Image.Image | str | PathLike[str] | Tensor | NDArray[Any]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Pixels: TypeAlias = "NDArray[np.float32] | Tensor"
+"""Values in [0, 1], on whatever device a tensor is on."""
+
+Picture: TypeAlias = "Photo | Image.Image | str | PathLike[str] | Tensor | NDArray[Any]"
 """A PIL image, the path of one, a (3, H, W) tensor or an (H, W, 3) array: floats in [0, 1] or uint8."""
+
+Pictures: TypeAlias = "Sequence[Picture] | Tensor | NDArray[Any]"
+"""Pictures of any sizes, a (B, 3, H, W) tensor, or a (B, H, W, 3) array."""
 
 
 class Photo:
@@ -32,10 +44,10 @@ class Photo:
         TypeError: it is none of these.
     """
 
-    def __init__(self, picture: Picture) -> None:
-        self._tensor = checked_tensor(picture) if isinstance(picture, Tensor | np.ndarray) else None
-        self._image = None if self._tensor is not None else _to_image(picture)
-        self.size = size_of(self._tensor) if self._tensor is not None else self.image.size
+    def __init__(self, picture: "Picture") -> None:
+        self._array = checked_array(picture) if is_tensor(picture) or _is_array(picture) else None
+        self._image = None if self._array is not None else _to_image(picture)
+        self.size = size_of(self._array) if self._array is not None else self.image.size
         """(width, height) in pixels."""
 
     @cached_property
@@ -43,15 +55,47 @@ class Photo:
         """The photo as 8-bit RGB, which its decoded file is compared with."""
         if self._image is not None:
             return self._image
-        assert self._tensor is not None
-        return to_image(self._tensor)
+        assert self._array is not None
+        return to_image(self._array)
 
-    def pixels(self, image_size: int) -> Tensor:
-        """Return the photo resized to a square: (3, S, S) float32 in [0, 1]."""
+    def pixels(self, image_size: int) -> NDArray[np.float32]:
+        """Return the photo resized to a square: (3, S, S) in [0, 1]."""
         square = (image_size, image_size)
-        if self._tensor is None:
-            return to_tensor([resize(self.image, square)])[0]
-        return self._tensor if self.size == square else resize_tensor(self._tensor, square)
+        if self._array is None:
+            (pixels,) = to_array([resize(self.image, square)])
+            return np.asarray(pixels)
+        return resize_array(self._array, square)
+
+    def keep_square(self, image_size: int) -> None:
+        """Resize now, and let go of the photo's own pixels: only a quality target looks at them again."""
+        if self._array is None:
+            self._image = resize(self.image, (image_size, image_size))
+        else:
+            self._array = self.pixels(image_size)
+        self.__dict__.pop("image", None)
+
+
+def to_photo(picture: "Picture") -> Photo:
+    """Return what the codec is given as a `Photo`; one that was read already as it is."""
+    return picture if isinstance(picture, Photo) else Photo(picture)
+
+
+def attempt(work: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Return what `work` gives, or the exception that it raises."""
+    try:
+        return work(*args, **options)
+    except Exception as error:
+        return error
+
+
+def is_tensor(value: Any) -> "TypeGuard[Tensor]":
+    """Return whether it is a torch tensor, without loading torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _is_array(value: Any) -> TypeGuard[NDArray[Any]]:
+    return isinstance(value, np.ndarray)
 
 
 def _to_image(picture: Any) -> Image.Image:
@@ -65,48 +109,48 @@ def _to_image(picture: Any) -> Image.Image:
     )
 
 
-def checked_tensor(picture: Tensor | NDArray[Any]) -> Tensor:
-    """Return a (3, H, W) tensor or an (H, W, 3) array as (3, H, W) float32 in [0, 1], on the CPU.
+def checked_array(picture: "Tensor | NDArray[Any]") -> NDArray[np.float32]:
+    """Return a (3, H, W) tensor or an (H, W, 3) array as an array, (3, H, W), in [0, 1].
 
     Raises:
         ValueError: another shape, a type that is neither float nor uint8, or values outside the range.
     """
-    if isinstance(picture, np.ndarray):
-        what, channels, expected = "array", -1, "(H, W, 3)"
-    else:
+    if is_tensor(picture):
         what, channels, expected = "tensor", 0, "(3, H, W)"
+    else:
+        what, channels, expected = "array", -1, "(H, W, 3)"
     if picture.ndim != 3 or picture.shape[channels] != 3 or 0 in picture.shape:
         raise ValueError(f"the {what} has shape {tuple(picture.shape)}; expected {expected}")
-    tensor = picture.detach().cpu() if isinstance(picture, Tensor) else _of_array(picture).permute(2, 0, 1)
-    if tensor.dtype == torch.uint8:
-        return tensor.float() / 255
-    if not tensor.is_floating_point():
+    array = as_array(picture) if is_tensor(picture) else np.asarray(picture).transpose(2, 0, 1)
+    if array.dtype == np.uint8:
+        return array.astype(np.float32) / np.float32(255)
+    if not np.issubdtype(array.dtype, np.floating):
         raise ValueError(f"the {what} is of type {picture.dtype}; expected floats in [0, 1], or uint8")
-    pixels = tensor.float()
+    pixels = array.astype(np.float32)
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK):  # also for NaN
         raise ValueError(
             f"the {what}'s values run from {low:.6g} to {high:.6g}; expected [0, 1], or uint8 up to 255"
         )
-    return pixels.clamp(0, 1)
+    return pixels.clip(0, 1)
 
 
-def _of_array(array: NDArray[Any]) -> Tensor:
-    try:
-        return torch.from_numpy(np.require(array, requirements=["C", "W"]))  # copied where read-only
-    except TypeError as error:
-        raise ValueError(
-            f"the array is of type {array.dtype}; expected floats in [0, 1], or uint8"
-        ) from error
+def as_array(pixels: Pixels) -> NDArray[Any]:
+    """Return an array as it is, and a tensor as an array of its type; of half precision, in float32."""
+    if not is_tensor(pixels):
+        return np.asarray(pixels)
+    tensor = pixels.detach().cpu()
+    short = tensor.is_floating_point() and tensor.itemsize == 2  # numpy has no bfloat16
+    return np.asarray((tensor.float() if short else tensor).numpy())
 
 
-def as_list(pictures: Sequence[Picture] | Tensor | NDArray[Any]) -> list[Picture]:
+def as_list(pictures: Pictures) -> list[Picture]:
     """Return pictures one by one: of a sequence, a (B, 3, H, W) tensor or a (B, H, W, 3) array.
 
     Raises:
         ValueError: a tensor or an array that is no batch.
     """
-    if isinstance(pictures, Tensor | np.ndarray) and pictures.ndim != 4:
+    if (is_tensor(pictures) or _is_array(pictures)) and pictures.ndim != 4:
         raise ValueError(
             f"the batch has shape {tuple(pictures.shape)}; expected a (B, 3, H, W) tensor or a (B, H, W, 3) "
             "array"
@@ -114,21 +158,28 @@ def as_list(pictures: Sequence[Picture] | Tensor | NDArray[Any]) -> list[Picture
     return list(pictures)
 
 
-def size_of(picture: Tensor) -> tuple[int, int]:
-    """Return (width, height) of a (3, H, W) tensor."""
+def size_of(picture: Pixels) -> tuple[int, int]:
+    """Return (width, height) of (3, H, W)."""
     return picture.shape[2], picture.shape[1]
 
 
-def to_image(picture: Tensor) -> Image.Image:
+def to_image(picture: Pixels) -> Image.Image:
     """Return (3, H, W) in [0, 1] as an 8-bit RGB image, every value to the nearest level."""
-    levels = (picture.detach() * 255).round().to(torch.uint8).permute(1, 2, 0)
-    return Image.fromarray(levels.contiguous().cpu().numpy())
+    levels = np.rint(as_array(picture) * 255).astype(np.uint8).transpose(1, 2, 0)
+    return Image.fromarray(np.ascontiguousarray(levels))
 
 
-def to_tensor(images: Sequence[Image.Image]) -> Tensor:
-    """Return RGB pictures of one size as (B, 3, H, W) in [0, 1]."""
+def to_array(images: Sequence[Image.Image]) -> NDArray[np.float32]:
+    """Return RGB pictures of one size as (B, 3, H, W) in [0, 1]; in memory, channels are the last axis."""
     stacked = np.stack([np.asarray(image.convert("RGB")) for image in images])
-    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
+    return stacked.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+
+
+def to_tensor(images: Sequence[Image.Image]) -> "Tensor":
+    """Return RGB pictures of one size as (B, 3, H, W) in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(to_array(images))
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -136,8 +187,85 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
-def resize_tensor(picture: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_array(picture: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """Return (3, H, W) in [0, 1] at `size`, (width, height) in pixels; bicubic, antialiased, clipped."""
-    whole = picture[None]
-    resized = F.interpolate(whole, size[::-1], mode="bicubic", align_corners=False, antialias=True)
-    return resized[0].clamp(0, 1)
+    if size_of(picture) == size:
+        return picture
+    channels = [Image.fromarray(np.ascontiguousarray(channel)) for channel in picture]
+    resized = [np.asarray(each.resize(size, Image.Resampling.BICUBIC)) for each in channels]
+    return np.stack(resized).clip(0, 1)
+
+
+def one_size(sizes: Sequence[tuple[int, int]], default: tuple[int, int]) -> tuple[int, int]:
+    """Return the size that all pictures have, (width, height); `default` where there are none.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if len(set(sizes)) > 1:
+        found = ", ".join(f"{width}x{height}" for width, height in sorted(set(sizes)))
+        raise ValueError(f"the photos are of sizes {found}; decode one size at a time, or to images")
+    return sizes[0] if sizes else default
+
+
+def stack(pictures: "Sequence[Image.Image | Pixels]", size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return pictures as one array, (B, 3, H, W) in [0, 1], each at `size`, (width, height) in pixels."""
+    arrays = [to_array([each])[0] if isinstance(each, Image.Image) else as_array(each) for each in pictures]
+    sized = [resize_array(each, size) for each in arrays]
+    return np.stack(sized) if sized else np.zeros((0, 3, size[1], size[0]), np.float32)
+
+
+def stack_tensors(
+    pictures: "Sequence[Image.Image | Pixels]", size: tuple[int, int], device: "str | torch.device"
+) -> "Tensor":
+    """As `stack`, as a tensor on `device`; what is there already, and of that size, does not leave it."""
+    import torch
+
+    rows = [
+        each if is_tensor(each) and size_of(each) == size else torch.from_numpy(stack([each], size)[0])
+        for each in pictures
+    ]
+    if not rows:
+        return torch.zeros(0, 3, size[1], size[0], device=device)
+    return torch.stack([row.to(device) for row in rows])
+
+
+class TokenBatch(NamedTuple):
+    """Codes side by side, as a model that generates or classifies takes them.
+
+    Attributes:
+        tokens: (B, K) int64, 0 behind a code's last token.
+        mask: (B, K) bool, True where there is a token.
+    """
+
+    tokens: "Tensor"
+    mask: "Tensor"
+
+
+def pad_tokens(
+    codes: Sequence[Code], pad_to: int | None = None, device: "str | torch.device" = "cpu"
+) -> TokenBatch:
+    """Return codes of squares as one tensor.
+
+    Args:
+        codes: of any lengths, one square each.
+        pad_to: K, how long the rows are; None: as long as the longest code.
+        device: where the tensors are to be.
+
+    Raises:
+        ValueError: a code is longer than `pad_to`, or is one of tiles.
+    """
+    import torch
+
+    longest = max((len(code) for code in codes), default=0)
+    width = longest if pad_to is None else pad_to
+    if longest > width:
+        raise ValueError(f"pad_to is {pad_to}; the longest of these codes has {longest} tokens")
+    if any(code.tiles for code in codes):
+        raise ValueError("a code of tiles is no row of tokens; encode with tiles=False")
+    tokens = torch.zeros(len(codes), width, dtype=torch.int64)
+    for row, code in zip(tokens, codes, strict=True):
+        row[: len(code)] = torch.from_numpy(code.indices.copy())
+    lengths = torch.tensor([len(code) for code in codes], dtype=torch.int64)
+    mask = torch.arange(width) < lengths[:, None]
+    return TokenBatch(tokens.to(device), mask.to(device))

@@ -7,23 +7,27 @@ each tile is estimated to remove.
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypedDict, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from onedpiece._progress import Progress
 from onedpiece.bitstream import Code, Tiles
 from onedpiece.bitstream.format import MAX_TILED_TOKENS
 from onedpiece.bitstream.tiles import order, tile_count
-from onedpiece.codec.model import FAITHFUL_METRICS, EncodeResult, LoadedModel, decode_square, fit_square
-from onedpiece.codec.tensors import Photo, resize, to_image, to_tensor
+from onedpiece.codec.model import (
+    FAITHFUL_METRICS,
+    EncodeResult,
+    LoadedModel,
+    decode_square,
+    fit_square,
+    scorer_beside,
+)
+from onedpiece.codec.tensors import Photo, as_array, resize, to_array, to_image
 from onedpiece.codec.tile_grid import blend, cut, grid_of, weights
 from onedpiece.metrics.pixel import image_psnr
-from onedpiece.metrics.registry import image_scorer
 from onedpiece.rate.allocation import allocate_tokens
 from onedpiece.rate.search import find_min_tokens
 from onedpiece.rate.target import QualityTarget, RateTarget
@@ -36,6 +40,20 @@ MIN_TOKENS = 16  # a tile on average, below which one square of the whole photo 
 STEP = 1.02  # budgets that a target is searched over are 2 % apart
 
 T = TypeVar("T")
+
+
+class EncodeOptions(TypedDict, total=False):
+    """What `Codec.encode_batch_to` and its like take beside a target.
+
+    Attributes:
+        tiles: as in `Codec.encode`.
+        best_effort: as in `Codec.encode`.
+        progress: told of tiles done and tiles in all, for each photo that is cut into tiles.
+    """
+
+    tiles: bool | None
+    best_effort: bool
+    progress: Progress | None
 
 
 class TokenizedTiles(NamedTuple):
@@ -70,8 +88,8 @@ def tokenize_tiles(
     count = len(grid.corners)
     indices, errors = [], []
     for tiles in batches(zip(cut(photo, grid), weights(grid), strict=True)):
-        pixels = to_tensor([picture for picture, _ in tiles])
-        weight = torch.from_numpy(np.stack([weight for _, weight in tiles]))[:, None]
+        pixels = to_array([picture for picture, _ in tiles])
+        weight = np.stack([weight for _, weight in tiles])[:, None]
         rows = model.tokenize(pixels)
         indices.append(rows)
         expected = model.estimate_errors(pixels, rows)
@@ -93,9 +111,9 @@ def batches(items: Iterable[T]) -> Iterator[list[T]]:
 def _correct(
     expected: NDArray[np.float64] | None,
     model: LoadedModel,
-    pixels: Tensor,
+    pixels: NDArray[np.float32],
     rows: NDArray[np.int64],
-    weight: Tensor,
+    weight: NDArray[np.float32],
 ) -> NDArray[np.float64]:
     """Scale what is expected, (B, N), to what decodes of a few prefixes bring.
 
@@ -112,10 +130,10 @@ def _correct(
 
 
 def _error(
-    model: LoadedModel, pixels: Tensor, rows: NDArray[np.int64], weight: Tensor
+    model: LoadedModel, pixels: NDArray[np.float32], rows: NDArray[np.int64], weight: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    difference = (model.detokenize(list(rows)).cpu() - pixels).square()
-    return np.asarray((difference * weight).mean((1, 2, 3)).double().numpy())
+    difference = as_array(model.detokenize(list(rows))) - pixels
+    return np.asarray((difference**2 * weight).mean((1, 2, 3), dtype=np.float64))
 
 
 def compose(
@@ -156,7 +174,7 @@ def fit_photo(
     photo: Photo,
     square: Code | None,
     target: RateTarget,
-    tiles_too: bool = True,
+    tiles: bool | None = None,
     best_effort: bool = False,
     progress: Progress | None = None,
 ) -> EncodeResult:
@@ -167,7 +185,7 @@ def fit_photo(
         photo: what is encoded.
         square: all tokens of the photo as one square; None: tiles, whatever they are.
         target: how large the file or how good the picture is to be.
-        tiles_too: whether tiles may take the square's place.
+        tiles: None: tiles may take the square's place.
         best_effort: where a quality is out of reach, take the best there is.
         progress: told of tiles.
 
@@ -178,7 +196,7 @@ def fit_photo(
     if square is None:
         return encode_tiled(model, photo.image, target, best_effort=best_effort, progress=progress)
     result = fit_square(model, photo, square, target)
-    if tiles_too and _asks_for_more(model, photo, result, target):
+    if tiles is None and _asks_for_more(model, photo, result, target):
         tiled = encode_tiled(model, photo.image, target, best_effort=True, progress=progress)
         result = _better(model, photo, result, tiled, target)
     if target.quality and result.search and not (result.search.reached or best_effort):
@@ -247,7 +265,7 @@ def reach_tiled(
     totals = sorted({min(tiles * most, round(tiles * STEP**step)) for step in range(steps + 1)})
     codes = [allocate_tokens(photo.errors, total) for total in totals]
     errors = [photo.errors[np.arange(tiles), counts - 1].mean() for counts in codes]
-    score, faithful = image_scorer(target.metric, picture), target.metric in FAITHFUL_METRICS
+    score, faithful = scorer_beside(target.metric, picture), target.metric in FAITHFUL_METRICS
     found = find_min_tokens(
         target,
         lambda step: score([decode_tiled(model, compose(model, photo, codes[step - 1], faithful=faithful))])[
@@ -297,7 +315,7 @@ def _decode_rows(
     # Tiles of like length go together, so that little is computed for padding.
     by_length = [int(tile) for tile in np.argsort(counts, kind="stable") if counts[tile]]
     for done, tiles in enumerate(batches(by_length)):
-        squares = model.detokenize([rows[tile, : counts[tile]] for tile in tiles], sharpness).cpu()
+        squares = as_array(model.detokenize([rows[tile, : counts[tile]] for tile in tiles], sharpness))
         for tile, square in zip(tiles, squares, strict=True):
             pictures[tile] = np.asarray(resize(to_image(square), (side, side)))
         if progress:

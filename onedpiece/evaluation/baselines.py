@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 
 from onedpiece.codec.tensors import to_tensor
-from onedpiece.evaluation.formats import Format, image_format
+from onedpiece.errors import ExternalCodecError
+from onedpiece.evaluation.external import PublishedCurve, contender
+from onedpiece.evaluation.formats import FORMATS, Format, image_format
 from onedpiece.evaluation.photos import Photo
 from onedpiece.evaluation.results import RDPoint
 from onedpiece.metrics.descriptors import Metric
@@ -108,7 +110,12 @@ def candidates(image: Image.Image, fmt: Format, budgets: Sequence[int]) -> list[
     for scale in SCALES if fmt.scales else (1.0,):
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         small = image if scale == 1 else image.resize(size, Image.Resampling.LANCZOS)
-        fitting = _highest_that_fit(fmt, small, budgets)
+        try:
+            fitting = _highest_that_fit(fmt, small, budgets)
+        except ExternalCodecError:
+            if scale == 1:
+                raise
+            continue  # some take no small pictures
         if not fitting:
             break  # larger pictures only make larger files
         for data, quality in fitting:
@@ -141,20 +148,41 @@ def restore(fmt: Format, data: bytes, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
 
+def find_contender(spec: str) -> Format | PublishedCurve:
+    """Return what a word of `--against` means: one of `FORMATS`, or what `external.contender` knows.
+
+    Raises:
+        ValueError, MissingFormatError, ExternalCodecError: as `image_format` and `external.contender`.
+    """
+    return image_format(spec) if spec in FORMATS else contender(spec)
+
+
+def format_of(spec: str) -> Format:
+    """Return the codec that a word of `--against` means.
+
+    Raises:
+        ValueError: it is a curve, which encodes nothing; or as `find_contender`.
+    """
+    found = find_contender(spec)
+    if isinstance(found, PublishedCurve):
+        raise ValueError(f"{spec} is a curve; it encodes nothing")
+    return found
+
+
 def score_baseline(at: int, photo: Photo, name: str, budgets: Sequence[int], scorer: Scorer) -> list[RDPoint]:
     """Return the points of one photo by the format `name`; a budget that nothing fits has none.
 
     Args:
         at: the photo's place in the list, by which results are found again.
         photo: RGB, any size.
-        name: one of `FORMATS`.
+        name: one of `FORMATS`, or what else `format_of` knows.
         budgets: whole-file bytes.
         scorer: the metrics, for each of which a file is chosen.
 
     Raises:
         MissingFormatError: the format's library is missing.
     """
-    fmt = image_format(name)
+    fmt = format_of(name)
     files = candidates(photo.image, fmt, budgets)
     if not files:
         return []
@@ -167,7 +195,9 @@ def score_baseline(at: int, photo: Photo, name: str, budgets: Sequence[int], sco
             best = _best(files, scores, budget, metric)
             if best is not None:
                 file = files[best]
-                points.append(RDPoint(at, name, budget, metric.name, scores[best], file.data, file.setting))
+                points.append(
+                    RDPoint(at, fmt.name, budget, metric.name, scores[best], file.data, file.setting)
+                )
     return points
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -15,8 +16,8 @@ from onedpiece._progress import Progress, no_progress
 from onedpiece.bitstream import Code
 from onedpiece.codec.codec import Codec
 from onedpiece.codec.tensors import to_tensor
-from onedpiece.evaluation.baselines import restore, score_in_worker, start_executor
-from onedpiece.evaluation.formats import image_format
+from onedpiece.evaluation.baselines import find_contender, format_of, restore, score_in_worker, start_executor
+from onedpiece.evaluation.external import PublishedCurve
 from onedpiece.evaluation.photos import BATCH, Photo, PhotoSet, batches
 from onedpiece.evaluation.results import FAITHFUL, OURS, OWN, ComparisonResult, RDPoint
 from onedpiece.metrics.registry import Scorer
@@ -70,13 +71,12 @@ def compare(
         ValueError: an unknown format, or no photo.
         MissingFormatError: a format's library is missing; checked before any work.
     """
-    for name in config.against:
-        image_format(name)
+    against = contenders(config.against)
     if not photos.photos:
         raise ValueError("none of the photos could be read")
-    with _baseline_jobs(photos.photos, config, scorer) as jobs:
+    with _baseline_jobs(photos.photos, against, config, scorer) as jobs:
         points: list[RDPoint] = []
-        done, total = 0, len(photos.photos) * (1 + len(config.against))
+        done, total = 0, len(photos.photos) + len(jobs)
         for batch in batches(list(enumerate(photos.photos)), config.batch_size):
             points += score_codec(codec, batch, config.budgets, scorer)
             progress(done := done + len(batch), total)
@@ -87,26 +87,58 @@ def compare(
         model=f"onedpiece {codec.name}",
         side=codec.tokenizer.config.image_size,
         photos=photos.photos,
-        codecs=(*_looks(codec), *config.against),
+        codecs=(*_looks(codec), *against.names),
         budgets=config.budgets,
         metrics=scorer.metrics,
         rd_points=points,
         unreadable=photos.unreadable,
+        published=against.curves,
     )
+
+
+class Contenders(NamedTuple):
+    """What we are compared with.
+
+    Attributes:
+        names: of all of them, in the order that they were named.
+        specs: of those that encode: how `baselines.format_of` is asked for them.
+        curves: those that somebody measured, by name.
+    """
+
+    names: tuple[str, ...]
+    specs: tuple[str, ...]
+    curves: dict[str, PublishedCurve]
+
+
+def contenders(against: Sequence[str]) -> Contenders:
+    """Find all that the words of `--against` mean, before any work.
+
+    Raises:
+        ValueError: one means nothing, or two have one name.
+        MissingFormatError, ExternalCodecError: one cannot be had here.
+    """
+    found = {spec: find_contender(spec) for spec in against}
+    names = [each.name for each in found.values()]
+    twice = sorted({name for name in names if names.count(name) > 1 or name in OWN})
+    if twice:
+        raise ValueError(f"two codecs are called {', '.join(twice)}; put NAME= in front of one")
+    curves = {each.name: each for each in found.values() if isinstance(each, PublishedCurve)}
+    specs = tuple(spec for spec, each in found.items() if not isinstance(each, PublishedCurve))
+    return Contenders(tuple(names), specs, curves)
 
 
 @contextmanager
 def _baseline_jobs(
-    photos: Sequence[Photo], config: ComparisonConfig, scorer: Scorer
+    photos: Sequence[Photo], against: Contenders, config: ComparisonConfig, scorer: Scorer
 ) -> Iterator[list[Future[list[RDPoint]]]]:
     metrics = tuple(m.name for m in scorer.metrics)
-    count = len(photos) * len(config.against)
+    count = len(photos) * len(against.specs)
     with start_executor(count, config.workers) as executor:
         try:
             yield [
-                executor.submit(score_in_worker, at, photo, name, config.budgets, metrics)
+                executor.submit(score_in_worker, at, photo, spec, config.budgets, metrics)
                 for at, photo in enumerate(photos)
-                for name in config.against
+                for spec in against.specs
             ]
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -151,12 +183,19 @@ def _score(
     ]
 
 
-def reconstructor(codec: Codec, side: int) -> Reconstruct:
-    """Return a function that draws any point of a result made with `codec` on squares of `side` pixels."""
+def reconstructor(codec: Codec, side: int, against: Sequence[str] = ()) -> Reconstruct:
+    """Return a function that draws any point of a result.
+
+    Args:
+        codec: what the result was made with.
+        side: of its squares, in pixels.
+        against: the words of `ComparisonConfig.against` that are no built-in format.
+    """
+    external = {format_of(spec).name: spec for spec in contenders(against).specs}
 
     def reconstruct(point: RDPoint) -> Image.Image:
         if point.codec in OWN:
             return codec.decode(point.data)
-        return restore(image_format(point.codec), point.data, (side, side))
+        return restore(format_of(external.get(point.codec, point.codec)), point.data, (side, side))
 
     return reconstruct

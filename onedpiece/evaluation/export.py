@@ -84,7 +84,7 @@ def results_csv(result: ComparisonResult) -> str:
 def _rows(result: ComparisonResult) -> Iterable[tuple[object, ...]]:
     pixels = result.side**2
     for at, photo in enumerate(result.photos):
-        for codec in result.codecs:
+        for codec in result.measured:
             for budget in result.budgets:
                 for metric in result.metrics:
                     point = result.rd_point(at, codec, budget, metric.name)
@@ -127,8 +127,14 @@ class CurveFile:
 def curve_file(result: ComparisonResult, codec: str) -> CurveFile:
     """Return one codec's curve; budgets that it cannot fit have no point.
 
-    A classical format's file is chosen anew for each metric, so that bytes and bpp are means over them too.
+    A classical format's file is chosen anew for each metric, so that bytes and bpp are means over them too. A
+    published curve is what it was.
     """
+    if codec in result.published:
+        curve = result.published[codec]
+        return CurveFile(
+            curve.name, curve.description, {key: list(row) for key, row in curve.results.items()}
+        )
     columns: dict[str, list[float | None]] = {
         "bpp": [],
         "bytes": [],
@@ -251,7 +257,7 @@ def _address(image: Image.Image) -> str:
 def _data(result: ComparisonResult, reconstruct: Reconstruct) -> str:
     data = {
         "budgets": list(result.budgets),
-        "codecs": [{"id": c, "name": result.title(c)} for c in result.codecs],
+        "codecs": [{"id": c, "name": result.title(c)} for c in result.measured],
         "photos": [_photo_data(result, at, reconstruct) for at in shown_photos(len(result.photos))],
     }
     # "</script>" in a file's name would end the element.
@@ -266,7 +272,7 @@ def shown_photos(count: int) -> list[int]:
 
 def _photo_data(result: ComparisonResult, at: int, reconstruct: Reconstruct) -> dict[str, object]:
     files: dict[str, list[dict[str, str] | None]] = {}
-    for codec in result.codecs:
+    for codec in result.measured:
         points = [result.rd_point(at, codec, b, result.display_metric.name) for b in result.budgets]
         files[codec] = [
             {"src": _address(reconstruct(point)), "caption": caption(result, point)} if point else None

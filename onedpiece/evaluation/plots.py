@@ -6,7 +6,9 @@ two lines of text, a row a budget.
 
 import io
 from collections.abc import Sequence
+from itertools import cycle
 from math import isfinite
+from typing import NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -33,6 +35,10 @@ COLOURS = {
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
 
 MARKERS = dict(zip(COLOURS, "ohsD^vPX*", strict=True))
+
+MORE_COLOURS = ("#000000", "#b15928", "#6a3d9a", "#117733", "#882255", "#999933")
+MORE_MARKERS = "<>pd8H"
+"""Of other people's codecs, in the order that they were named."""
 
 
 _GAP = 8
@@ -74,16 +80,32 @@ def panel_svg(result: ComparisonResult, metric: Metric) -> str:
     return text[text.index("<svg") :]
 
 
+class Style(NamedTuple):
+    """How a codec's line looks."""
+
+    colour: str
+    marker: str
+
+
+def styles_of(result: ComparisonResult) -> dict[str, Style]:
+    """Return every codec's style; more than six of other people's share theirs."""
+    others = [codec for codec in result.codecs if codec not in COLOURS]
+    more = [Style(*pair) for pair in zip(MORE_COLOURS, MORE_MARKERS, strict=True)]
+    known = {codec: Style(COLOURS[codec], MARKERS[codec]) for codec in result.codecs if codec in COLOURS}
+    return known | dict(zip(others, cycle(more), strict=False))
+
+
 def draw(axes: Axes, result: ComparisonResult, metric: Metric) -> None:
     """Draw one metric's curves into `axes`; a codec with no point at all is named in the legend as such."""
+    styles = styles_of(result)
     for codec in result.codecs:
         points = [p for p in curve(result, codec, metric) if isfinite(p.score)]
         ours = codec in OWN
         axes.plot(
             [p.bytes for p in points],
             [p.score for p in points],
-            color=COLOURS[codec],
-            marker=MARKERS[codec],
+            color=styles[codec].colour,
+            marker=styles[codec].marker,
             markersize=6 if ours else 5,
             linewidth=2.4 if ours else 1.4,
             linestyle="-" if ours else "--",
@@ -135,7 +157,7 @@ def contact_sheet(result: ComparisonResult, photo: int, reconstruct: Reconstruct
 def _row(result: ComparisonResult, at: int, budget: int, reconstruct: Reconstruct) -> list[Cell]:
     photo = result.photos[at]
     cells: list[Cell] = [(photo.image, (photo.name, f"original, {result.side}x{result.side}"))]
-    for codec in result.codecs:
+    for codec in result.measured:
         name = result.title(codec)
         point = result.rd_point(at, codec, budget, result.display_metric.name)
         if point is None:

@@ -1,13 +1,14 @@
 """What a comparison found: points, means, Bjøntegaard deltas, and its tables, laid out once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import inf, isfinite, isinf
+from math import ceil, inf, isfinite, isinf
 from statistics import fmean
 from typing import NamedTuple
 
 from onedpiece.errors import NoOverlapError, NotMonotoneError
+from onedpiece.evaluation.external import PublishedCurve
 from onedpiece.evaluation.photos import Photo, Unreadable
 from onedpiece.metrics.bd_rate import bd_quality, bd_rate
 from onedpiece.metrics.descriptors import Metric
@@ -58,9 +59,17 @@ class ComparisonResult:
     metrics: Sequence[Metric]
     rd_points: Sequence[RDPoint]
     unreadable: Sequence[Unreadable] = field(default=())
+    published: Mapping[str, PublishedCurve] = field(default_factory=dict)  # codecs that were not run here
+
+    @property
+    def measured(self) -> list[str]:
+        """The codecs that were run here, of which there are files."""
+        return [codec for codec in self.codecs if codec not in self.published]
 
     def title(self, codec: str) -> str:
         """Return what a codec is called before people."""
+        if codec in self.published:
+            return f"{codec} (published)"
         return {OURS: self.model, FAITHFUL: f"{self.model}, faithful"}.get(codec, codec)
 
     @cached_property
@@ -90,7 +99,7 @@ class CurvePoint(NamedTuple):
         budget: bytes allowed.
         bytes: mean size of the whole files.
         score: mean score of the photos that are not lossless; infinite where all are.
-        photos: how many photos are behind it.
+        photos: how many photos are behind it; 0 of a published curve, which does not say.
         tokens: mean token count; None for a classical format.
         lossless: how many of the photos have an infinite score, which has no mean with others.
     """
@@ -120,7 +129,13 @@ class Delta(NamedTuple):
 
 
 def curve_point(result: ComparisonResult, codec: str, budget: int, metric: Metric) -> CurvePoint | None:
-    """Return the mean over the photos, or None where fewer than MIN_PHOTO_RATIO of them fit."""
+    """Return the mean over the photos, or None where fewer than MIN_PHOTO_RATIO of them fit.
+
+    Of a published curve it is the largest of its points that fits.
+    """
+    if codec in result.published:
+        fitting = [point for point in curve(result, codec, metric) if point.bytes <= budget]
+        return fitting[-1]._replace(budget=budget) if fitting else None
     points = result.rd_points_of(codec, budget, metric.name)
     if not points or len(points) < MIN_PHOTO_RATIO * len(result.photos):
         return None
@@ -137,7 +152,10 @@ def curve_point(result: ComparisonResult, codec: str, budget: int, metric: Metri
 
 
 def curve(result: ComparisonResult, codec: str, metric: Metric) -> list[CurvePoint]:
-    """Return the points of one codec that exist, by rising budget."""
+    """Return the points of one codec that exist, by rising budget; all of a published curve's."""
+    if codec in result.published:
+        found = result.published[codec].points(metric, result.side)
+        return [CurvePoint(ceil(size), size, score, 0, None) for size, score in found]
     points = (curve_point(result, codec, budget, metric) for budget in result.budgets)
     return [p for p in points if p is not None]
 
@@ -249,7 +267,7 @@ def delta_table(result: ComparisonResult) -> Table | None:
             rate = delta.rate if isinstance(delta.rate, str) else f"{delta.rate:+.0f} %"
             quality = "" if isinstance(delta.quality, str) else f"{delta.quality:+.{delta.metric.digits}f}"
             cells.append(Cell(rate, detail=quality))
-        rows.append(TableRow(of_codec[0].codec, cells))
+        rows.append(TableRow(result.title(of_codec[0].codec), cells))
     return Table(
         "Ours against each",
         "Bj\N{LATIN SMALL LETTER O WITH STROKE}ntegaard: bytes at equal score, then score at equal bytes",

@@ -98,11 +98,12 @@ def save_head(head: Head, path: str | Path, code_space: bytes, note: str = "") -
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(path, save(_stored(head), metadata))
+    atomic_write_bytes(path, save(stored_tensors(head), metadata))
     return path
 
 
-def _stored(head: Head) -> dict[str, Tensor]:
+def stored_tensors(head: Head) -> dict[str, Tensor]:
+    """Return what a file holds of a head: parameters as float16, statistics as they are."""
     parameters = {name for name, _ in head.named_parameters()}
     return {
         name: (tensor.half() if name in parameters else tensor).detach().cpu().contiguous()
@@ -113,19 +114,34 @@ def _stored(head: Head) -> dict[str, Tensor]:
 def load_head(path: str | Path) -> LoadedHead:
     """Read a head, strictly; nothing of its tokenizer's weights is needed.
 
+    >>> loaded = load_head(bundled_head("classify"))
+    >>> loaded.head.config.task, loaded.code_space == loaded.head.code_space
+    ('classify', True)
+
     Raises:
         HeadError: the file is damaged, is no head, or does not fit its own config; the message names it.
         OSError: it cannot be read.
     """
     metadata, tensors = _read(Path(path))
     try:
-        with no_init_weights():
-            head = Head(HeadConfig.from_dict(json.loads(metadata["config"])))
-        assign_weights(head, tensors)
-        code_space = bytes.fromhex(metadata["code_space"])
+        config, code_space = json.loads(metadata["config"]), bytes.fromhex(metadata["code_space"])
+        head = filled(config, tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise HeadError(f"the head in {path} does not load: {one_line(error)}") from error
-    return LoadedHead(head.eval(), code_space, metadata.get("note", ""))
+    head.code_space, head.note = code_space, metadata.get("note", "")
+    return LoadedHead(head, code_space, head.note)
+
+
+def filled(config: dict[str, Any], tensors: dict[str, Tensor]) -> Head:
+    """Return the head of a config with these weights, strictly, in float32 and in evaluation mode.
+
+    Raises:
+        KeyError, TypeError, ValueError, RuntimeError: they do not fit together.
+    """
+    with no_init_weights():
+        head = Head(HeadConfig.from_dict(config))
+    assign_weights(head, tensors)
+    return head.eval()
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -143,6 +159,11 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             f"{path} has format {metadata.get('format')!r}; this onedpiece reads heads of format {FORMAT}"
         )
     return metadata, tensors
+
+
+def bundled_tasks() -> tuple[str, ...]:
+    """Return the tasks that a head is bundled for."""
+    return tuple(_FILES)
 
 
 def bundled_head(task: str = "classify") -> Path:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from onedpiece._providers import Pretrained
 from onedpiece.bitstream import Code
 from onedpiece.errors import HeadError
 from onedpiece.heads.backbone import Augment, CodeBackbone
@@ -15,6 +16,7 @@ from onedpiece.heads.outputs import Output, Prediction, to_predictions
 from onedpiece.heads.reduce import by_length
 from onedpiece.heads.task_heads import build_task_head
 from onedpiece.tokenizer import Kept, Tokenizer, cut_to_longest
+from onedpiece.weights.checkpoint import fingerprint
 
 Codes = Code | Tensor | Sequence[Code | Tensor]
 """One photo's code, a (B, k) tensor of equally long ones, or a list of codes of any lengths."""
@@ -77,15 +79,25 @@ def check_codes(codes: Codes, code_space: bytes) -> None:
             )
 
 
-class Head(nn.Module):
+class Head(Pretrained, nn.Module):
     """A network that reads tokens instead of pixels; one for all token counts.
+
+    >>> head = Head.from_pretrained("classify")
+    >>> tuple(head(torch.randint(2000, (4, 16))).logits.shape), len(head.config.classes)
+    ((4, 10), 10)
 
     Args:
         config: task and geometry; `build_head` takes the tokenizer's part from a tokenizer.
+
+    Attributes:
+        code_space: the 4 bytes of the codes that it reads (`Codec.fingerprint`); None: not checked.
+        note: what its maker wrote: data, minutes, scores.
     """
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
+        self.code_space: bytes | None = None
+        self.note = ""
         self.config = config
         self.backbone = CodeBackbone(config)
         self.task_head = build_task_head(config)
@@ -131,8 +143,10 @@ class Head(nn.Module):
         """Return one plain result for each photo, in evaluation mode.
 
         Raises:
-            HeadError: as `forward`.
+            HeadError: as `forward`; or a Code is of another code space than the head's.
         """
+        if self.code_space is not None:
+            check_codes(codes, self.code_space)
         training = self.training
         self.eval()
         try:
@@ -175,4 +189,5 @@ def build_head(config: HeadConfig, tokenizer: Tokenizer) -> Head:
     """
     head = Head(replace(config, tokenizer=tokenizer.config))
     head.backbone.take(tokenizer)
+    head.code_space = fingerprint(tokenizer)
     return head

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from onedpiece._files import one_line
 from onedpiece.errors import MissingWeightsError
@@ -272,3 +273,48 @@ class Lpips:
         for wanted, seen, weigh in pairs:
             distance = distance + weigh((wanted - seen).square()).float().mean(dim=(1, 2, 3))
         return distance
+
+
+class ConvNeXtDistance:
+    """The distance of two pictures in the logits of ConvNeXt-Small, trained on ImageNet; differentiable.
+
+    The mean over the classes of the squared difference, of pictures scaled to 224 pixels: the perceptual loss
+    of TiTok and One-D-Piece. Weights come through torch.hub (`TORCH_HOME`). It is no `nn.Module`, as `Lpips`.
+
+    Raises:
+        MissingWeightsError: its weights cannot be had.
+
+    Source: TiTok, arXiv 2406.07550; ConvNeXt, arXiv 2201.03545.
+    """
+
+    SIDE = 224
+
+    def __init__(self) -> None:
+        from torchvision.models import convnext_small
+
+        with fetching("ConvNeXt-Small"):
+            network = convnext_small(weights="IMAGENET1K_V1")
+        self._network = FeatureNetwork(
+            _Logits(network), (1000,), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        )
+
+    def __call__(self, reference: Tensor, images: Tensor) -> Tensor:
+        """Return the distance of each picture, (B,) float32.
+
+        Args:
+            reference: (B, 3, H, W), in [0, 1].
+            images: (B, 3, H, W), in [0, 1], of the reference's size.
+        """
+        both = torch.cat([reference.float(), images.float()])
+        both = F.interpolate(both, self.SIDE, mode="bilinear", align_corners=False, antialias=True)
+        wanted, seen = self._network(both)[0].float().chunk(2)
+        return (wanted - seen).square().mean(dim=1)
+
+
+class _Logits(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.network(x)]

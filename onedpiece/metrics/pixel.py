@@ -1,25 +1,34 @@
-"""PSNR, SSIM and MS-SSIM of pictures, on what an 8-bit screen shows: the one place that defines them."""
+"""PSNR, SSIM and MS-SSIM of pictures, on what an 8-bit screen shows: the one place that defines them.
 
+The PSNR of images needs no torch, which loads where tensors are scored.
+"""
+
+from collections.abc import Callable, Sequence
 from math import log10
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageChops
-from torch import Tensor
-from torch.nn import functional as F
 
+from onedpiece.errors import MissingExtraError
 from onedpiece.metrics.descriptors import METRICS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ImageScorer = Callable[[Sequence[Image.Image]], list[float]]
+"""Pictures of the photo's own size -> one score each."""
 
 _RADIUS, _SIGMA = 5, 1.5  # pixels, of SSIM's Gaussian window
 _C1, _C2 = 0.01**2, 0.03**2
 
 
-def round_to_8_bits(images: Tensor) -> Tensor:
+def round_to_8_bits(images: "Tensor") -> "Tensor":
     """Return what a file of 8 bits a channel keeps of `images` (any shape, in [0, 1] or beyond)."""
     return (images.clamp(0, 1) * 255).round() / 255
 
 
-def psnr(reference: Tensor, images: Tensor) -> Tensor:
+def psnr(reference: "Tensor", images: "Tensor") -> "Tensor":
     """Return the PSNR of each picture over all its channels in dB, (B,); infinite where nothing differs.
 
     Args:
@@ -27,10 +36,10 @@ def psnr(reference: Tensor, images: Tensor) -> Tensor:
         images: (B, 3, H, W), in [0, 1]; both are rounded to 8 bits first.
     """
     error = (round_to_8_bits(reference) - round_to_8_bits(images)).square().mean(dim=(1, 2, 3))
-    return -10 * torch.log10(error)
+    return -10 * error.log10()
 
 
-def ssim(reference: Tensor, images: Tensor) -> Tensor:
+def ssim(reference: "Tensor", images: "Tensor") -> "Tensor":
     """Return the SSIM of each picture, (B,); shapes as in `psnr`, sides of at least 11 pixels.
 
     Gaussian window of 11 pixels, σ 1.5, only where it lies wholly inside, the mean over channels. It is what
@@ -42,6 +51,8 @@ def ssim(reference: Tensor, images: Tensor) -> Tensor:
 
     Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity".
     """
+    import torch
+
     _check_side("ssim", images)
     reference, images = round_to_8_bits(reference), round_to_8_bits(images)
     # A channel at a time: ten maps of a large photo are a lot of memory.
@@ -49,7 +60,7 @@ def ssim(reference: Tensor, images: Tensor) -> Tensor:
     return torch.stack(channels).mean(dim=0)
 
 
-def _ssim_of_channel(a: Tensor, b: Tensor) -> Tensor:
+def _ssim_of_channel(a: "Tensor", b: "Tensor") -> "Tensor":
     """Return (B,) for one channel, (B, 1, H, W) and (1 or B, 1, H, W)."""
     mean_a, mean_b = _window_mean(a), _window_mean(b)
     # About the middle of the range: the differences of large squares lose half of the digits.
@@ -61,15 +72,26 @@ def _ssim_of_channel(a: Tensor, b: Tensor) -> Tensor:
     return (luminance * (2 * covariance + _C2) / (variances + _C2)).mean(dim=(1, 2, 3))
 
 
-def _window_mean(channel: Tensor) -> Tensor:
+def _window_mean(channel: "Tensor") -> "Tensor":
     """Return the Gaussian-weighted mean around each pixel that has a whole window, (B, 1, H - 10, W - 10)."""
+    import torch
+
     offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64, device="cpu")
     weights = torch.exp(-0.5 * (offsets / _SIGMA) ** 2)
-    weights = (weights / weights.sum()).to(channel)
-    return F.conv2d(F.conv2d(channel, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
+    weights = (weights / weights.sum()).tolist()
+    return _weighted(_weighted(channel, weights, 2), weights, 3)
 
 
-def ms_ssim(reference: Tensor, images: Tensor) -> Tensor:
+def _weighted(x: "Tensor", weights: list[float], dim: int) -> "Tensor":
+    """Slide a window along one side; sums of shifted pictures take a third of a convolution's time."""
+    length = x.shape[dim] - len(weights) + 1
+    total = x.narrow(dim, 0, length) * weights[0]
+    for start, weight in enumerate(weights[1:], 1):
+        total.add_(x.narrow(dim, start, length), alpha=weight)
+    return total
+
+
+def ms_ssim(reference: "Tensor", images: "Tensor") -> "Tensor":
     """Return the MS-SSIM of each picture, (B,), by torchmetrics: five scales; shapes as in `psnr`.
 
     Raises:
@@ -89,7 +111,7 @@ def ms_ssim(reference: Tensor, images: Tensor) -> Tensor:
     return scores.reshape(-1)
 
 
-def _check_side(name: str, images: Tensor) -> None:
+def _check_side(name: str, images: "Tensor") -> None:
     metric = METRICS[name]
     if min(images.shape[-2:]) < metric.min_side:
         raise ValueError(
@@ -106,3 +128,15 @@ def image_psnr(photo: Image.Image, image: Image.Image) -> float:
     counts = np.array(ImageChops.difference(photo, image).histogram(), np.float64).reshape(3, 256)
     error = float((counts @ np.arange(256.0) ** 2).sum() / counts.sum())
     return 10 * log10(255**2 / error) if error else float("inf")
+
+
+def psnr_scorer(photo: Image.Image) -> ImageScorer:
+    """Return what scores pictures by their PSNR beside an RGB photo."""
+    return lambda pictures: [image_psnr(photo, picture) for picture in pictures]
+
+
+def missing_torch(metric: str) -> MissingExtraError:
+    """Return the error of a metric that is computed by torch, where that is not installed."""
+    return MissingExtraError(
+        f"{METRICS[metric].label} is computed by torch: pip install torch, or aim at psnr"
+    )

@@ -3,7 +3,7 @@
 `Scorer` scores batches of tensors for comparisons, `image_scorer` PIL images beside one photo for a search.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import repeat
 from typing import NamedTuple
@@ -16,16 +16,13 @@ from torch import Tensor
 from onedpiece.errors import MissingWeightsError
 from onedpiece.metrics.descriptors import METRICS, Metric, metric
 from onedpiece.metrics.perceptual import Lpips
-from onedpiece.metrics.pixel import image_psnr, ms_ssim, psnr, round_to_8_bits, ssim
+from onedpiece.metrics.pixel import ImageScorer, ms_ssim, psnr, psnr_scorer, round_to_8_bits, ssim
 
 _CHUNK = 4  # pictures scored at once: more take a worker past a gigabyte and are no faster
 _LPIPS_NETS = {"lpips": "alex", "lpips-squeeze": "squeeze"}
 _PIXEL_METRICS = {"psnr": psnr, "ssim": ssim, "ms-ssim": ms_ssim}
 
 MAX_PIXELS = 16_000_000  # SSIM and LPIPS hold the photo's feature maps, about 150 bytes a pixel
-
-ImageScorer = Callable[[Sequence[Image.Image]], list[float]]
-"""Pictures of the photo's own size -> one score each."""
 
 
 class Scorer:
@@ -96,7 +93,7 @@ def image_scorer(metric: str, photo: Image.Image) -> ImageScorer:
         MissingWeightsError: the weights of LPIPS cannot be had.
     """
     if metric == "psnr":
-        return lambda pictures: [image_psnr(photo, picture) for picture in pictures]
+        return psnr_scorer(photo)
     _check_size(METRICS[metric], photo.size)
     with torch.no_grad():
         return _ssim_beside(photo) if metric == "ssim" else _lpips_beside(photo)

@@ -6,7 +6,6 @@ about the estimated PSNR curve.
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
 from itertools import accumulate
 from math import log2
 from typing import NamedTuple
@@ -26,10 +25,11 @@ SSIM and LPIPS as `tools/check_targets.py` measures them, with room. PSNR is for
 bumps even out: one square's reach 0.03 dB, and `find_min_tokens_gp` takes them as they come."""
 
 LASTING_TOL = 0.02
-"""LPIPS by which more tokens may miss what fewer reach, for the fewer to be an answer."""
+"""LPIPS by which more tokens may miss what fewer reach, for the fewer to be an answer, and by which they must
+be better for still more not to be looked at."""
 
 FEW = 16
-"""Tokens that may well be such an answer, and are looked at more closely."""
+"""Tokens that may well be such an answer, so that longer ones are looked at more closely."""
 
 PRIOR_SLOPE = {"psnr": 1.0, "ssim": 0.04, "lpips": -0.03}
 """Score per estimated dB, until two measurements give a better slope."""
@@ -37,12 +37,6 @@ PRIOR_SLOPE = {"psnr": 1.0, "ssim": 0.04, "lpips": -0.03}
 
 Curve = NDArray[np.float64]
 """One value a prefix, (N,)."""
-
-MAX_DECODES = 3
-"""Prefixes decoded for one photo, after which an answer may be one token above the fewest."""
-
-N_SIGMA = 4.0
-"""Standard deviations by which a prediction must fall short for its prefix not to be decoded."""
 
 OUTLIER_SIGMA = 1.5
 """Standard deviations by which a score may miss its prediction; one that misses by more is taken to show that
@@ -57,15 +51,42 @@ ACCEPT_Z = -0.3
 STRICT_Z = 0.5
 """The same while more are open than can be decoded: one that reaches then closes most of the gap."""
 
-OFFSET_STD = 0.25
-"""Standard deviation, in dB, of what the decoder adds to the estimate of a whole photo."""
 
-SLOPE_STD = 0.1
-"""The same of what it adds to every estimated dB."""
+class Belief(NamedTuple):
+    """What is thought of a metric's scores before one is measured.
 
-STEP_STD = 0.5
-"""The same of what it adds from one token to the next, in estimated gains there: the mean gain, and the
-largest of the token's own and its neighbours', since what follows a jump is as uncertain as the jump."""
+    Attributes:
+        origin: a place on the axis, which is the estimated PSNR in dB; of LPIPS it is log2(tokens), which
+            foretells it better.
+        score: the score there.
+        slope: score per dB, or per octave.
+        offset_std: standard deviation of what a whole photo scores beside that, in the metric's unit.
+        slope_std: the same of the slope, as a share of it.
+        step_std: the same from one token to the next, in expected gains there: the mean gain, and the largest
+            of the token's own and its neighbours', since what follows a jump is as uncertain as the jump.
+        n_sigma: standard deviations by which a prediction must fall short for its prefix not to be decoded.
+        max_decodes: prefixes decoded for one photo, after which an answer may be one token above the fewest,
+            or so large a share of its tokens as `slack` says.
+        slack: that share.
+    """
+
+    origin: float
+    score: float
+    slope: float
+    offset_std: float
+    slope_std: float
+    step_std: float
+    n_sigma: float
+    max_decodes: int
+    slack: float
+
+
+BELIEFS = {
+    "psnr": Belief(20.0, 20.0, 1.0, 0.25, 0.1, 0.5, 4.0, 3, 0.0),
+    "ssim": Belief(20.0, 0.49, 0.022, 0.15, 0.5, 0.5, 1.0, 3, 0.06),
+    "lpips": Belief(6.0, 0.48, -0.068, 0.07, 0.3, 0.5, 0.5, 2, 0.15),
+}
+"""The estimate is a PSNR itself. SSIM by the curves of 25 photos, LPIPS of sharp pictures by those of 11."""
 
 WINDOW = 12
 """Tokens to either side over which that mean gain is taken."""
@@ -110,10 +131,6 @@ def find_min_tokens(
     target, and all between m and the answer were measured and fall short.) A poor curve costs decodes, never
     that.
 
-    LPIPS likes a grey square better than a poor picture, so that one token may beat forty. Without a
-    `tolerance` of the caller's, its answer must last: twice as many tokens, four times as many and so on
-    reach the target too, to LASTING_TOL, or the search goes on behind the last that does not.
-
     Args:
         target: what to reach.
         measure: decodes and scores one prefix; called once a count at most.
@@ -122,8 +139,6 @@ def find_min_tokens(
             an octave.
         tolerance: how far the scores may fall back, in the metric's unit; None: NON_MONOTONICITY_TOL.
     """
-    if tolerance is None and target.metric == "lpips":
-        return _find_lasting(target, cache(measure), count, psnr_curve)
     axis = _rising(psnr_curve or [log2(tokens) for tokens in range(1, count + 1)])
     tolerance = NON_MONOTONICITY_TOL[target.metric] if tolerance is None else tolerance
     scores: dict[int, float] = {}
@@ -132,34 +147,6 @@ def find_min_tokens(
         scores[tokens] = measure(tokens)
         margins[tokens] = target.margin(scores[tokens])
     return SearchResult.best(target, scores)
-
-
-def _find_lasting(
-    target: QualityTarget, measure: Measure, count: int, psnr_curve: Sequence[float] | None
-) -> SearchResult:
-    skipped, scores = 0, dict[int, float]()
-
-    def measured(tokens: int, offset: int = 0) -> float:
-        scores[tokens + offset] = measure(tokens + offset)
-        return scores[tokens + offset]
-
-    while True:
-        curve = psnr_curve and psnr_curve[skipped:]
-        tolerance = NON_MONOTONICITY_TOL[target.metric]
-        found = find_min_tokens(target, partial(measured, offset=skipped), count - skipped, curve, tolerance)
-        tokens = found.tokens + skipped
-        longer = _longer(tokens, count) if found.reached else []
-        short = max((more for more in longer if target.margin(measured(more)) < -LASTING_TOL), default=0)
-        if not short or short == count:
-            return SearchResult(tokens, found.score, found.reached, len(scores))
-        skipped = short
-
-
-def _longer(tokens: int, count: int) -> list[int]:
-    """Return twice as many tokens, four times as many and so on, and all of them; of few, √2 times."""
-    factor = 2**0.5 if tokens < FEW else 2.0
-    steps = (round(tokens * factor**step) for step in range(1, 2 * count.bit_length()))
-    return sorted({min(step, count) for step in steps if step > tokens} - {tokens})
 
 
 def _rising(psnr_curve: Sequence[float]) -> list[float]:
@@ -211,95 +198,138 @@ class Prediction(NamedTuple):
     deviation: Curve
 
 
-def covariance(psnr_curve: Curve) -> Curve:
-    """Return the covariance, (N, N) in dB², of how far the scores are from their psnr_curve, (N,)."""
-    count = len(psnr_curve)
-    rising = np.maximum.accumulate(psnr_curve)
+def covariance(expected: Curve, belief: Belief = BELIEFS["psnr"]) -> Curve:
+    """Return the covariance, (N, N) in the metric's unit², of how far scores are from what is expected, (N,).
+
+    Args:
+        expected: by how much every prefix is better than some score; more is better.
+        belief: in the metric.
+    """
+    count = len(expected)
+    rising = np.maximum.accumulate(expected)
     place = np.arange(count)
     first, last = np.maximum(place - WINDOW, 0), np.minimum(place + WINDOW, count - 1)
     gains = (rising[last] - rising[first]) / np.maximum(last - first, 1)
-    own = np.pad(np.abs(np.diff(psnr_curve)), (2, 1))
+    own = np.pad(np.abs(np.diff(expected)), (2, 1))
     largest = np.maximum(own[1:-1], np.maximum(own[:-2], own[2:]))
-    walked = np.cumsum(STEP_STD**2 * (gains**2 + largest**2))
-    centred = psnr_curve - psnr_curve.mean()
-    return np.asarray(
-        OFFSET_STD**2 + SLOPE_STD**2 * np.outer(centred, centred) + np.minimum.outer(walked, walked)
-    )
+    walked = np.cumsum(belief.step_std**2 * (gains**2 + largest**2))
+    tilted = belief.slope_std * (expected - expected.mean())
+    return np.asarray(belief.offset_std**2 + np.outer(tilted, tilted) + np.minimum.outer(walked, walked))
 
 
-def predict(psnr_curve: Curve, spread: Curve, scores: dict[int, float]) -> Prediction:
+def predict(expected: Curve, spread: Curve, scores: Mapping[int, float]) -> Prediction:
     """Return what every prefix scores as far as the measured ones tell: the mean of a Gaussian process.
 
     Args:
-        psnr_curve: (N,), in dB.
+        expected: (N,), before anything is measured.
         spread: (N, N), as `covariance` makes it.
-        scores: token count -> dB, what was measured.
+        scores: token count -> what was measured, in the same unit.
     """
     if not scores:
-        return Prediction(psnr_curve, np.sqrt(np.diag(spread)))
+        return Prediction(expected, np.sqrt(np.diag(spread)))
     seen = np.array(list(scores)) - 1
     against = spread[seen]
-    # A millionth of a dB keeps neighbours of a flat psnr_curve apart.
+    # A millionth of a unit keeps neighbours of a flat curve apart.
     weights = np.linalg.solve(against[:, seen] + 1e-12 * np.eye(len(seen)), against)
-    errors = np.array(list(scores.values())) - psnr_curve[seen]
+    errors = np.array(list(scores.values())) - expected[seen]
     left = np.diag(spread) - (weights * against).sum(0)
     left[seen] = 0
-    return Prediction(psnr_curve + errors @ weights, np.sqrt(np.maximum(left, 0)))
+    return Prediction(expected + errors @ weights, np.sqrt(np.maximum(left, 0)))
 
 
-def find_min_tokens_gp(target: QualityTarget, measure: Measure, psnr_curve: Sequence[float]) -> SearchResult:
-    """Return the fewest tokens whose PSNR reaches the target, or one more, from a handful of decodes.
+def find_min_tokens_gp(
+    target: QualityTarget, measure: Measure, count: int, psnr_curve: Sequence[float] | None
+) -> SearchResult:
+    """Return the fewest tokens that reach the target, or nearly, from a handful of decodes.
 
     Guarantee: the answer was measured and reaches the target. Every prefix that is two or more tokens shorter
-    was measured and falls short, or is ruled out, because its prediction falls short by N_SIGMA standard
-    deviations, and by more in a photo whose scores were seen to miss their predictions (OUTLIER_SIGMA). As
-    far as the predictions hold, the answer is thus at most one token above what measuring every prefix gives,
-    and equal to it where MAX_DECODES decodes were enough to rule out the next shorter one as well. A target
-    is called out of reach when that holds for every prefix, and all tokens were measured.
+    (of SSIM and LPIPS: shorter by more than the belief's `slack`) was measured and falls short, or is ruled
+    out, because its prediction falls short by the belief's standard deviations, and by more in a photo whose
+    scores were seen to miss their predictions (OUTLIER_SIGMA). As far as the predictions hold, the answer is
+    thus at most so much above what measuring every prefix gives, and equal to it where the belief's decodes
+    were enough to rule out the shorter ones as well. A target is called out of reach when that holds for
+    every prefix, and all tokens were measured.
+
+    LPIPS may like a grey square better than a poor picture, so that one token beats forty. Its answer must
+    last: twice as many tokens are better, or else they and four times as many and so on (of few, √2 times)
+    reach the target too, to LASTING_TOL; where they do not, the search goes on behind them.
 
     Args:
-        target: a PSNR.
+        target: what to reach.
         measure: decodes and scores one prefix; called once a count at most.
-        psnr_curve: (N,), about the PSNR of every prefix.
+        count: N, tokens of the whole code.
+        psnr_curve: (N,), about the PSNR of every prefix; LPIPS needs none.
     """
-    expected = np.asarray(psnr_curve, np.float64)
-    spread = covariance(expected)
+    belief = BELIEFS[target.metric]
+    axis = np.log2(np.arange(1, count + 1)) if target.metric == "lpips" else np.array(psnr_curve, np.float64)
+    likely = belief.score + belief.slope * (axis - belief.origin)
+    expected = np.array([target.margin(float(score)) for score in likely])
     scores: dict[int, float] = {}
-    sure = N_SIGMA
+
+    def measured(tokens: int) -> float:
+        if tokens not in scores:
+            scores[tokens] = measure(tokens)
+        return target.margin(scores[tokens])
+
+    skipped = 0
     while True:
-        prediction = predict(expected, spread, scores)
-        tokens = _next_gp(target, prediction, scores, sure)
+        found = _search(measured, expected, belief, skipped)
+        short = _falls_back(measured, found, count) if target.metric == "lpips" else 0
+        if not short or short == count:
+            return SearchResult(found, scores[found], measured(found) >= 0, len(scores))
+        skipped = short
+
+
+def _falls_back(margin: Measure, tokens: int, count: int) -> int:
+    """Return a longer prefix that misses what `tokens` reach; 0 where the answer lasts."""
+    best, short = margin(tokens), 0
+    factor = 2**0.5 if tokens < FEW else 2.0
+    while best >= 0 and tokens < count:
+        tokens = min(max(round(factor * tokens), tokens + 1), count)
+        more = margin(tokens)
+        if more < -LASTING_TOL:
+            short = tokens
+        elif more > best + LASTING_TOL:
+            return short
+    return short
+
+
+def _search(margin: Measure, expected: Curve, belief: Belief, skipped: int) -> int:
+    """Return the fewest of the tokens above `skipped` whose margin was measured to be 0 or more.
+
+    Where none is, those of the best.
+    """
+    expected = expected[skipped:]
+    spread = covariance(expected, belief)
+    margins: dict[int, float] = {}
+    sure = belief.n_sigma
+    while True:
+        prediction = predict(expected, spread, margins)
+        tokens = _next_gp(prediction, margins, sure, belief)
         if tokens is None:
-            return SearchResult.best(target, scores)
-        scores[tokens] = measure(tokens)
-        missed = abs(scores[tokens] - float(prediction.mean[tokens - 1]))
-        sure = max(
-            sure, N_SIGMA * missed / (OUTLIER_SIGMA * max(float(prediction.deviation[tokens - 1]), MIN_STD))
-        )
+            best = max(margins, key=lambda tokens: margins[tokens])
+            return skipped + min((tokens for tokens in margins if margins[tokens] >= 0), default=best)
+        margins[tokens] = margin(skipped + tokens)
+        missed = abs(margins[tokens] - float(prediction.mean[tokens - 1]))
+        deviation = max(float(prediction.deviation[tokens - 1]), MIN_STD * abs(belief.slope))
+        sure = max(sure, belief.n_sigma * missed / (OUTLIER_SIGMA * deviation))
 
 
-def _next_gp(
-    target: QualityTarget, prediction: Prediction, scores: dict[int, float], sure: float
-) -> int | None:
+def _next_gp(prediction: Prediction, margins: Mapping[int, float], sure: float, belief: Belief) -> int | None:
     """The count to measure next; None at the end."""
     count = len(prediction.mean)
-    answer = min((tokens for tokens, score in scores.items() if target.margin(score) >= 0), default=count + 1)
-    hopes = _hopes(target, prediction)
-    risky = [tokens for tokens in range(1, answer) if tokens not in scores and hopes[tokens - 1] > -sure]
+    answer = min((tokens for tokens, margin in margins.items() if margin >= 0), default=count + 1)
+    # By how many standard deviations each prefix is expected to reach the target.
+    hopes = prediction.mean / np.maximum(prediction.deviation, 1e-9)
+    risky = [tokens for tokens in range(1, answer) if tokens not in margins and hopes[tokens - 1] > -sure]
     if answer > count:
         # All tokens are looked at before a target is called out of reach.
-        return _likely(risky or [count] * (count not in scores), hopes, ACCEPT_Z)
-    left = MAX_DECODES - len(scores)
+        return _likely(risky or [count] * (count not in margins), hopes, ACCEPT_Z)
+    left = belief.max_decodes - len(margins)
     if len(risky) <= left:
         return _likely(risky, hopes, ACCEPT_Z)
-    shorter = [tokens for tokens in risky if tokens < answer - 1]
+    shorter = [tokens for tokens in risky if tokens < answer - max(1, belief.slack * answer)]
     return _likely(shorter, hopes, STRICT_Z if left > 0 else ACCEPT_Z)
-
-
-def _hopes(target: QualityTarget, prediction: Prediction) -> Curve:
-    """By how many standard deviations each prefix, (N,), is expected to reach the target."""
-    margins = np.array([target.margin(float(mean)) for mean in prediction.mean])
-    return np.asarray(margins / np.maximum(prediction.deviation, 1e-9))
 
 
 def _likely(open_counts: Sequence[int], hopes: Curve, least: float) -> int | None:

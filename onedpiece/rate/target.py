@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from math import isfinite
 from operator import index
+from typing import TypedDict
 
 from onedpiece.errors import TargetOutOfReachError
 from onedpiece.metrics.descriptors import TARGET_METRICS as METRICS
@@ -44,6 +45,17 @@ class QualityTarget:
             score,
             tokens,
         )
+
+
+class RateOptions(TypedDict, total=False):
+    """The fields of a `RateTarget` as keywords: at most one of them."""
+
+    tokens: int | None
+    max_bytes: int | None
+    bpp: float | None
+    psnr: float | None
+    ssim: float | None
+    lpips: float | None
 
 
 @dataclass(frozen=True)

@@ -51,15 +51,17 @@ def consistency_loss(
 ) -> ConsistencyLoss:
     """Train a strongly reduced branch with a lightly reduced one of the same weights.
 
-    logits: (B, classes); features: (B, C), the class tokens; target: (B,) int64. The teacher's features
-    are constants, and only samples whose student gives the target more than `confidence` count.
+    logits: (B, classes); features: (B, C), the class tokens; target: (B,) int64, or shares (B, classes) where
+    labels were mixed. The teacher's features are constants, and only samples whose student gives the target,
+    of a mixture the larger one, more than `confidence` count.
 
     Reference: arXiv 2403.10030, section 3.5.
     """
     student = F.cross_entropy(student_logits, target)
     teacher = F.cross_entropy(teacher_logits, target)
+    label = target if target.ndim == 1 else target.argmax(dim=-1)
     with torch.no_grad():
-        sure = student_logits.softmax(dim=-1).gather(1, target[:, None])[:, 0] > confidence
+        sure = student_logits.softmax(dim=-1).gather(1, label[:, None])[:, 0] > confidence
     distance = (student_features - teacher_features.detach()).square().mean(dim=-1)
     consistency = (distance * sure).sum() / sure.sum().clamp_min(1)
     return ConsistencyLoss(student + teacher + weight * consistency, student, teacher, consistency)
@@ -77,7 +79,7 @@ def recalibration_loss(
     """Feature recalibration distillation: make slimmed stages say what an unslimmed twin says.
 
     logits: (B, classes); recovered, teacher_tokens: a (B, N, C) pair for each slimmed stage; target: (B,)
-    int64. Everything of the teacher's is constant.
+    int64, or shares (B, classes). Everything of the teacher's is constant.
 
     Raises:
         ValueError: the two lists differ in length or are empty.

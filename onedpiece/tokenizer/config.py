@@ -4,6 +4,9 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any, Literal, Self
 
+RANGE_SLACK = 1e-3
+"""By how much a pixel may lie outside [0, 1]: what resampling leaves; it is clipped."""
+
 Grade = tuple[int, tuple[int, ...]]
 """(number of consecutive tokens, FSQ levels of each of them)."""
 
@@ -22,6 +25,10 @@ All levels are odd: a coefficient that is 0 stays 0. For the last token see `Tok
 @dataclass(frozen=True)
 class TokenizerConfig:
     """The geometry of one tokenizer; a YAML or JSON mapping with the same names builds it.
+
+    >>> config = TokenizerConfig(decoder_layers=2)
+    >>> config.num_tokens, config.codebook_size, TokenizerConfig.from_dict(config.to_dict()) == config
+    (256, 4096, True)
 
     Raises:
         ValueError: on construction, naming the field that does not fit and the fix.

@@ -44,6 +44,13 @@ def dct_matrix(size: int) -> Tensor:
     return basis.float()
 
 
+@cache
+def bicubic_matrix(size: int, larger: int) -> Tensor:
+    """Return what bicubic upscaling of one side does, (larger, size): ten times as fast as a product."""
+    unit = torch.eye(size, dtype=torch.float32, device="cpu")[None, None]
+    return F.interpolate(unit, (larger, size), mode="bicubic", align_corners=False)[0, 0]
+
+
 def colour_rotation() -> Tensor:
     """Return the orthonormal rotation from RGB to (luma, red–blue, green–magenta), (3, 3)."""
     rows = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]])
@@ -133,18 +140,27 @@ class LinearPath(nn.Module):
             (B, 3, size, size), about [0, 1], not clamped. Coefficients of absent tokens are 0.
         """
         values = self.contributions(codes, mask)
-        coefficients = values.new_zeros(len(values), 3 * self.size**2)
+        coefficients = values.new_zeros(values.shape[0], 3 * self.size**2)
         coefficients = coefficients.index_add(1, self.order[: values.shape[1]], values)
         rotated = self.dct.T @ coefficients.view(-1, 3, self.size, self.size) @ self.dct
         return torch.einsum("oc,bohw->bchw", self.colours, rotated) + 0.5
 
     def contributions(self, codes: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return what each slot of codes (B, k, code_dim) adds to its coefficient, (B, slots of k tokens)."""
+        if torch.compiler.is_exporting():  # `_ends` has no symbolic places: all tokens, and a mask
+            codes, mask = self._padded(codes, mask)
         here = self._ends[codes.shape[1]]
         slots, levels = self.slots[:here], self.levels[:here]
-        flat = codes.float().reshape(len(codes), -1)[:, slots]
+        flat = codes.float().reshape(codes.shape[0], -1)[:, slots]
         values = restore(flat, levels, self._first()[:here], self.centroids) * self.scale[:here]
         return values if mask is None else values * mask[:, slots // self.code_dim]
+
+    def _padded(self, codes: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return (B, N, code_dim) codes, and which of them are there, (B, N): what adds the same."""
+        batch, count, _ = codes.shape
+        mask = codes.new_ones(batch, count, dtype=torch.bool) if mask is None else mask
+        missing = (0, self.num_tokens - count)
+        return F.pad(codes, (0, 0, *missing)), F.pad(mask, missing)
 
     @torch.no_grad()
     def forecast(self, x: Tensor, codes: Tensor) -> Tensor:
@@ -163,10 +179,11 @@ class LinearPath(nn.Module):
             missing[:, -self._refined :] -= added[:, self._refined_slots()]
         gains = missing.square() - (missing - added).square()
         tokens = torch.div(self.slots, self.code_dim, rounding_mode="floor")
-        by_token = gains.new_zeros(len(x), codes.shape[1]).index_add(1, tokens, gains)
+        by_token = gains.new_zeros(x.shape[0], codes.shape[1]).index_add(1, tokens, gains)
         all_lost = coefficients.square().sum(1, keepdim=True)
         per_pixel = (all_lost - by_token.cumsum(1)) / coefficients.shape[1]
-        back = F.interpolate(self.downscale(x), x.shape[-2:], mode="bicubic", align_corners=False)
+        rows, columns = (bicubic_matrix(self.size, side).to(x) for side in x.shape[-2:])
+        back = rows @ self.downscale(x) @ columns.T
         detail = (x - back).square().mean(dim=(1, 2, 3))
         return -10 * torch.log10((per_pixel + detail[:, None]).clamp_min(1e-9))
 

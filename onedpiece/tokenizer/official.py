@@ -81,6 +81,33 @@ def released_shapes(ours: Mapping[str, Tensor], config: TokenizerConfig) -> dict
     return shapes | {CODEBOOK: (config.vq_codebook_size, config.vq_dim)}
 
 
+def released_state(
+    ours: Mapping[str, Tensor], config: TokenizerConfig, codebook: Tensor | None
+) -> dict[str, Tensor]:
+    """Return tensors by their released names, for the authors' code to load; the inverse of `convert`.
+
+    Args:
+        ours: the state dict of a `Tokenizer`.
+        config: its geometry.
+        codebook: (codebook_size, dim), of its quantizer; None: it has none.
+
+    Raises:
+        ValueError: the geometry is none that the released code has.
+    """
+    fits = config.quantizer == "vq" and config.pixel_head == "vqgan" and config.released_latent_layout
+    if codebook is None or not fits or config.linear_path or config.sharp_blocks:
+        raise ValueError(
+            "released One-D-Piece code has no such network: it takes quantizer vq, pixel_head vqgan, "
+            "released_latent_layout true, linear_path false and sharp_blocks 0"
+        )
+    if config.heads != default_heads(config.width):
+        raise ValueError(
+            f"released code has {default_heads(config.width)} heads at this width, not {config.heads}"
+        )
+    state = {released_name(name): each for name, each in ours.items() if not name.startswith("quantizer.")}
+    return state | {CODEBOOK: codebook}
+
+
 def released_name(name: str) -> str:
     """Return the released key for one of our parameters outside the quantizer."""
     for ours, theirs in RENAMED.items():

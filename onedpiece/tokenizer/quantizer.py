@@ -117,6 +117,8 @@ class GradedFSQ(nn.Module):
             levels + (1,) * (self.code_dim - len(levels)) for count, levels in grades for _ in range(count)
         ]
         self._levels = torch.tensor(rows, device="cpu")  # (N, code_dim), 1 where a token has no such channel
+        steps = torch.cumprod(self._levels, dim=1)  # here, as ONNX has no such operator
+        self._radix = torch.cat([torch.ones_like(steps[:, :1]), steps[:, :-1]], dim=1)
 
     def forward(self, latents: Tensor) -> Quantized:
         """Quantise (B, N, code_dim) latents, always in float32."""
@@ -140,9 +142,7 @@ class GradedFSQ(nn.Module):
 
     def _tables(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """(count, code_dim) levels, and what one step of each channel is worth in an index."""
-        levels = self._levels[:count].to(device)
-        radix = torch.cumprod(levels, dim=1)
-        return levels, torch.cat([torch.ones_like(radix[:, :1]), radix[:, :-1]], dim=1)
+        return self._levels[:count].to(device), self._radix[:count].to(device)
 
 
 class CosineVQ(nn.Module):
@@ -180,8 +180,12 @@ class CosineVQ(nn.Module):
         return Quantized(codes, indices.long(), loss.sum())
 
     def _nearest(self, latents: Tensor) -> Quantized:
-        indices = (F.normalize(latents, dim=-1) @ self.vq.codebook.T).argmax(-1)
-        return Quantized(self.codes_from_indices(indices), indices, latents.new_zeros(()))
+        unit = F.normalize(latents, dim=-1)
+        indices = (unit @ self.vq.codebook.T).argmax(-1)
+        codes = self.codes_from_indices(indices)
+        if unit.requires_grad:
+            codes = codes + (unit - unit.detach())  # straight through
+        return Quantized(codes, indices, latents.new_zeros(()))
 
     def codes_from_indices(self, indices: Tensor) -> Tensor:
         """Return the (B, k, dim) unit-length codes of (B, k) indices."""

@@ -1,16 +1,17 @@
 """The tokenizer: encoder, quantizer and decoder as one module."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from onedpiece.tokenizer.config import TokenizerConfig
+from onedpiece._providers import Pretrained
+from onedpiece.tokenizer.config import RANGE_SLACK, TokenizerConfig
 from onedpiece.tokenizer.dct_path import SHARP_FLAT_RANGE, LinearPath, activity
-from onedpiece.tokenizer.official import check_keys, convert, released_shapes
-from onedpiece.tokenizer.pixel_heads import SharpNetwork
+from onedpiece.tokenizer.official import check_keys, convert, released_shapes, released_state
+from onedpiece.tokenizer.pixel_heads import SharpNetwork, VQGANHead
 from onedpiece.tokenizer.quantizer import CosineVQ, Quantized, build_quantizer
 from onedpiece.tokenizer.tail_drop import Kept, cut_to_longest, key_mask
 from onedpiece.tokenizer.transformer import (
@@ -24,8 +25,7 @@ from onedpiece.tokenizer.transformer import (
 __all__ = ["Quantized", "Reconstruction", "Tokenizer"]
 
 
-RANGE_SLACK = 1e-3
-"""By how much a pixel may lie outside [0, 1]: what resampling leaves; it is clipped."""
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Reconstruction(NamedTuple):
@@ -42,8 +42,13 @@ class Reconstruction(NamedTuple):
     loss: Tensor
 
 
-class Tokenizer(nn.Module):
+class Tokenizer(Pretrained, nn.Module):
     """A picture as N ordered tokens, of which any number of leading ones is already a picture.
+
+    >>> tokenizer = Tokenizer.from_pretrained("ti-256")
+    >>> tokens = tokenizer.tokenize(torch.rand(2, 3, 256, 256))
+    >>> tuple(tokens.shape), tuple(tokenizer.detokenize(tokens[:, :32]).shape)
+    ((2, 256), (2, 3, 256, 256))
 
     Args:
         config: the geometry; with `linear_path` the fresh, untrained module is a (blurry) codec.
@@ -61,30 +66,44 @@ class Tokenizer(nn.Module):
         self.quantizer = build_quantizer(config)
         self.decoder = Decoder(config)
         self.sharp = SharpNetwork(config.sharp_blocks) if config.sharp_blocks else None
-        self._dtype = torch.float32
 
     def set_network_dtype(self, dtype: torch.dtype) -> Self:
         """Run the networks in `dtype`, and return the tokenizer; what reads and makes tokens stays float32.
 
-        Weights are rounded to it for good: going back to float32 does not restore them.
+        `to(dtype)`, `bfloat16()` and `half()` do the same. Weights are rounded for good: going back to
+        float32 does not restore them.
 
         Raises:
             ValueError: it is none of float32, bfloat16 and float16.
         """
-        if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        if dtype not in _DTYPES:
             raise ValueError(f"dtype is {dtype}; use torch.float32, torch.bfloat16 or torch.float16")
         self._check_dtype()
-        for name, each in self.named_parameters():
-            if not name.startswith(("linear_path.", "quantizer.")):
-                each.data = each.data.to(dtype)
-        self._dtype = dtype
-        return self
+        return self.to(dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # What every nn.Module is converted and moved by. Lattices and statistics say what tokens mean.
+        exact = [part for part in (self.linear_path, self.quantizer) if part is not None]
+        kept = {id(each) for each in self.buffers()} | {id(p) for part in exact for p in part.parameters()}
+
+        def convert(tensor: Tensor) -> Tensor:
+            made = fn(tensor)
+            if id(tensor) in kept and made.is_floating_point() and made.itemsize < tensor.itemsize:
+                return tensor.to(made.device)
+            return made
+
+        converted: Self = super()._apply(convert, recurse)  # type: ignore[no-untyped-call]
+        return converted
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.decoder.parameters()).dtype
 
     def encode(self, x: Tensor) -> Quantized:
         """Encode x (B, 3, H, W) in [0, 1] to codes, indices and the quantizer's loss; differentiable.
 
         Raises:
-            ValueError: x has another shape, or the weights are not float32.
+            ValueError: x has another shape, or the weights are float64.
         """
         self._check_pictures(x)
         linear = None if self.linear_path is None else self.linear_path.analyse(x)
@@ -109,9 +128,9 @@ class Tokenizer(nn.Module):
             (B, 3, H, W), about [0, 1], not clamped.
 
         Raises:
-            ValueError: all weights are of half precision; float64 is for checks of exactness.
+            ValueError: the weights are of another type; float64 is for checks of exactness.
         """
-        dtype = next(self.decoder.parameters()).dtype
+        dtype = self._dtype
         if dtype != torch.float64:
             self._check_dtype()
         mask = None if lengths is None else key_mask(lengths, codes.shape[1])
@@ -125,6 +144,25 @@ class Tokenizer(nn.Module):
         added = self.decoder(codes.to(dtype), mask, linear.to(dtype))
         picture: Tensor = base + activity(linear, size) * added
         return picture
+
+    def code_logits(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Score the pixel codebook of a VQGAN head at each patch; differentiable, and no picture is drawn.
+
+        Args:
+            codes: (B, k, code_dim), 1 ≤ k ≤ N.
+            lengths: (B,) in 1…k, how many of the codes each sample has; None: all.
+
+        Returns:
+            (B, K, grid, grid).
+
+        Raises:
+            ValueError: the pixel head is another.
+        """
+        head = self.decoder.head
+        if not isinstance(head, VQGANHead):
+            raise ValueError(f"pixel_head is {self.config.pixel_head}; only vqgan has codes to score")
+        mask = None if lengths is None else key_mask(lengths, codes.shape[1])
+        return head.logits(self.decoder.features(codes, mask))
 
     def sharpen(self, faithful: Tensor, tokens: Tensor, sharpness: float = 1.0) -> Tensor:
         """Return the sharp picture, or a mixture of both; differentiable in the faithful one.
@@ -187,7 +225,7 @@ class Tokenizer(nn.Module):
             (B, 3, H, W) in [0, 1].
 
         Raises:
-            ValueError: k, a length, an index or the sharpness is out of range, or weights are not float32.
+            ValueError: k, a length, an index or the sharpness is out of range, or the weights are float64.
         """
         limit, size = self.config.num_tokens, self.config.image_size
         if indices.ndim != 2 or not 1 <= indices.shape[1] <= limit:
@@ -251,12 +289,23 @@ class Tokenizer(nn.Module):
         tokenizer.quantizer.load_codebook(codebook)
         return tokenizer.eval()
 
+    def to_official(self) -> dict[str, Tensor]:
+        """Return copies of the weights by their released names; `from_official` reads them back.
+
+        Raises:
+            ValueError: the geometry is none that the released code has.
+        """
+        state = {name: each.detach().clone() for name, each in self.state_dict().items()}
+        codebook = (
+            self.quantizer.vq.codebook.detach().clone() if isinstance(self.quantizer, CosineVQ) else None
+        )
+        return released_state(state, self.config, codebook)
+
     def _check_dtype(self) -> None:
-        dtype = next(self.parameters()).dtype
-        if dtype != self._dtype:
+        if self._dtype not in _DTYPES:
             raise ValueError(
-                f"the tokenizer's weights are {dtype}; it works in float32 only: load it again, and use "
-                "codec.to(dtype=…) for faster networks"
+                f"the tokenizer's weights are {self._dtype}; its networks work in float32, bfloat16 or "
+                "float16: tokenizer.float() brings them back"
             )
 
     def _check_pictures(self, x: Tensor) -> None:

@@ -293,7 +293,15 @@ class Decoder(nn.Module):
         return nn.Conv2d(3, config.width, patch, patch)
 
     def forward(self, codes: Tensor, mask: Tensor | None = None, linear: Tensor | None = None) -> Tensor:
-        """Decode.
+        """Return (B, 3, H, W), unbounded: the picture, or with a linear path what to add to it.
+
+        Arguments are those of `features`.
+        """
+        out: Tensor = self.head(self.features(codes, mask, linear))
+        return out
+
+    def features(self, codes: Tensor, mask: Tensor | None = None, linear: Tensor | None = None) -> Tensor:
+        """Decode up to the head.
 
         Args:
             codes: (B, k, code_dim), 1 <= k <= N.
@@ -301,7 +309,7 @@ class Decoder(nn.Module):
             linear: (B, 3, linear_size, linear_size), the linear picture; None without a linear path.
 
         Returns:
-            (B, 3, H, W), unbounded: the picture, or with a linear path what to add to it.
+            (B, W, grid, grid), of the patches.
         """
         batch, count, _ = codes.shape
         latents = self.decoder_embed(codes) + self.latent_token_positional_embedding[:count]
@@ -316,7 +324,7 @@ class Decoder(nn.Module):
         for block in blocks:
             hidden = block(hidden, key_mask)
         features = self.ln_post(last(hidden, key_mask, image_tokens.shape[1])[:, 1:])
-        out: Tensor = self.head(features.transpose(1, 2).unflatten(2, (self.grid, self.grid)))
+        out: Tensor = features.transpose(1, 2).unflatten(2, (self.grid, self.grid))
         return out
 
     @staticmethod

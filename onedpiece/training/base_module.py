@@ -1,10 +1,12 @@
 """What all training modules share: schedule, clock, learning rate, one clip, stop, guard and resume state."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from math import inf
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from time import monotonic
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -15,60 +17,6 @@ from torch.optim import Optimizer
 from onedpiece.errors import TrainingError
 from onedpiece.training.data.sampling import generator_for
 from onedpiece.training.optimizer import SOURCES, Clock, OptimizerConfig, ScheduleConfig, build_optimizers
-
-Model = TypeVar("Model", bound=nn.Module)
-
-
-def ramped_decay(updates: int, decay: float) -> float:
-    """Return min(decay, (1 + t) / (10 + t)): an average over about the last tenth of a young run.
-
-    Args:
-        updates: number of updates before this one, t.
-        decay: the limit, in [0, 1).
-    """
-    return min(decay, (1 + updates) / (10 + updates))
-
-
-class Ema(nn.Module, Generic[Model]):
-    """Averages the floating-point parameters of a model, and copies its buffers.
-
-    Args:
-        model: what to follow; a deep copy of it, without gradients, becomes `average`.
-        decay: the limit of the decay (see `ramped_decay`); 0 follows the model exactly.
-    """
-
-    updates: Tensor
-
-    def __init__(self, model: Model, decay: float) -> None:
-        super().__init__()
-        if not 0 <= decay < 1:
-            raise ValueError(f"ema_decay is {decay}; use a value in [0, 1)")
-        self.decay = decay
-        self.average: Model = deepcopy(model).eval().requires_grad_(False)
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
-        self._count = 0  # mirrors the buffer: reading that one on an accelerator would wait for it
-
-    @torch.no_grad()
-    def update(self, model: Model) -> None:
-        """Move the average towards `model`: average ← d · average + (1 − d) · model."""
-        weight = 1.0 - ramped_decay(self._count, self.decay)
-        torch._foreach_lerp_(list(self.average.parameters()), list(model.parameters()), weight)
-        for mine, theirs in zip(self.average.buffers(), model.buffers(), strict=True):
-            mine.copy_(theirs)
-        self._count += 1
-        self.updates += 1
-
-    @torch.no_grad()
-    def copy_from(self, model: Model) -> None:
-        """Start again from `model`, as after other weights were loaded into it."""
-        self.average.load_state_dict(model.state_dict())
-        self._count = 0
-        self.updates.zero_()
-
-    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._count = int(self.updates)
-
 
 CHECK_EVERY = 20
 """Batches between two looks at the guard on an accelerator: each look waits for the device."""
@@ -84,9 +32,11 @@ class Monitor(NamedTuple):
 class TrainingModule(LightningModule):
     """Base of the modules: a subclass says what learns (`learners`) and what is minimised (`step_loss`).
 
-    With one optimizer, optimisation is Lightning's automatic one, so that `trainer.accumulate_grad_batches`
-    and `16-mixed` work; with several (Muon beside AdamW, a discriminator) steps are made by hand. Either way
-    the learning rate is the schedule's and the only clip is `optimizer.clip`.
+    With one optimizer, optimisation is Lightning's automatic one; with several (Muon beside AdamW, a
+    discriminator) steps are made by hand, and the trainer's options mean the same: `take_over` hands them to
+    the module. Either way the learning rate is the schedule's, the clip is `optimizer.clip` unless
+    `trainer.gradient_clip_val` says otherwise, and `max_steps` counts steps of training, however many
+    optimizers one takes.
 
     Args:
         schedule: length of the run and shape of the learning rate.
@@ -100,6 +50,8 @@ class TrainingModule(LightningModule):
         lr: the learning rate of the last step.
         received_signal: number of the signal that asks this process to stop; 0: none.
         stop_signal: the same, as all processes have agreed on it.
+        accumulated: batches a step where steps are made by hand; else the trainer counts them.
+        trainer_clip: the trainer's clip and its algorithm, likewise; None: `optimizer.clip` of the norm.
     """
 
     export_name: ClassVar[str] = "weights"
@@ -113,6 +65,9 @@ class TrainingModule(LightningModule):
         self.batches = self.steps = 0
         self.seconds = self.lr = 0.0
         self.received_signal = self.stop_signal = 0
+        self.accumulated = 1
+        self.trainer_clip: tuple[float, str] | None = None
+        self._validated_at = 0.0
         self._bad_batch = torch.tensor(-1)  # the first whose loss or gradient was not finite
 
     @abstractmethod
@@ -148,7 +103,12 @@ class TrainingModule(LightningModule):
     @property
     def at_step_boundary(self) -> bool:
         """Whether no gradient is being accumulated, so that a checkpoint misses nothing."""
-        return self.batches % self.trainer.accumulate_grad_batches == 0
+        return self.batches % (self.accumulated * self.trainer.accumulate_grad_batches) == 0
+
+    @property
+    def ends_step(self) -> bool:
+        """Whether the batch in progress is the last of those that make a step by hand."""
+        return (self.batches + 1) % self.accumulated == 0
 
     def setup(self, stage: str) -> None:
         """Refuse, by name, what this module does not do.
@@ -157,7 +117,7 @@ class TrainingModule(LightningModule):
             ValueError: see `check_trainer`.
         """
         if stage == "fit":
-            check_trainer(self.trainer, self)
+            check_trainer(self.trainer)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Return the learners' optimizers; their rates are set before each step."""
@@ -165,7 +125,12 @@ class TrainingModule(LightningModule):
 
     def on_train_start(self) -> None:
         """End a run at once that was over already."""
+        self._validated_at = monotonic()
         self._stop_when_done()
+
+    def on_validation_end(self) -> None:
+        """Count the time to the next validation from here."""
+        self._validated_at = monotonic()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """End the run behind the last step of its schedule."""
@@ -185,17 +150,22 @@ class TrainingModule(LightningModule):
         self.guard(loss)
         if not self.automatic_optimization:
             self.step_by_hand(self.manual_optimizers(), loss, self.lr)
-            self.after_step()
+            if self.ends_step:
+                self.after_step()
         self.end_batch(loss)
         return loss if self.automatic_optimization else loss.detach()
 
     def begin_step(self) -> torch.Generator:
         """Read the clock, set the learning rate, and return the generator of what this step draws."""
-        state = (self.clock.seconds, self.received_signal)
+        every: float | None = self.trainer._val_check_time_interval  # type: ignore[attr-defined]
+        validates = every is not None and monotonic() - self._validated_at >= every
+        state = (self.clock.seconds, self.received_signal, validates)
         if self.trainer.world_size > 1:
             # Processes must agree: rates, loss weights and the end follow from the time.
             state = self.trainer.strategy.broadcast(state)
-        self.seconds, self.stop_signal = state
+            # Lightning asks each process's own clock; one that validates alone would wait for ever.
+            self.trainer._last_val_time = -inf if state[2] else inf  # type: ignore[attr-defined]
+        self.seconds, self.stop_signal, _ = state
         self.lr = self.optimizer_config.lr * self.schedule.lr_scale(self.progress)
         if self.automatic_optimization:
             set_lr(self.trainer.optimizers, self.lr)
@@ -234,8 +204,10 @@ class TrainingModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by `optimizer.clip` in automatic optimisation, where gradients are unscaled by now."""
-        self._clip([optimizer], self.optimizer_config.clip)
+        """Clip in automatic optimisation, where gradients are unscaled by now."""
+        if gradient_clip_val is not None:
+            self.trainer_clip = (gradient_clip_val, gradient_clip_algorithm or "norm")
+        self._clip([optimizer], scale=1.0)
 
     def manual_optimizers(self) -> list[LightningOptimizer]:
         """Return all optimizers as manual optimisation uses them."""
@@ -248,30 +220,81 @@ class TrainingModule(LightningModule):
         loss: Tensor,
         lr: float,
         gradient: Tensor | None = None,
+        name: str | None = "train/grad_norm",
+        synced: bool = True,
+        clip: bool = True,
     ) -> None:
-        """Minimise `loss` by one step of several optimizers, under one clip over all their parameters.
+        """Minimise `loss` by several optimizers, under one clip over all their parameters.
+
+        With `accumulated` batches a step, their mean loss is minimised behind the last of them.
 
         Args:
             optimizers: which step.
             loss: a scalar, or of any shape with `gradient`.
             lr: their learning rate.
             gradient: of the loss, shaped as it; None: 1.
+            name: what the gradient's norm is logged as; None: not at all.
+            synced: whether the strategy averages these gradients over processes; False: it is done here.
+            clip: whether to clip.
         """
         set_lr(optimizers, lr)
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        self.manual_backward(loss, gradient)
-        self._clip(optimizers, self.optimizer_config.clip)
-        for optimizer in optimizers:
-            optimizer.step()
+        if self.batches % self.accumulated == 0:
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+        with nullcontext() if synced and self.ends_step else self._unsynced():
+            self.manual_backward(loss / self.accumulated, gradient)
+        if not self.ends_step:
+            return
+        if not synced:
+            for gradient in (p.grad for group in _groups(optimizers) for p in group["params"]):
+                if gradient is not None:
+                    self.average_over_processes(gradient)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        self._clip(optimizers, 1.0 if scaler is None else scaler.get_scale(), name, clip)
+        self._step(optimizers, scaler)
 
-    def _clip(self, optimizers: Sequence[Optimizer | LightningOptimizer], largest: float) -> None:
-        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        parameters = [p for group in groups for p in group["params"] if p.grad is not None]
-        if largest:
-            norm = nn.utils.clip_grad_norm_(parameters, largest)
-        else:
-            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    def _unsynced(self) -> AbstractContextManager[None]:
+        """Keep data parallelism from averaging the gradients of a backward pass inside."""
+        block: Any = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
+        context: AbstractContextManager[None] = block()
+        return context
+
+    def average_over_processes(self, tensor: Tensor) -> None:
+        """Replace a tensor's values by their means over all processes."""
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(tensor)
+            tensor /= self.trainer.world_size
+
+    def _step(self, optimizers: Sequence[LightningOptimizer], scaler: Any) -> None:
+        """Step; only the module's first optimizer tells the trainer, whose `global_step` counts it."""
+        first = self.manual_optimizers()[0]
+        for each in optimizers:
+            if each is not first:
+                each.optimizer.step() if scaler is None else scaler.step(each.optimizer)
+        if first in optimizers:
+            first.step()  # and with it the scaler's update
+        elif scaler is not None:
+            scaler.update()
+
+    def _clip(
+        self,
+        optimizers: Sequence[Optimizer | LightningOptimizer],
+        scale: float,
+        name: str | None = "train/grad_norm",
+        clips: bool = True,
+    ) -> None:
+        """Clip gradients that are `scale` times too large, and log the norm that they had."""
+        clip, algorithm = self.trainer_clip or (self.optimizer_config.clip, "norm")
+        gradients = [p for group in _groups(optimizers) for p in group["params"] if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in gradients if p.grad is not None])
+        if not clips:
+            clip = 0.0
+        if clip and algorithm == "value":
+            nn.utils.clip_grad_value_(gradients, clip * scale)
+        elif clip:
+            nn.utils.clip_grads_with_norm_(gradients, clip * scale, norm)
+        if name is not None:
+            self.log(name, norm / scale)
         if getattr(self.trainer.precision_plugin, "scaler", None) is None:
             self.guard(norm)  # a scaler finds infinite gradients itself, and skips their step
 
@@ -318,35 +341,38 @@ class TrainingModule(LightningModule):
         self.seconds, self.batches, self.steps = state["seconds"], state["batches"], state["steps"]
 
 
+def _groups(optimizers: Sequence[Optimizer | LightningOptimizer]) -> Iterator[dict[str, Any]]:
+    for optimizer in optimizers:
+        yield from optimizer.param_groups
+
+
 def set_lr(optimizers: Sequence[Optimizer | LightningOptimizer], lr: float) -> None:
     """Give every parameter group of the optimizers one learning rate."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+    for group in _groups(optimizers):
+        group["lr"] = lr
 
 
-def check_trainer(trainer: Trainer, module: TrainingModule) -> None:
-    """Refuse options of the trainer that would be ignored, or would break the arithmetic.
+def check_trainer(trainer: Trainer) -> None:
+    """Refuse a precision that would break the arithmetic.
 
     Raises:
-        ValueError: one is set; the message names what to set in its place.
+        ValueError: the message names what to set in its place.
     """
-    if trainer.gradient_clip_val:
-        raise ValueError("trainer.gradient_clip_val does not apply here; set model.optimizer.clip")
     if trainer.precision not in ("32-true", "16-mixed", "bf16-mixed"):
         raise ValueError(
             f"trainer.precision is {trainer.precision}, and weights are trained in float32; "
             "use 32-true, bf16-mixed or 16-mixed"
         )
+
+
+def take_over(trainer: Trainer, module: TrainingModule) -> None:
+    """Let a module that steps by hand do what Lightning only does by itself: accumulate batches, and clip.
+
+    Call it before `trainer.fit`; the commands do. Where optimisation is automatic it does nothing.
+    """
     if module.automatic_optimization:
         return
-    if trainer.accumulate_grad_batches != 1:
-        raise ValueError(
-            "trainer.accumulate_grad_batches needs a run with one optimizer, and Muon or a discriminator "
-            "bring another; leave it 1"
-        )
-    if trainer.precision == "16-mixed":
-        raise ValueError(
-            "trainer.precision 16-mixed needs a run with one optimizer, and Muon or a discriminator bring "
-            "another; use bf16-mixed"
-        )
+    module.accumulated, trainer.accumulate_grad_batches = trainer.accumulate_grad_batches, 1
+    if trainer.gradient_clip_val is not None:
+        module.trainer_clip = (float(trainer.gradient_clip_val), trainer.gradient_clip_algorithm or "norm")
+        trainer.gradient_clip_val = None

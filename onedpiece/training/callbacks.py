@@ -17,6 +17,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 from torch import Tensor
 
+from onedpiece.errors import PictureError, ShardError
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.training.base_module import Monitor, TrainingModule
 from onedpiece.training.metrics import counts_within
@@ -108,7 +109,7 @@ class StopOnSignal(Callback):
 
 
 class Periodic(Callback):
-    """Calls `write` when its interval is over, when training ends, and when a signal ends it.
+    """Calls `write` when its interval is over, when training ends, and when a signal or its data end it.
 
     Nothing is written under `fast_dev_run`, nor by a run that has diverged.
 
@@ -146,9 +147,15 @@ class Periodic(Callback):
         self._write(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Write what a signal interrupted; after another error the state may be half a step's."""
+        """Write what a signal interrupted, or data that cannot be read: both come between two steps.
+
+        After another error the state may be half a step's; and where several processes train, the others
+        know nothing of one's data and would not take part.
+        """
         assert isinstance(pl_module, TrainingModule)
-        if isinstance(exception, StopSignal) and pl_module.batches > self._began_at:
+        of_data = isinstance(exception, ShardError | PictureError) and trainer.world_size == 1
+        whole = isinstance(exception, StopSignal) or (of_data and pl_module.at_step_boundary)
+        if whole and pl_module.batches > self._began_at:
             self._write(trainer, pl_module)
 
     def _write(self, trainer: Trainer, module: TrainingModule) -> None:
@@ -262,8 +269,29 @@ def reconstruction_grid(
     return torch.cat(columns, dim=3).transpose(0, 1).flatten(1, 2)
 
 
+def prefix_table(metrics: Mapping[str, Any]) -> str:
+    """Return what validation found at each token count as a Markdown table; "" where it found nothing.
+
+    Args:
+        metrics: numbers by name, as `val/psnr_32`; other names are left out.
+    """
+    found: dict[int, dict[str, float]] = {}
+    for name, value in metrics.items():
+        what, _, count = name.removeprefix("val/").rpartition("_")
+        if name.startswith("val/") and count.isdecimal():
+            found.setdefault(int(count), {})[what] = float(value)
+    if not found:
+        return ""
+    columns = sorted({what for row in found.values() for what in row}, reverse=True)
+    rows = [[str(count), *(f"{found[count][what]:.4g}" for what in columns)] for count in sorted(found)]
+    lines = [["tokens", *columns], ["---:"] * (1 + len(columns)), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 class ReconstructionGrid(Callback):
     """Writes a grid at every validation, to PNG and to TensorBoard where that logger is in use.
+
+    TensorBoard gets a table of what validation found at each token count, too.
 
     Args:
         images: rows; 0: no grids.
@@ -292,9 +320,21 @@ class ReconstructionGrid(Callback):
         counts = counts_within(pl_module.validation.counts, tokenizer.config.num_tokens)
         grid = reconstruction_grid(tokenizer, batch[: self.images], counts, pl_module.sharpness)
         _write_png(grid, Path(self.folder or Path(trainer.default_root_dir) / "pictures"), pl_module.steps)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("reconstructions", grid, pl_module.steps)
+        for logger in _tensorboards(trainer):
+            logger.experiment.add_image("reconstructions", grid, pl_module.steps)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the table."""
+        assert isinstance(pl_module, TokenizerModule)
+        table = prefix_table(trainer.callback_metrics)
+        if trainer.sanity_checking or not table:
+            return
+        for logger in _tensorboards(trainer):
+            logger.experiment.add_text("prefixes", table, pl_module.steps)
+
+
+def _tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
 def _write_png(grid: Tensor, folder: Path, step: int) -> None:

@@ -15,12 +15,13 @@ from onedpiece.retokenize import apply
 from onedpiece.retokenize.matching import Removal
 from onedpiece.retokenize.stem import with_coherence_stem
 from onedpiece.training.base_module import Monitor, TrainingModule
+from onedpiece.training.classifier_augment import MixConfig, Mixing
 from onedpiece.training.classifier_objectives import (
     ConsistencyObjective,
     LabelObjective,
     RecalibrationObjective,
 )
-from onedpiece.training.data.modules import Labelled
+from onedpiece.training.data.sampling import Labelled
 from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -109,7 +110,8 @@ class ClassifierModule(TrainingModule):
             reducer `slimming` and the weights of a full twin.
         teacher_weights: the twin's, as safetensors.
         optimizer: which optimizer, and its numbers.
-        seed: of the random branch.
+        mix: mixup and CutMix of training batches; needs an even batch.
+        seed: of the random branch and of the mixtures.
     """
 
     export_name: ClassVar[str] = "weights.safetensors"
@@ -122,9 +124,11 @@ class ClassifierModule(TrainingModule):
         objective: Literal["labels", "consistency", "recalibration"] = "labels",
         teacher_weights: str | None = None,
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
+        mix: MixConfig = MixConfig(),  # noqa: B008
         seed: int = 0,
     ) -> None:
         super().__init__(schedule, optimizer, seed)
+        self._mix = Mixing(mix, classifier.num_classes) if mix.mixes else None
         self.vit = build_classifier(classifier, reducer)
         self.objective = _build_objective(objective, self.vit, classifier, reducer, teacher_weights)
         self._right = self._seen = self._timed = 0
@@ -145,7 +149,10 @@ class ClassifierModule(TrainingModule):
 
     def step_loss(self, batch: Labelled, generator: torch.Generator) -> Tensor:
         """Return the objective's loss on pictures in [0, 1] and their labels."""
-        step = self.objective(self.vit, normalized(batch.x), batch.target, generator)
+        x, target = normalized(batch.x), batch.target
+        if self._mix is not None:
+            x, target = self._mix(x, target, generator)
+        step = self.objective(self.vit, x, target, generator)
         self.log("train/accuracy", (step.logits.argmax(dim=-1) == batch.target).float().mean())
         loss: Tensor = step.loss
         return loss

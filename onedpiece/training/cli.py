@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from onedpiece.training.base_module import TrainingModule, check_trainer
+from onedpiece.training.base_module import TrainingModule, take_over
 from onedpiece.training.callbacks import (
     BEST,
     LAST,
@@ -95,14 +95,11 @@ class TrainingCLI(LightningCLI):
         Unlike the base class, without a warning about `sys.argv` beside `args`.
 
         Raises:
-            ValueError: the file is no checkpoint, or the folder holds another run's results, or the trainer
-                is to clip.
+            ValueError: the file is no checkpoint, or the folder holds another run's results.
             FileNotFoundError: there is no such checkpoint.
         """
         self.config = parser.parse_args(args)  # type: ignore[arg-type]
         config = self.config[self.config.subcommand]
-        if config.trainer.gradient_clip_val:
-            raise ValueError("trainer.gradient_clip_val does not apply here; set model.optimizer.clip")
         folder = Path(config.trainer.default_root_dir)
         config.ckpt_path = find_checkpoint(
             config.ckpt_path, config.checkpoints.folder or folder / "checkpoints"
@@ -120,9 +117,9 @@ class TrainingCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
-        """Refuse what the module does not do, and listen to signals behind all other callbacks."""
+        """Let the module do what Lightning does not by hand, and listen to signals behind all callbacks."""
         assert isinstance(self.model, TrainingModule)
-        check_trainer(self.trainer, self.model)
+        take_over(self.trainer, self.model)
         check_size(self.model, self.datamodule)
         self.trainer.callbacks.append(StopOnSignal())  # type: ignore[attr-defined]
 
@@ -219,11 +216,14 @@ def _run(
     cli: type[TrainingCLI],
     module: type[TrainingModule],
     data: type[LightningDataModule],
-    program: str,
+    verb: str,
+    config: str,
     args: list[str] | None,
     folder: str = "runs/tokenizer",
 ) -> None:
     log_plainly()
+    program = f"onedpiece {verb}"
+    example = f"Example: {program} fit --config configs/{config}"
     try:
         cli(
             module,
@@ -233,7 +233,7 @@ def _run(
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_class=OneLineParser,
-            parser_kwargs={"prog": program},
+            parser_kwargs={"prog": program, "description": example},
             args=args,
         )
     except ValueError as error:
@@ -250,7 +250,7 @@ def main(args: list[str] | None = None) -> None:
     """
     from onedpiece.training.tokenizer_module import TokenizerModule
 
-    _run(TokenizerCLI, TokenizerModule, LightningDataModule, "onedpiece train", args)
+    _run(TokenizerCLI, TokenizerModule, LightningDataModule, "train", "smoke.yaml", args)
 
 
 def sharp_main(args: list[str] | None = None) -> None:
@@ -261,7 +261,15 @@ def sharp_main(args: list[str] | None = None) -> None:
     """
     from onedpiece.training.sharp_module import SharpModule
 
-    _run(TokenizerCLI, SharpModule, LightningDataModule, "onedpiece train-sharp", args, "runs/sharp")
+    _run(
+        TokenizerCLI,
+        SharpModule,
+        LightningDataModule,
+        "train-sharp",
+        "sharp.yaml",
+        args,
+        "runs/sharp",
+    )
 
 
 def head_main(args: list[str] | None = None) -> None:
@@ -273,7 +281,15 @@ def head_main(args: list[str] | None = None) -> None:
     from onedpiece.training.codes import CodeData
     from onedpiece.training.head_module import HeadModule
 
-    _run(HeadCLI, HeadModule, CodeData, "onedpiece train-head", args, "runs/head")
+    _run(
+        HeadCLI,
+        HeadModule,
+        CodeData,
+        "train-head",
+        "head_classify_imagenette.yaml",
+        args,
+        "runs/head",
+    )
 
 
 def classifier_main(args: list[str] | None = None) -> None:
@@ -283,6 +299,14 @@ def classifier_main(args: list[str] | None = None) -> None:
         args: the words after `onedpiece train-classifier`; None takes them from `sys.argv`.
     """
     from onedpiece.training.classifier_module import ClassifierModule
-    from onedpiece.training.data.modules import LabelledData
+    from onedpiece.training.data.labelled import LabelledData
 
-    _run(TrainingCLI, ClassifierModule, LabelledData, "onedpiece train-classifier", args, "runs/retokenize")
+    _run(
+        TrainingCLI,
+        ClassifierModule,
+        LabelledData,
+        "train-classifier",
+        "retokenize_mctf.yaml",
+        args,
+        "runs/retokenize",
+    )

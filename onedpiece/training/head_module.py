@@ -14,11 +14,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from onedpiece.heads import Head, HeadConfig, build_head, code_space_of, save_head
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.training.augment import ViewConfig, draw_views
-from onedpiece.training.base_module import Ema, Monitor, TrainingModule
+from onedpiece.training.base_module import Monitor, TrainingModule
 from onedpiece.training.codes import CodeSamples, crop_prefix
 from onedpiece.training.losses.heads import ObjectiveConfig, draw_mix, head_loss, mixed_loss
 from onedpiece.training.metrics import NAMES, HeadMetrics, Score, counts_within
-from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
+from onedpiece.training.optimizer import Ema, OptimizerConfig, ScheduleConfig
 from onedpiece.training.tail_drop import Prefix, TailDropConfig, draw_prefixes
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,8 @@ class HeadModule(TrainingModule):
         objective: the losses' numbers.
         optimizer: which optimizer, and its numbers.
         tail_drop: which prefixes a step reads; one length a batch needs no mask, and short ones cost less.
-        mixup: share of the steps that blend photos (see `Mix`); classifiers with one length a batch only.
+        mixup: share of the steps that blend photos (see `Mix`); classifiers with one length a batch only, so
+            that batches of codes of several lengths are not blended.
         views: crops, flips and color jitter of the linear picture; places move only without code tokens.
         counts: token counts at validation.
         ema_decay: limit of the average's decay.
@@ -130,11 +131,12 @@ class HeadModule(TrainingModule):
         assert self.head is not None
         samples = crop_prefix(batch, prefix.kept)
         mix = draw_mix(len(samples.indices), self.mixup, generator)
+        lengths = _shorter(prefix.lengths, samples.lengths)
         sequence = self.head.backbone.sequence_length(prefix.kept)
         with attention_kernels(self.device, sequence):
-            if mix is not None:
+            if mix is not None and lengths is None:
                 return mixed_loss(self.head, samples, mix, self.objective)
-            return self._view_loss(self.head, samples, prefix.lengths, generator)
+            return self._view_loss(self.head, samples, lengths, generator)
 
     def _view_loss(
         self, head: Head, samples: CodeSamples, lengths: Tensor | None, generator: torch.Generator
@@ -186,6 +188,13 @@ def _check(head: HeadConfig, tail_drop: TailDropConfig, mixup: float, views: Vie
             "views that move places disagree with code tokens and with boxes; set views.min_scale to 1 and "
             "views.flip to false, or head.codes to false"
         )
+
+
+def _shorter(drawn: Tensor | None, there: Tensor | None) -> Tensor | None:
+    """Return how many tokens of each sample are read: those drawn, and no more than there are."""
+    if drawn is None or there is None:
+        return there if drawn is None else drawn
+    return torch.minimum(drawn.to(there.device), there)
 
 
 def attention_kernels(device: torch.device, tokens: int) -> AbstractContextManager[None]:

@@ -4,6 +4,7 @@ And over a validation set: how good prefixes are, and how much of the codebook i
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -14,9 +15,10 @@ from torchvision.ops import box_convert
 
 from onedpiece.heads import Boxes, ClassLogits, DepthMap, Head, MaskLogits, Output, Task
 from onedpiece.heads.outputs import resize
+from onedpiece.metrics.perceptual import Net
 from onedpiece.metrics.pixel import psnr
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
-from onedpiece.training.codes import BoxTarget, CodeSamples
+from onedpiece.training.codes import BoxTarget, CodeSamples, crop_prefix
 
 Targets = Tensor | list[BoxTarget]
 
@@ -118,7 +120,8 @@ class HeadMetrics:
         """Read a batch at every count, in float32."""
         with torch.autocast(samples.indices.device.type, enabled=False):
             for count, metric in self._metrics.items():
-                metric.update(head(samples.indices[:, :count]), samples.targets)
+                first = crop_prefix(samples, min(count, samples.indices.shape[1]))
+                metric.update(head(first.indices, first.lengths), samples.targets)
 
     def scores(self) -> list[Score]:
         """Return one score a count."""
@@ -131,6 +134,14 @@ def evaluate(head: Head, batches: Iterable[CodeSamples], counts: Sequence[int]) 
     for samples in batches:
         metrics.update(head, samples)
     return metrics.scores()
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """What validation of a tokenizer measures, on the averaged weights."""
+
+    counts: tuple[int, ...] = (8, 32, 128, 256)  # token counts; larger ones than the tokenizer has are cut
+    lpips: Net | None = None  # report this LPIPS too; its weights are fetched before training starts
 
 
 def counts_within(counts: Sequence[int], num_tokens: int) -> tuple[int, ...]:

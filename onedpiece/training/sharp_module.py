@@ -19,8 +19,9 @@ from onedpiece.tokenizer.tail_drop import KeepLaw, sample_lengths
 from onedpiece.training.base_module import Monitor
 from onedpiece.training.losses.adversarial import discriminator_hinge
 from onedpiece.training.losses.discriminators import FeatureDiscriminator, PixelDiscriminator
+from onedpiece.training.metrics import ValidationConfig
 from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig, ramp
-from onedpiece.training.tokenizer_module import TokenizerModule, ValidationConfig
+from onedpiece.training.tokenizer_module import TokenizerModule
 from onedpiece.weights.checkpoint import read_config
 
 EFFICIENTNET = "efficientnet_lite0.safetensors"
@@ -193,7 +194,8 @@ class SharpModule(TokenizerModule):
         if self._learns:
             gradient = gradient + self._adversarial_gradient(image, crops, beside, gradient)
             self.step_by_hand([own], drawn, self.lr, gradient)
-        self.after_step()
+        if self.ends_step:
+            self.after_step()
         self.end_batch(loss)
         return loss.detach()
 
@@ -281,16 +283,15 @@ class SharpModule(TokenizerModule):
     def _train_discriminators(
         self, optimizer: LightningOptimizer, drawn: Tensor, crops: Crops, beside: list[list[Tensor]]
     ) -> Tensor:
-        """One step of the discriminators, at a constant rate; return their loss."""
-        optimizer.zero_grad()
+        """One step of the discriminators, at a constant rate and unclipped; return their loss."""
         both = torch.cat([crops.target, drawn])
         losses = []
         for which in range(3):
             halves = [each.float().chunk(2) for each in self._logits(which, both, crops, beside)]
             losses.append(torch.stack([discriminator_hinge(real, fake) for real, fake in halves]).mean())
         loss = torch.stack(losses).sum()
-        self.manual_backward(loss)
-        optimizer.step()
+        rate, name = self.sharp_optimizer.discriminator_lr, "train/discriminator_grad_norm"
+        self.step_by_hand([optimizer], loss, rate, name=name, clip=False)
         return loss
 
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from onedpiece.metrics.perceptual import Lpips, Net
+from onedpiece.metrics.perceptual import Lpips
 from onedpiece.retokenize import apply
 from onedpiece.tokenizer import PRESETS, Tokenizer, TokenizerConfig, preset
 from onedpiece.tokenizer.quantizer import CosineVQ
-from onedpiece.training.base_module import Ema, Monitor, TrainingModule
+from onedpiece.training.base_module import Monitor, TrainingModule
 from onedpiece.training.losses.adversarial import AdversarialConfig, Adversary
 from onedpiece.training.losses.perceptual import PerceptualConfig, PerceptualLoss
+from onedpiece.training.losses.proxy import ProxyCodes, ProxyConfig, ProxyTerms
 from onedpiece.training.losses.reconstruction import (
     Decoded,
     LossTerms,
@@ -24,10 +25,11 @@ from onedpiece.training.losses.reconstruction import (
     PixelConfig,
     TokenizerLoss,
 )
-from onedpiece.training.metrics import PrefixMetrics, counts_within
-from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig, learns, train_only
+from onedpiece.training.metrics import PrefixMetrics, ValidationConfig, counts_within
+from onedpiece.training.optimizer import Ema, OptimizerConfig, ScheduleConfig, learns, train_only
 from onedpiece.training.tail_drop import Prefix, TailDropConfig, draw_prefixes
-from onedpiece.weights import load_tokenizer, save, untrained
+from onedpiece.weights import save, untrained
+from onedpiece.weights.checkpoint import find_tokenizer
 
 Statistics = Literal["none", "bundled", "data"]
 """Where the linear path's statistics come from: nowhere, the package, or the training pictures."""
@@ -48,8 +50,8 @@ def build_tokenizer(
 
     Args:
         tokenizer: a preset's name, or a geometry.
-        init_from: folder of weights to start from (see `onedpiece.weights.save`); None: fresh ones. A sharp
-            network that the geometry has and the folder has not is fresh.
+        init_from: weights to start from, as `onedpiece.load` takes their name: a folder, or one of the hub's;
+            None: fresh ones. A sharp network that the geometry has and they have not is fresh.
         statistics: see `Statistics`; does not matter with `init_from`, whose weights hold theirs.
 
     Raises:
@@ -63,13 +65,13 @@ def build_tokenizer(
     return Tokenizer(config)
 
 
-def _from_weights(config: TokenizerConfig, folder: str) -> Tokenizer:
-    loaded = load_tokenizer(folder)
+def _from_weights(config: TokenizerConfig, name: str) -> Tokenizer:
+    loaded = find_tokenizer(name).tokenizer
     if not loaded.config.sharp_blocks and loaded.config == replace(config, sharp_blocks=0):
         return _with_sharp_network(loaded, config)
     if loaded.config != config:
         raise ValueError(
-            f"init_from {folder} holds another geometry than model.tokenizer asks for: "
+            f"init_from {name} holds another geometry than model.tokenizer asks for: "
             f"{_differing(loaded.config, config)}"
         )
     return loaded.train()
@@ -130,14 +132,6 @@ def reduce_tokens(tokenizer: Tokenizer, config: TokenReductionConfig) -> None:
         apply(tokenizer, config.name, keep_ratio=config.keep_ratio)
 
 
-@dataclass(frozen=True)
-class ValidationConfig:
-    """What validation measures, on the averaged weights."""
-
-    counts: tuple[int, ...] = (8, 32, 128, 256)  # token counts; larger ones than the tokenizer has are cut
-    lpips: Net | None = None  # report this LPIPS too; its weights are fetched before training starts
-
-
 class TokenizerModule(TrainingModule):
     """Trains a tokenizer on prefixes of its codes.
 
@@ -147,7 +141,7 @@ class TokenizerModule(TrainingModule):
     Args:
         schedule: length of the run and shape of the learning rate.
         tokenizer: a preset's name, or a geometry with the fields of `TokenizerConfig`.
-        init_from: folder of weights to start from; None: fresh ones.
+        init_from: weights to start from, a folder or a name of the hub; None: fresh ones.
         statistics: where the linear path's statistics come from.
         token_reduction: what merges patches inside the encoder.
         train_parts: children of the tokenizer that learn, as in [decoder]; empty: all.
@@ -156,6 +150,7 @@ class TokenizerModule(TrainingModule):
         pixel: the pixel loss.
         perceptual: the perceptual loss.
         adversarial: the discriminator and its loss.
+        proxy: stage 1 of the published recipe: codes to learn in place of pixels.
         quantizer_weight: of the quantizer's own loss (0 for FSQ anyway).
         ema_decay: limit of the average's decay.
         validation: what validation measures.
@@ -180,9 +175,10 @@ class TokenizerModule(TrainingModule):
         pixel: PixelConfig = PixelConfig(),  # noqa: B008
         perceptual: PerceptualConfig = PerceptualConfig(),  # noqa: B008
         adversarial: AdversarialConfig = AdversarialConfig(),  # noqa: B008
+        proxy: ProxyConfig = ProxyConfig(),  # noqa: B008
         quantizer_weight: float = 1.0,
         ema_decay: float = 0.999,
-        validation: ValidationConfig = ValidationConfig(),
+        validation: ValidationConfig = ValidationConfig(),  # noqa: B008
         seed: int = 0,
         matmul_precision: Literal["highest", "high", "medium"] = "highest",
         compile_network: bool = False,
@@ -195,10 +191,20 @@ class TokenizerModule(TrainingModule):
         reduce_tokens(self.tokenizer, token_reduction)
         self._fits_statistics = statistics == "data" and init_from is None
         train_only(self.tokenizer, train_parts)
+        self._proxy = None if proxy.vqgan is None else ProxyCodes(proxy.vqgan, self.tokenizer)
+        if self._proxy is not None and (adversarial.weight > 0 or perceptual.weight > 0):
+            raise ValueError(
+                "model.proxy learns codes, not pixels; set adversarial and perceptual weights to 0"
+            )
         self._encoder_learns = learns(self.tokenizer, except_for="decoder")
         self.ema = Ema(self.tokenizer, ema_decay)
         self.adversary = Adversary(adversarial) if adversarial.weight > 0 else None
-        self.automatic_optimization = self.automatic_optimization and self.adversary is None
+        if self.adversary is not None:
+            self.automatic_optimization = False
+            # Data parallelism waits for a gradient of all that it knows, and each backward pass gives it only
+            # the tokenizer's or only the discriminator's; these are averaged in `step_by_hand`.
+            names = [f"adversary.{name}" for name, _ in self.adversary.named_parameters()]
+            self._ddp_params_and_buffers_to_ignore = names
         lpips = PerceptualLoss(perceptual) if perceptual.weight > 0 else None
         self._loss = TokenizerLoss(pixel, lpips, self.adversary)
         self._encode, self._decode = self.tokenizer.encode, self.tokenizer.decode
@@ -254,6 +260,9 @@ class TokenizerModule(TrainingModule):
         torch.set_float32_matmul_precision(self.matmul_precision)
         if self._fits_statistics and self.batches == 0:
             self._fit_statistics()
+        if self.adversary is not None:
+            for parameter in self.adversary.parameters():
+                self.average_over_processes(parameter.data)  # equal where all were seeded alike
         if self.compile_network:
             self._encode = torch.compile(self.tokenizer.encode)
             self._decode = torch.compile(self.tokenizer.decode)
@@ -285,16 +294,37 @@ class TokenizerModule(TrainingModule):
         self.step_by_hand(own, loss, self.lr)
         if self.adversarial.trains_at(self.progress):
             lr = self.adversarial.lr * self.schedule.lr_scale(self.progress)
-            self.step_by_hand(
-                [discriminators], self.adversary.discriminator_loss(decoded[0].image, batch), lr
-            )
-        self.after_step()
+            judged = self.adversary.discriminator_loss(decoded[0].image, batch)
+            self.average_over_processes(self.adversary.means)
+            name = "train/discriminator_grad_norm"
+            self.step_by_hand([discriminators], judged, lr, name=name, synced=False)
+            self.log("train/discriminator", judged.detach())
+        if self.ends_step:
+            self.after_step()
         self.end_batch(loss)
         return loss.detach()
 
     def step_loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the loss on pictures (B, 3, H, W) in [0, 1]."""
-        return self._losses(batch, generator)[0]
+        return (
+            self._losses(batch, generator)[0] if self._proxy is None else self._proxy_loss(batch, generator)
+        )
+
+    def _proxy_loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Encode once, and score the codes of each drawn prefix."""
+        assert self._proxy is not None
+        codes = self._proxy.codes(batch)
+        prefixes = draw_prefixes(len(batch), self.tokenizer.config.num_tokens, self.tail_drop, generator)
+        quantized = self._encode(batch)
+        loss = accuracy = batch.new_zeros(())
+        for prefix in prefixes:
+            lengths = None if prefix.lengths is None else prefix.lengths.to(codes.device)
+            logits = self.tokenizer.code_logits(quantized.codes[:, : prefix.kept], lengths)
+            loss = loss + prefix.weight * self._proxy.loss(logits, codes)
+            accuracy = (logits.argmax(dim=1) == codes).float().mean()
+        terms = ProxyTerms(loss, self.quantizer_weight * quantized.loss, accuracy)
+        self.log_dict({f"train/{name}": value.detach() for name, value in terms._asdict().items()})
+        return terms.total
 
     def _losses(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, list[Decoded]]:
         """Encode once, decode each drawn prefix, and return the loss and what was decoded."""

@@ -4,18 +4,20 @@ from onedpiece.errors import WeightsError
 from onedpiece.weights.checkpoint import (
     ModelName,
     fingerprint,
+    list_models,
     load,
     load_tokenizer,
     names,
     read_config,
-    save,
     untrained,
 )
+from onedpiece.weights.writer import save
 
 __all__ = [
     "ModelName",
     "WeightsError",
     "fingerprint",
+    "list_models",
     "load",
     "load_tokenizer",
     "names",

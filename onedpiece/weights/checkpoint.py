@@ -1,17 +1,19 @@
-"""Models by name and as folders: `load`, `save`, fingerprints, and the entropy coder's tables beside them."""
+"""Models by name and as folders: `load`, fingerprints, and the entropy coder's tables beside them."""
 
 import json
 import re
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
-from onedpiece._files import atomic_write_bytes, atomic_write_text, one_line
+from onedpiece._files import one_line
+from onedpiece._providers import HubOptions
 from onedpiece.bitstream.packing import Tables
-from onedpiece.errors import EntropyTablesError, WeightsError
+from onedpiece.errors import EntropyTablesError, MissingExtraError, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +78,6 @@ def _bundled() -> dict[str, Tables]:
 
 
 FORMAT = 2
-SHARD_BYTES = 16 * 2**20
 
 
 _SPACE_FIELDS = ("image_size", "num_tokens", "quantizer", "fsq_grades", "vq_codebook_size", "vq_dim")
@@ -109,7 +110,7 @@ def weights_digest(tokenizer: "Tokenizer") -> str:
 
     Parameters are rounded to float16, so that saving and loading does not change it.
     """
-    return _sha256(tokenizer.config.to_dict(), _stored(tokenizer))[:8].hex()
+    return _sha256(tokenizer.config.to_dict(), stored_tensors(tokenizer))[:8].hex()
 
 
 def _sha256(fields: dict[str, Any], tensors: "dict[str, Tensor]") -> bytes:
@@ -120,7 +121,8 @@ def _sha256(fields: dict[str, Any], tensors: "dict[str, Tensor]") -> bytes:
     return digest.digest()
 
 
-def _stored(tokenizer: "Tokenizer") -> "dict[str, Tensor]":
+def stored_tensors(tokenizer: "Tokenizer") -> "dict[str, Tensor]":
+    """Return what a file holds of a tokenizer: parameters as float16, statistics as they are."""
     return _as_written(tokenizer.state_dict(), _parameters(tokenizer))
 
 
@@ -141,50 +143,6 @@ def _as_written(tensors: "dict[str, Tensor]", parameters: set[str]) -> "dict[str
         return tensor.to(torch.float16 if name in parameters else torch.float32)
 
     return {name: written(name, each).detach().cpu().contiguous() for name, each in tensors.items()}
-
-
-def save(tokenizer: "Tokenizer", folder: str | Path, shard_bytes: int = SHARD_BYTES) -> Path:
-    """Write a tokenizer to a folder, replacing an older one there.
-
-    Args:
-        tokenizer: what to write; its parameters are rounded to float16.
-        folder: made if it does not exist.
-        shard_bytes: the most that one weight file holds (a single larger tensor gets its own file).
-
-    Returns:
-        The folder.
-    """
-    from safetensors.torch import save as to_bytes
-
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = _shards(_stored(tokenizer), shard_bytes)
-    names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
-    for name, tensors in zip(names, shards, strict=True):
-        atomic_write_bytes(folder / name, to_bytes(tensors))
-    card = {
-        "format": FORMAT,
-        "fingerprint": fingerprint(tokenizer).hex(),
-        "digest": weights_digest(tokenizer),
-        "files": names,
-        "tokenizer": tokenizer.config.to_dict(),
-    }
-    atomic_write_text(folder / "config.json", json.dumps(card, indent=1) + "\n")
-    for old in set(folder.glob("model-*.safetensors")) - {folder / name for name in names}:
-        old.unlink()
-    return folder
-
-
-def _shards(tensors: "dict[str, Tensor]", limit: int) -> "list[dict[str, Tensor]]":
-    shards: list[dict[str, Tensor]] = [{}]
-    room = limit
-    for name, tensor in sorted(tensors.items()):
-        if tensor.nbytes > room and shards[-1]:
-            shards.append({})
-            room = limit
-        shards[-1][name] = tensor
-        room -= tensor.nbytes
-    return shards
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -216,7 +174,8 @@ def load_tokenizer(folder: str | Path) -> "Tokenizer":
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+    from onedpiece.tokenizer.config import TokenizerConfig
+    from onedpiece.tokenizer.tokenizer import Tokenizer
     from onedpiece.tokenizer.transformer import assign_weights, no_init_weights
 
     folder, card = Path(folder), read_config(folder)
@@ -274,11 +233,29 @@ def names() -> tuple[ModelName, ...]:
     )
 
 
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the names that `load` knows, as timm's function of this name does.
+
+    >>> import onedpiece
+    >>> onedpiece.list_models("ti-*")
+    ['ti-256', 'ti-256-untrained']
+
+    Args:
+        pattern: with * and ?, of those that are wanted.
+    """
+    return [model.name for model in names() if fnmatch(model.name, pattern)]
+
+
 def load(name: str | Path | None = None, device: str = "cpu", *, compile: bool = False) -> "Codec":  # noqa: A002
     """Return a codec that is ready to encode and decode.
 
+    >>> codec = load()
+    >>> codec.name, codec.num_tokens, codec.image_size
+    ('ti-256', 256, 256)
+
     Args:
-        name: None for the bundled model; a bundled name; a folder written by `save`; or, fetched through
+        name: None for the bundled model; a bundled name; a folder written by `save`, or by `onedpiece export`
+            for a computer without torch; or, fetched through
             huggingface_hub (extra `[hub]`), such a folder as OWNER/NAME, or the released
             `turing-motors/One-D-Piece-{S,B,L}-256`.
         device: where the network runs, as torch names it.
@@ -291,18 +268,55 @@ def load(name: str | Path | None = None, device: str = "cpu", *, compile: bool =
     from onedpiece.codec.codec import Codec
 
     name = str(name) if name is not None else DEFAULT
-    folder = _folder(name)
-    tokenizer = _without_folder(name) if folder is None else load_tokenizer(folder)
+    if is_onnx_folder(Path(name)):
+        if compile:
+            raise ValueError(f"{name} is an exported model, which torch cannot compile")
+        from onedpiece.codec.onnx_model import open_onnx
+
+        return Codec.from_model(open_onnx(Path(name), load_tables, name, device))
+    found = find_tokenizer(name)
+    tokenizer = found.tokenizer
     if compile:
         for network in (tokenizer.encoder, tokenizer.decoder, tokenizer.sharp):
             if network is not None:
                 network.compile(dynamic=False)
     print_ = fingerprint(tokenizer)
-    tables = None if folder is None else load_tables(folder, print_)
+    tables = None if found.folder is None else load_tables(found.folder, print_)
     return Codec(tokenizer, print_, device, name, tables)
 
 
-def _folder(name: str) -> Path | None:
+def is_onnx_folder(folder: Path) -> bool:
+    """Return whether a folder holds a model that `onedpiece export` wrote."""
+    return (folder / "decoder.onnx").is_file()
+
+
+class FoundTokenizer(NamedTuple):
+    """A tokenizer, and the folder that it was read from; None where it has none."""
+
+    tokenizer: "Tokenizer"
+    folder: Path | None
+
+
+def find_tokenizer(name: str, **options: Unpack[HubOptions]) -> FoundTokenizer:
+    """Return the tokenizer that `load` means by `name`, in evaluation mode, on the CPU.
+
+    Raises:
+        WeightsError: as `load`.
+    """
+    folder = find_folder(name, options)
+    try:
+        if folder is not None:
+            return FoundTokenizer(load_tokenizer(folder), folder)
+        return FoundTokenizer(_without_folder(name, options), None)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "safetensors"):
+            raise
+        raise MissingExtraError(
+            f"{name} runs in torch: pip install torch safetensors, or give what `onedpiece export` wrote"
+        ) from error
+
+
+def find_folder(name: str, options: HubOptions) -> Path | None:
     """The folder of a model that has one."""
     if name == DEFAULT:
         return BUNDLED / DEFAULT
@@ -311,18 +325,18 @@ def _folder(name: str) -> Path | None:
     if HUB_ID.fullmatch(name) and not name.startswith(AUTHORS):
         from onedpiece.weights.hub import fetch_folder
 
-        return fetch_folder(name)
+        return fetch_folder(name, **options)
     return None
 
 
-def _without_folder(name: str) -> "Tokenizer":
+def _without_folder(name: str, options: HubOptions) -> "Tokenizer":
     if name == UNTRAINED:
         return untrained("ti-256")
     if name.startswith(AUTHORS):
         from onedpiece.weights.hub import load_official
 
-        return load_official(name)
-    known = ", ".join(model.name for model in names())
+        return load_official(name, **options)
+    known = ", ".join(list_models())
     raise WeightsError(
         f"no model {name!r}: it is no folder and no OWNER/NAME of the hub, and the names are: {known}"
     )

@@ -148,3 +148,22 @@ def test_photos_of_one_name_in_two_folders_have_their_own_scores(
     )
     assert twins == apart
     assert twins[0] != twins[1]
+
+
+def test_against_is_words_by_commas_and_whole_commands() -> None:
+    from onedpiece.cli.compare import specs
+
+    command = "mine=enc -o a,b {in} {out}"
+    assert specs(["jpeg, webp", command, "a.json"]) == ["jpeg", "webp", command, "a.json"]
+
+
+def test_a_curve_of_others_is_in_the_table_and_the_plot(cli: Any, photos: Path, tmp_path: Path) -> None:
+    curve = tmp_path / "theirs.json"
+    curve.write_text('{"name": "theirs", "results": {"bpp": [0.001, 0.003], "psnr-rgb": [10.0, 12.25]}}')
+    words = ["--against", "webp", "--against", str(curve), "--bytes", "20,30", "--metrics", "psnr"]
+    result = cli("compare", photos / "a.png", *words, "--out", tmp_path / "out")
+    assert result.status == 0
+    assert "theirs (published)" in result.out.decode()
+    assert "12.25" in result.out.decode()
+    assert (tmp_path / "out" / "curves" / "theirs.json").is_file()
+    assert cli("compare", photos / "a.png", "--against", "{in}", "--out", tmp_path / "b").status == 2

@@ -11,7 +11,7 @@ import onedpiece
 from onedpiece.bitstream import Code
 
 COMMAND = [sys.executable, "-m", "onedpiece"]
-VERBS = ("encode", "decode", "truncate", "info", "models", "compare", "evaluate", "train")
+VERBS = ("encode", "decode", "truncate", "info", "models", "compare", "evaluate", "bulk", "train")
 
 
 def test_help_lists_the_verbs_and_imports_nothing_heavy() -> None:

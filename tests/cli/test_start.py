@@ -25,6 +25,7 @@ NOT_NEEDED = {
     ),
     *("vector_quantize_pytorch", "einx", "transformers", "huggingface_hub", "matplotlib", "scipy", "rich"),
     *("onedpiece.training", "onedpiece.evaluation", "onedpiece.heads", "onedpiece.retokenize"),
+    *("onedpiece.bulk", "ray", "pyarrow", "fsspec.implementations.http"),
 }
 TRACED = """
 import sys

@@ -280,3 +280,14 @@ def test_a_retired_model_still_reads_its_own_files(
     """Who has kept the weights names them by folder."""
     old = small_codec(bytes.fromhex("0a9efe93"))
     assert old.decode(old.encode(photo).to_bytes()).size == photo.size
+
+
+def test_a_photo_that_kept_its_square_only_has_the_same_tokens(codec: Codec, data: Path) -> None:
+    from onedpiece.codec.tensors import Photo, to_tensor
+
+    image = Image.open(data / "chelsea_451x300.png").convert("RGB")
+    for picture in (image, to_tensor([image])[0]):
+        photo = Photo(picture)
+        photo.keep_square(codec.image_size)
+        assert photo.size == image.size
+        assert codec.encode(photo, tokens=9) == codec.encode(picture, tokens=9)

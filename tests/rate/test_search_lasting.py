@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from onedpiece.rate import QualityTarget
-from onedpiece.rate.search import LASTING_TOL, find_min_tokens
+from onedpiece.rate.search import LASTING_TOL, SearchResult, find_min_tokens_gp
 
 
 def hump(peak: int, grey: float = 0.6, worst: float = 0.75) -> list[float]:
@@ -15,33 +15,48 @@ def hump(peak: int, grey: float = 0.6, worst: float = 0.75) -> list[float]:
     return [float(value) for value in (*first, *rest)]
 
 
-@pytest.mark.parametrize("value", [0.4, 0.5, 0.61, 0.65, 0.7])
-@pytest.mark.parametrize("peak", [8, 40, 90])
-def test_the_answer_is_behind_the_hump(value: float, peak: int) -> None:
-    scores, asked = hump(peak), []
+def search_for(value: float, scores: list[float]) -> SearchResult:
+    asked: list[int] = []
 
     def measure(tokens: int) -> float:
         asked.append(tokens)
         return scores[tokens - 1]
 
-    found = find_min_tokens(QualityTarget("lpips", value), measure, 256)
-    behind = next(k for k in range(peak, 257) if scores[k - 1] <= value)
-    assert (found.tokens, found.reached, found.score) == (behind, True, scores[behind - 1])
+    found = find_min_tokens_gp(QualityTarget("lpips", value), measure, len(scores), None)
     assert found.measured == len(asked) == len(set(asked))
+    assert found.score == scores[found.tokens - 1]
+    return found
 
 
-def test_a_falling_curve_is_answered_as_ever() -> None:
-    falling = [1 - 0.08 * np.log2(k) for k in range(1, 257)]
-    for value in (0.99, 0.8, 0.5, 0.37):
-        found = find_min_tokens(QualityTarget("lpips", value), lambda k: float(falling[k - 1]), 256)
-        assert found.tokens == next(k for k in range(1, 257) if falling[k - 1] <= value)
+@pytest.mark.parametrize("value", [0.4, 0.5, 0.61, 0.65, 0.7])
+@pytest.mark.parametrize("peak", [8, 40, 90])
+def test_the_answer_is_behind_the_hump(value: float, peak: int) -> None:
+    scores = hump(peak)
+    found = search_for(value, scores)
+    behind = next(k for k in range(peak, 257) if scores[k - 1] <= value)
+    assert found.reached
+    assert max(scores[found.tokens - 1 :]) <= value + LASTING_TOL
+    assert behind * 0.9 <= found.tokens <= behind * 1.2 + 1
+
+
+def test_a_falling_curve_takes_few_decodes() -> None:
+    above, decodes = [], []
+    for slope in (0.05, 0.07, 0.09):
+        falling = [0.9 - slope * np.log2(k) for k in range(1, 257)]
+        for value in np.linspace(falling[-1], falling[0], 40):
+            found = search_for(float(value), falling)
+            fewest = next(k for k in range(1, 257) if falling[k - 1] <= value)
+            above.append((found.tokens - fewest) / fewest)
+            decodes.append(found.measured)
+    assert min(above) == 0
+    assert max(above) <= 0.25
+    assert np.mean(decodes) < 4.2
 
 
 def test_where_more_never_helps_the_best_is_taken() -> None:
     rising = [0.3 + k / 1000 for k in range(1, 257)]
-    found = find_min_tokens(QualityTarget("lpips", 0.35), lambda k: rising[k - 1], 256)
-    assert found.score <= 0.35
-    assert not find_min_tokens(QualityTarget("lpips", 0.1), lambda k: rising[k - 1], 256).reached
+    assert search_for(0.35, rising).score <= 0.35
+    assert not search_for(0.1, rising).reached
 
 
 @pytest.mark.slow

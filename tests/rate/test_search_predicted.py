@@ -30,7 +30,7 @@ def search_for(target: QualityTarget, scores: list[float], forecast: np.ndarray)
         asked.append(tokens)
         return scores[tokens - 1]
 
-    found = find_min_tokens_gp(target, measure, forecast.tolist())
+    found = find_min_tokens_gp(target, measure, len(scores), forecast.tolist())
     assert found.measured == len(asked)
     assert found.score == scores[found.tokens - 1]
     return found

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from onedpiece.tokenizer.config import TokenizerConfig, preset
-from onedpiece.tokenizer.pixel_heads import ResidualBlock, VQGANHead, expected_code, level_channels
+from onedpiece.tokenizer.pixel_heads import VQGANHead
+from onedpiece.tokenizer.vqgan import ResidualBlock, expected_code, level_channels
 
 
 def tiny_config(**changes: object) -> TokenizerConfig:

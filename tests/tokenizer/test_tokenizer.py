@@ -129,12 +129,11 @@ def test_pictures_of_another_range_are_refused(x: torch.Tensor, message: str):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_weights_are_float32_or_refused(name: str, dtype: torch.dtype):
-    tokenizer = Tokenizer(CONFIGS[name]).to(dtype)
+def test_float64_weights_are_refused(name: str):
+    tokenizer = Tokenizer(CONFIGS[name]).double()
     tokens = torch.zeros(1, 2, dtype=torch.int64)
     for work in (lambda: tokenizer.tokenize(pictures()), lambda: tokenizer.detokenize(tokens)):
-        with pytest.raises(ValueError, match=f"weights are {dtype}; it works in float32 only"):
+        with pytest.raises(ValueError, match=r"weights are torch.float64; its networks work in float32, bf"):
             work()
 
 

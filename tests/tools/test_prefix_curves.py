@@ -65,4 +65,4 @@ def test_the_tool_tells_of_a_broken_promise(tool: Callable[[str], ModuleType]) -
     module = tool("check_targets")
     kept, late = module.Trial(1, 4, True), module.Trial(2, 4, True)
     for trial, status in ((kept, 0), (late, 1), (module.Trial(0, 4, False), 1)):
-        assert module.report([module.Checked({"psnr": [trial]}, {"psnr": 0.01}, [])]) == status
+        assert module.report([module.Checked({"psnr": [trial]}, {"psnr": 0.01}, {})]) == status

@@ -13,7 +13,7 @@ from onedpiece.training.callbacks import (
     TextProgress,
     reconstruction_grid,
 )
-from onedpiece.training.tokenizer_module import ValidationConfig
+from onedpiece.training.metrics import ValidationConfig
 from onedpiece.weights import load_tokenizer
 
 from .conftest import Tiny

@@ -4,6 +4,7 @@ import csv
 import io
 import tarfile
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 pytest.importorskip("timm")
 
+from onedpiece.errors import PictureError
 from onedpiece.retokenize import apply
 from onedpiece.training.classifier_module import (
     ClassifierConfig,
@@ -25,7 +27,8 @@ from onedpiece.training.classifier_module import (
 )
 from onedpiece.training.classifier_objectives import ConsistencyObjective, RecalibrationObjective
 from onedpiece.training.cli import classifier_main
-from onedpiece.training.data.modules import LabelledData
+from onedpiece.training.data.labelled import LabelledData
+from onedpiece.training.data.sampling import Labelled
 from onedpiece.training.optimizer import ScheduleConfig
 
 SMALL = ClassifierConfig(num_classes=2, options={"img_size": 64, "depth": 4, "embed_dim": 48, "num_heads": 3})
@@ -69,6 +72,33 @@ def test_labels_follow_their_pictures(toy: dict[str, Any]) -> None:
         assert torch.equal(batch.x[:, 0, 0, 0] > 100, batch.target == 1)
     (val,) = data.val_dataloader()
     assert val.target.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("mode", ["resident", "stream"])
+def test_image_folders_need_no_index(toy: dict[str, Any], tmp_path: Path, mode: Any) -> None:
+    folder = tmp_path / "published"
+    for split in ("train", "val"):
+        for label, colour in COLOURS.items():
+            (folder / split / label).mkdir(parents=True)
+            for k in range(3):
+                (folder / split / label / f"{k}.png").write_bytes(_picture(colour))
+    (folder / "train" / "blue" / "bad.png").write_bytes(b"no picture")
+    (folder / "val" / "red" / "bad.png").write_bytes(b"no picture")
+    data = LabelledData(str(folder), size=32, batch=5, workers=0, mode=mode, on_error="skip")
+    data.setup("fit")
+    assert data.classes == ["blue", "red"]
+    for batch in islice(data.train_dataloader(), 4):
+        assert isinstance(batch, Labelled)
+        assert torch.equal(batch.x[:, 0, 0, 0] > 100, batch.target == 1)
+    assert torch.cat([batch.target for batch in data.val_dataloader()]).tolist() == [0, 0, 0, 1, 1, 1]
+    stopping = LabelledData(str(folder), size=32, batch=8, workers=0, mode=mode)
+    with pytest.raises(PictureError, match=r"bad\.png"):
+        _two_batches(stopping)
+
+
+def _two_batches(data: LabelledData) -> None:
+    data.setup("fit")
+    list(islice(data.train_dataloader(), 2))
 
 
 def test_an_unknown_folder_is_named(toy: dict[str, Any], tmp_path: Path) -> None:
@@ -117,6 +147,34 @@ def test_fit_learns_and_leaves_weights(
     assert [float(row["val/accuracy"]) for row in rows if row["val/accuracy"]] == [1.0]
     weights = load_file(tmp_path / "run" / "weights.safetensors")
     assert any(key.startswith("blocks.0.") for key in weights)
+
+
+@pytest.mark.slow
+def test_a_run_with_mixtures_over_image_folders_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for label, colour in COLOURS.items():
+            (tmp_path / split / label).mkdir(parents=True)
+            for k in range(4):
+                (tmp_path / split / label / f"{k}.png").write_bytes(_picture(colour))
+    words = [
+        "fit",
+        "--trainer.accelerator=cpu",
+        "--trainer.val_check_interval=4",
+        f"--model.classifier={{num_classes: 2, options: {SMALL.options}}}",
+        "--model.reducer={name: tome, keep_ratio: 0.5}",
+        "--model.mix={mixup: 0.8, cutmix: 1.0}",
+        "--model.schedule.steps=8",
+        f"--data.path={tmp_path}",
+        "--data={size: 64, batch: 4, workers: 0, mode: stream, rand_augment: rand-m9-mstd0.5-inc1}",
+    ]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    classifier_main([*words, f"--trainer.default_root_dir={whole}"])
+    classifier_main([*words, f"--trainer.default_root_dir={parts}", "--trainer.max_steps=3"])
+    assert torch.load(parts / "checkpoints" / "last.ckpt", weights_only=True)["onedpiece"]["steps"] == 3
+    classifier_main([*words, f"--trainer.default_root_dir={parts}", "--ckpt_path=last"])
+    expected, found = (load_file(folder / "weights.safetensors") for folder in (whole, parts))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert (parts / "checkpoints" / "best.ckpt").is_file()
 
 
 def test_the_weak_branch_differs_and_comes_back() -> None:

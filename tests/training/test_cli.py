@@ -1,13 +1,16 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from onedpiece.training.cli import main, reason
+from onedpiece.training.data.prepare import PrepareConfig, prepare
 from onedpiece.weights import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,38 +94,68 @@ def test_fit_resumes(small: list[str], tmp_path: Path, caplog: pytest.LogCapture
 
 
 TOGETHER = {
-    "pixels": ["--trainer.strategy=ddp"],
-    "adversarial": [
-        "--trainer.strategy=ddp_find_unused_parameters_true",
+    "pixels": ["--trainer.val_check_interval=00:00:00:01"],
+    "streamed": [],
+    "adversarial": ["--model.adversarial={weight: 0.1, start: 0.3, head_start: 0.1, width: 8, lecam: 0.1}"],
+    "accumulated": [
         "--model.adversarial={weight: 0.1, start: 0, width: 8}",
+        "--trainer.accumulate_grad_batches=2",
     ],
     "vq": [
-        "--trainer.strategy=ddp",
         "--model.statistics=none",
         "--model.tokenizer.linear_path=false",
         "--model.tokenizer.quantizer=vq",
         "--model.tokenizer.vq_codebook_size=16",
     ],
 }
+STREAMED = {
+    "class_path": "onedpiece.training.data.StreamedData",
+    "init_args": {
+        "source": {"class_path": "onedpiece.training.data.TarShards", "init_args": {}},
+        **{"size": 32, "batch": 2, "workers": 1, "val_share": 0.0},
+    },
+}
 DRIVER = """
-import json, sys
-from onedpiece.training.cli import main, reason
+import hashlib, json, sys
+from types import SimpleNamespace
+from lightning.pytorch.loops import training_epoch_loop
+from onedpiece.training.cli import TokenizerCLI, main
+
+def tell(cli):
+    state = cli.model.state_dict()
+    digest = hashlib.sha256(b"".join(tensor.cpu().numpy().tobytes() for tensor in state.values()))
+    rank, steps = cli.trainer.global_rank, cli.model.steps
+    sys.stderr.write(f"state of {rank}: {digest.hexdigest()} of {steps} steps\\n")
+
+def hurry(cli, before=TokenizerCLI.before_fit):
+    before(cli)
+    if cli.trainer._val_check_time_interval:
+        cli.trainer._val_check_time_interval = 0.05
+    if cli.trainer.global_rank == 1:  # a clock by which it is never time to validate
+        training_epoch_loop.time = SimpleNamespace(monotonic=lambda: 0.0)
+
 if __name__ == "__main__":
+    TokenizerCLI.after_fit, TokenizerCLI.before_fit = tell, hurry
     for words in json.loads(sys.argv[1]):
         main(words)
 """
 
 
 @pytest.mark.slow
-def test_two_processes_train_together(small: list[str], tmp_path: Path) -> None:
+def test_two_processes_train_together(small: list[str], tmp_path: Path, data: Path) -> None:
     driver = tmp_path / "driver.py"
     driver.write_text(DRIVER)
+    prepare([data], tmp_path / "shards", PrepareConfig(size=32, shards=4))
+    streamed = yaml.safe_load(SMALL) | {"data": STREAMED}
+    streamed["data"]["init_args"]["source"]["init_args"]["urls"] = str(tmp_path / "shards")
+    (tmp_path / "streamed.yaml").write_text(yaml.safe_dump(streamed))
     runs = [
         [
-            *small[:-1],
+            *(["fit", f"--config={tmp_path / 'streamed.yaml'}"] if name == "streamed" else small[:-1]),
             f"--trainer.default_root_dir={tmp_path / name}",
             "--trainer.devices=2",
-            "--progress.seconds=1e-9",
+            "--trainer.strategy=ddp",
+            "--model.schedule.steps=20",
             *words,
         ]
         for name, words in TOGETHER.items()
@@ -139,7 +172,15 @@ def test_two_processes_train_together(small: list[str], tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "MEMBER: 2/2" in done.stderr
-    assert done.stderr.count("step 2 | ") == len(TOGETHER)
+    states = re.findall(r"state of (\d): (\w+) of 20 steps", done.stderr)
+    for rank in "01":
+        assert sum(found == rank for found, _ in states) == len(TOGETHER)
+    # Parameters, buffers and averages of both processes are the same, bit for bit.
+    assert len({digest for _, digest in states}) == len(TOGETHER)
+    state = torch.load(tmp_path / "streamed" / "checkpoints" / "last.ckpt", weights_only=True)["StreamedData"]
+    assert (state["readers"], sorted(state["positions"])) == (2, ["0", "1"])  # what both processes have drawn
+    validations = done.stderr.count("validation: ")
+    assert validations > len(TOGETHER)  # "pixels" validates more than once, and nobody waits for ever
     for name in TOGETHER:
         config = load_tokenizer(tmp_path / name / "weights").config
         assert (config.num_tokens, config.quantizer) == (8, "vq" if name == "vq" else "fsq")

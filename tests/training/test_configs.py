@@ -29,7 +29,9 @@ KINDS = {
     "head": Trained(train_head, {"head", "schedule"}),
     "retokenize": Trained(train_classifier, {"schedule"}),
     "sharp": Trained(train_sharp, {"schedule", "init_from"}),
+    "onedpiece": Trained(train, {"schedule", "tail_drop"}),
     "smoke": Trained(train, {"schedule"}),
+    "stream": Trained(train, {"schedule"}),
     "tokenizer": Trained(train, {"schedule"}),
 }
 

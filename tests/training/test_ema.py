@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from onedpiece.training.base_module import Ema, ramped_decay
+from onedpiece.training.optimizer import Ema, ramped_decay
 
 
 class Model(nn.Module):

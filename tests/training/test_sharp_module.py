@@ -15,10 +15,11 @@ from onedpiece.metrics.perceptual import FeatureNetwork, Lpips
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.tokenizer.pixel_heads import LOW_PASS, SharpNetwork
 from onedpiece.training import sharp_module
+from onedpiece.training.base_module import take_over
 from onedpiece.training.callbacks import Checkpoints, reconstruction_grid
+from onedpiece.training.metrics import ValidationConfig
 from onedpiece.training.optimizer import ScheduleConfig
 from onedpiece.training.sharp_module import Crops, SharpLossConfig, SharpModule, load_rrdbnet
-from onedpiece.training.tokenizer_module import ValidationConfig
 from onedpiece.weights import load_tokenizer, save
 
 from .conftest import Tiny
@@ -86,6 +87,17 @@ def moved(module: SharpModule, before: dict[str, Tensor]) -> set[str]:
     return {".".join(name.split(".")[: 3 if name.startswith("ema.average") else 2]) for name in names}
 
 
+def test_batches_add_up_to_a_step_of_all_its_optimizers(tiny: Tiny, make: Make) -> None:
+    module = make(losses=SharpLossConfig(wait=2, ramp=1))
+    before = state(module)
+    trainer = tiny.trainer(accumulate_grad_batches=2)
+    take_over(trainer, module)
+    trainer.fit(module, datamodule=tiny.data())
+    assert (module.batches, module.steps, trainer.global_step) == (6, 3, 2)  # the first step only judges
+    assert "pixel_discriminator.layers" in moved(module, before)
+    assert "tokenizer.sharp" in moved(module, before)
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_the_sharp_network_and_the_discriminators_move_and_nothing_else(
     tiny: Tiny, make: Make, precision: str
@@ -93,7 +105,7 @@ def test_the_sharp_network_and_the_discriminators_move_and_nothing_else(
     module = make()
     before = state(module)
     trainer = tiny.fit(module, precision=precision)
-    assert (module.steps, trainer.global_step) == (3, 3 + 2)  # the network waits for one step
+    assert (module.steps, trainer.global_step) == (3, 2)  # the network waits for one step
     assert moved(module, before) == {
         "tokenizer.sharp",
         "ema.average.sharp",

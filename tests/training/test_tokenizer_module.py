@@ -11,9 +11,10 @@ from onedpiece.tokenizer import TokenizerConfig
 from onedpiece.training.callbacks import Checkpoints
 from onedpiece.training.losses.adversarial import AdversarialConfig
 from onedpiece.training.losses.perceptual import PerceptualConfig
+from onedpiece.training.metrics import ValidationConfig
 from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
 from onedpiece.training.tail_drop import TailDropConfig
-from onedpiece.training.tokenizer_module import TokenizerModule, ValidationConfig
+from onedpiece.training.tokenizer_module import TokenizerModule
 
 from .conftest import Tiny
 
@@ -40,15 +41,15 @@ class StopAfter(Callback):
 
 
 @pytest.mark.parametrize(
-    ("options", "optimizers"),
+    "options",
     [
-        ({}, 1),
-        ({"adversarial": AdversarialConfig(weight=0.1, start=0.0, width=8)}, 2),
-        ({"optimizer": OptimizerConfig(lr=2e-3, matrices="muon")}, 2),
+        {},
+        {"adversarial": AdversarialConfig(weight=0.1, start=0.0, width=8)},
+        {"optimizer": OptimizerConfig(lr=2e-3, matrices="muon")},
     ],
     ids=["pixels", "adversarial", "muon"],
 )
-def test_stopped_and_resumed_equals_uninterrupted(tiny: Tiny, options: Any, optimizers: int) -> None:
+def test_stopped_and_resumed_equals_uninterrupted(tiny: Tiny, options: Any) -> None:
     whole = tiny.module(steps=8, **options)
     tiny.fit(whole)
     first = tiny.module(steps=8, **options)
@@ -57,7 +58,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tiny: Tiny, options: Any, opti
     second = tiny.module(steps=8, **options)
     trainer = tiny.fit(second, ckpt=tiny.folder / "checkpoints" / "last.ckpt")
     assert (first.batches, second.batches) == (5, 8)
-    assert trainer.global_step == 8 * optimizers
+    assert trainer.global_step == 8
     expected = weights(whole)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(second).items())
 

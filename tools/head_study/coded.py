@@ -13,12 +13,12 @@ from PIL import Image
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
 from onedpiece.codec.tensors import resize, to_tensor
+from onedpiece.codec.view import apply_view, view_named
 from onedpiece.evaluation.baselines import candidates, restore
 from onedpiece.evaluation.formats import image_format
 from onedpiece.metrics.pixel import psnr
 from onedpiece.training.codes.base import Example
 from onedpiece.training.codes.cache_file import Rows
-from onedpiece.training.codes.view import apply_view, view_named
 
 Kind = Literal["webp", "ours"]
 

@@ -6,8 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from onedpiece.training.base_module import Ema
-from onedpiece.training.optimizer import SOURCES, Clock, build_optimizer
+from onedpiece.training.optimizer import SOURCES, Clock, Ema, build_optimizer
 from tools.head_study.settings import Settings
 
 Network = TypeVar("Network", bound=nn.Module)

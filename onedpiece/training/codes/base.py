@@ -51,10 +51,12 @@ class CodeSamples(NamedTuple):
     Attributes:
         indices: (B, N) int64.
         targets: (B, ...) where they are tensors of one shape, else a list of boxes.
+        lengths: (B,) int64 in 1 to N, how many tokens each has; None: all have N.
     """
 
     indices: Tensor
     targets: Tensor | list[BoxTarget]
+    lengths: Tensor | None = None
 
 
 def collate(samples: Sequence[CodeSample]) -> CodeSamples:
@@ -77,7 +79,8 @@ def crop_prefix(samples: CodeSamples, tokens: int) -> CodeSamples:
     available = samples.indices.shape[1]
     if not 1 <= tokens <= available:
         raise ValueError(f"tokens is {tokens}; these codes have 1 to {available}")
-    return samples._replace(indices=samples.indices[:, :tokens])
+    lengths = None if samples.lengths is None else samples.lengths.clamp_max(tokens)
+    return samples._replace(indices=samples.indices[:, :tokens], lengths=lengths)
 
 
 class Labelled(NamedTuple):

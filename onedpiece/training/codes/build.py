@@ -9,6 +9,7 @@ import numpy as np
 
 from onedpiece._progress import Progress, no_progress
 from onedpiece.codec.codec import Codec
+from onedpiece.codec.view import apply_view, view_named
 from onedpiece.errors import CacheError
 from onedpiece.heads import code_space_of
 from onedpiece.training.codes.base import TRAIN, Example, Source
@@ -22,7 +23,7 @@ from onedpiece.training.codes.cache_file import (
     write_arrow,
     write_rows,
 )
-from onedpiece.training.codes.view import apply_view, apply_view_to_target, view_named
+from onedpiece.training.codes.view import apply_view_to_target
 
 """Called with how many photos are done, and of how many."""
 

@@ -17,6 +17,7 @@ from onedpiece.heads import code_space_of
 from onedpiece.training.codes.base import TEST, TRAIN, BoxTarget, CodeSample, CodeSamples, Source, Target
 from onedpiece.training.codes.build import build_cache
 from onedpiece.training.codes.cache_file import read_metadata, read_rows, unpack_target
+from onedpiece.training.codes.shards import is_bulk, read_shards
 from onedpiece.training.data.sampling import check_least, endless_rows
 from onedpiece.weights import load
 
@@ -25,15 +26,18 @@ class CodeDataset(Dataset[CodeSample]):
     """The photos of one split, each view of each a sample; all in memory.
 
     Args:
-        path: a cache that `build` wrote.
+        path: a cache that `build` wrote; or a folder of `onedpiece bulk`, or one shard of it, whose rows with
+            tokens are classified (see `read_shards`).
         split: "train", "val" or "test".
         code_space: whose codes they must be (see `onedpiece.heads.code_space_of`); None: any.
-        variants: which views to take; None: all that there are.
+        variants: which views of a cache to take; None: all that there are.
+        labels: of a bulk run, the TSV file of classes; None: they are the photos' folders.
 
     Attributes:
         metadata: task, classes, code space and more of the cache.
         keys: the photo's name of every row.
         indices: (R, N) int32.
+        lengths: (R,) int64, tokens a row; None: all have N.
         targets: (R, ...) where they are tensors, else a list of boxes.
 
     Raises:
@@ -49,14 +53,30 @@ class CodeDataset(Dataset[CodeSample]):
         split: str = "train",
         code_space: bytes | None = None,
         variants: Sequence[str] | None = None,
+        labels: str | Path | None = None,
     ) -> None:
         path = Path(path)
+        self.lengths: Tensor | None = None
+        if is_bulk(path):
+            self._take_shards(path, split, code_space, labels)
+        else:
+            self._take_cache(path, split, code_space, variants)
+
+    def _take_shards(
+        self, path: Path, split: str, code_space: bytes | None, labels: str | Path | None
+    ) -> None:
+        self.metadata, rows = read_shards(path, split, None if labels is None else Path(labels))
+        self._check_space(path, code_space)
+        if not rows.keys:
+            raise CacheError(f"{path} has no row of split {split!r}")
+        self.keys, self.indices, self.lengths = rows.keys, rows.codes, rows.lengths
+        self.targets: Tensor | list[BoxTarget] = rows.targets
+
+    def _take_cache(
+        self, path: Path, split: str, code_space: bytes | None, variants: Sequence[str] | None
+    ) -> None:
         self.metadata = read_metadata(path)
-        if code_space is not None and self.metadata.code_space != code_space.hex():
-            raise WrongModelError(
-                f"{path} holds codes of code space {self.metadata.code_space}, the model's is "
-                f"{code_space.hex()}; tokenize the photos anew"
-            )
+        self._check_space(path, code_space)
         rows = read_rows(path, split, variants)
         if not rows.keys:
             raise CacheError(f"{path} has no row of split {split!r} and variants {variants or 'any'}")
@@ -66,16 +86,25 @@ class CodeDataset(Dataset[CodeSample]):
             [unpack_target(data, self.metadata.task, self.metadata.image_size) for data in rows.targets]
         )
 
+    def _check_space(self, path: Path, code_space: bytes | None) -> None:
+        if code_space is not None and self.metadata.code_space != code_space.hex():
+            raise WrongModelError(
+                f"{path} holds codes of code space {self.metadata.code_space}, the model's is "
+                f"{code_space.hex()}; tokenize the photos anew"
+            )
+
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, row: int) -> CodeSample:
-        return CodeSample(self.indices[row].long(), self.targets[row])
+        there = None if self.lengths is None else int(self.lengths[row])
+        return CodeSample(self.indices[row, :there].long(), self.targets[row])
 
     def batch(self, rows: Tensor) -> CodeSamples:
         """Return the samples of some rows, (B,) int64, together."""
         if isinstance(self.targets, Tensor):
-            return CodeSamples(self.indices[rows].long(), self.targets[rows])
+            lengths = None if self.lengths is None else self.lengths[rows]
+            return CodeSamples(self.indices[rows].long(), self.targets[rows], lengths)
         return CodeSamples(self.indices[rows].long(), [self.targets[row] for row in rows.tolist()])
 
 
@@ -88,7 +117,7 @@ class CodeData(LightningDataModule):
     """Tokenized photos with their targets; batch after batch follows from the seed and the batch's number.
 
     Args:
-        cache: the Parquet file; made from `source` where it is not there.
+        cache: the Parquet file; made from `source` where it is not there. Or what `onedpiece bulk` wrote.
         source: labelled photos.
         model: whose tokens these are, as `onedpiece.load` takes it; None: the bundled one.
         variants: views of training photos to make and to train on (see `view_named`).
@@ -96,6 +125,7 @@ class CodeData(LightningDataModule):
         split: what to validate on.
         seed: of the order.
         device: where photos are tokenized, as torch names it.
+        labels: of a bulk run, a TSV file of classes by key; None: they are the photos' folders.
     """
 
     def __init__(
@@ -108,9 +138,11 @@ class CodeData(LightningDataModule):
         split: str = TEST,
         seed: int = 0,
         device: str = "cpu",
+        labels: str | None = None,
     ) -> None:
         super().__init__()
         check_least(1, batch=batch)
+        self.labels = labels
         self.cache, self.source, self.model, self.variants = cache, source, model, variants
         self.batch, self.split, self.seed, self.device = batch, split, seed, device
         self.drawn = 0
@@ -123,12 +155,12 @@ class CodeData(LightningDataModule):
     @cached_property
     def train(self) -> CodeDataset:
         """What is trained on; the cache must be there."""
-        return CodeDataset(self.cache, TRAIN, code_space_of(self.codec), self.variants)
+        return CodeDataset(self.cache, TRAIN, code_space_of(self.codec), self.variants, self.labels)
 
     @cached_property
     def test(self) -> CodeDataset:
         """What is validated on; the cache must be there."""
-        return CodeDataset(self.cache, self.split, code_space_of(self.codec))
+        return CodeDataset(self.cache, self.split, code_space_of(self.codec), labels=self.labels)
 
     @property
     def classes(self) -> tuple[str, ...]:

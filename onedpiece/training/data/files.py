@@ -62,7 +62,7 @@ def _in_tar(path: Path, on_error: OnError) -> Iterator[Member]:
     try:
         with tarfile.open(path, "r:") as tar:
             for info in tar:
-                if info.isfile() and _is_picture(info.name) and _whole(info, path):
+                if info.isfile() and is_picture(info.name) and _whole(info, path):
                     found += 1
                     yield Member(str(Path(info.name).with_suffix("")), path, info.offset_data, info.size)
     except tarfile.TarError as error:
@@ -76,7 +76,8 @@ def _in_tar(path: Path, on_error: OnError) -> Iterator[Member]:
         )
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(name: str) -> bool:
+    """Say whether a tar's member is a picture by its name."""
     path = PurePosixPath(name)
     return path.suffix.lower() in ENDINGS and not path.name.startswith(".")  # macOS leaves ._NAME.jpg
 
@@ -127,12 +128,17 @@ def read(member: Member) -> bytes:
         return file.read(member.size)
 
 
-def square(data: bytes, size: int) -> NDArray[np.uint8]:
-    """Decode a picture as the codec does, scale its short side to `size` and crop the centre.
+CENTRE = (0.5, 0.5)
+
+
+def square(data: bytes, size: int, place: tuple[float, float] = CENTRE) -> NDArray[np.uint8]:
+    """Decode a picture as the codec does, scale its short side to `size` and crop a square.
 
     Args:
         data: an encoded picture, in any format that Pillow reads.
         size: side of the square in pixels.
+        place: of the square, from 0 (left, top) to 1 (right, bottom); at random it is what the field calls
+            resize and random crop.
 
     Returns:
         (3, size, size), RGB.
@@ -142,18 +148,18 @@ def square(data: bytes, size: int) -> NDArray[np.uint8]:
     """
     upright = read_picture(BytesIO(data))
     if upright.size != (size, size):
-        upright = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
+        upright = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS, centering=place)
     return np.ascontiguousarray(np.asarray(upright).transpose(2, 0, 1))
 
 
-def decode(member: Member, size: int) -> NDArray[np.uint8]:
+def decode(member: Member, size: int, place: tuple[float, float] = CENTRE) -> NDArray[np.uint8]:
     """Read and decode one picture (see `square`).
 
     Raises:
         PictureError: the bytes are no picture; the message says where they lie.
     """
     try:
-        return square(read(member), size)
+        return square(read(member), size, place)
     except (OSError, PictureError) as error:
         raise PictureError(
             f"{member.key} in {member.path} is no readable picture ({one_line(error)}); remove it, or set "

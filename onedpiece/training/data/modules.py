@@ -1,14 +1,10 @@
-"""Lightning data modules: photographs for a tokenizer, labelled ones for a classifier.
+"""Lightning data modules of photographs in a folder or local tars, resident in memory or streamed."""
 
-A folder of pictures or WebDataset tars, resident in memory or streamed.
-"""
-
-import csv
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -86,9 +82,12 @@ class PhotoData(ResumableData, ABC):
         augment: what training pictures go through.
         seed: of order and augmentation.
         on_error: of a picture or shard that cannot be read: `stop`, or `skip`, which names and counts it.
+        random_crop: in `stream` mode, cut training squares out of the scaled pictures at random; False: their
+            centres.
 
     Raises:
-        ValueError: on construction, a number out of range; later, the set has no room on disk or device.
+        ValueError: on construction, a number out of range, or a random crop of what is resident; later, the
+            set has no room on disk or device.
         PictureError: a picture cannot be read, and `on_error` is `stop`.
     """
 
@@ -105,15 +104,18 @@ class PhotoData(ResumableData, ABC):
         augment: AugmentConfig = AugmentConfig(),  # noqa: B008 (frozen)
         seed: int = 0,
         on_error: OnError = "stop",
+        random_crop: bool = False,
     ) -> None:
         super().__init__()
+        if random_crop and mode == "resident":
+            raise ValueError("data.init_args.random_crop needs mode stream: what is resident was cut already")
         check_least(1, size=size, batch=batch)
         check_least(0, workers=workers)
         if not 0 <= val_share < 1:
             raise ValueError(f"data.init_args.val_share is {val_share}; give 0 or more, below 1")
         self.path, self.size, self.batch, self.mode, self.cache = path, size, batch, mode, cache
         self.workers, self.val_share, self.val_limit, self.seed = workers, val_share, val_limit, seed
-        self.augment, self.on_error = augment, on_error
+        self.augment, self.on_error, self.random_crop = augment, on_error, random_crop
         self._members: list[Member] = []
         self._split = Split([], [])
         self._pixels: Tensor | None = None
@@ -140,6 +142,7 @@ class PhotoData(ResumableData, ABC):
         check_memory(len(self._members) * 3 * self.size**2, self._device)
         if self.cache is not None:
             return self._decoded(self.cache).to(self._device)
+        check_host_memory(len(self._members) * 3 * self.size**2)
         with TemporaryDirectory(prefix="onedpiece-") as folder:
             return self._decoded(folder).clone().to(self._device)
 
@@ -164,7 +167,14 @@ class PhotoData(ResumableData, ABC):
             )
         members = [self._members[row] for row in rows]
         batches = StreamedBatches(
-            members, self.size, self.batch, self.seed, self.drawn, self._place, self.on_error
+            members,
+            self.size,
+            self.batch,
+            self.seed,
+            self.drawn,
+            self._place,
+            self.on_error,
+            self.random_crop,
         )
         return streamed_loader(batches, self.workers)
 
@@ -215,6 +225,19 @@ def check_memory(size: int, device: torch.device) -> None:
         )
 
 
+def check_host_memory(size: int) -> None:
+    """Raise ValueError unless `size` bytes of pictures fit what memory is free, where the system says it."""
+    names = ("SC_AVPHYS_PAGES", "SC_PAGE_SIZE")
+    if not set(names) <= set(getattr(os, "sysconf_names", ())):
+        return
+    pages, page = map(os.sysconf, names)
+    if size > pages * page:
+        raise ValueError(
+            f"the decoded set takes {size / 1e9:.1f} GB and {pages * page / 1e9:.1f} GB of memory are free; "
+            "set data.init_args.mode to stream, or cache to a folder"
+        )
+
+
 class FolderData(PhotoData):
     """Pictures in a folder and below it.
 
@@ -239,119 +262,3 @@ class TarData(PhotoData):
     def members(self) -> list[Member]:
         """List the tars' pictures."""
         return tar_members(self.path, self.on_error)
-
-
-class Labelled(NamedTuple):
-    """A batch.
-
-    Attributes:
-        x: (B, 3, S, S), uint8 as loaded, float32 in [0, 1] on its way into a network.
-        target: (B,) int64.
-    """
-
-    x: Tensor
-    target: Tensor
-
-    def take(self, rows: Tensor) -> "Labelled":
-        """Return the samples of some rows, (R,) int64."""
-        return Labelled(self.x[rows], self.target[rows])
-
-
-def read_labels(index: str | Path) -> dict[str, str]:
-    """Read the labelled rows of a tab-separated index with the columns `key` and `label`.
-
-    Raises:
-        ValueError: no row has a label.
-    """
-    with Path(index).open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        labels = {row["key"]: row["label"] for row in rows if row.get("label")}
-    if not labels:
-        raise ValueError(f"{index} has no labelled row; set data.index to a file with columns key and label")
-    return labels
-
-
-class LabelledData(ResumableData):
-    """Photos in WebDataset tars, labelled by an index; a folder for each class to test on.
-
-    Args:
-        path: the training tars' folder.
-        index: the index that labels their keys (see `read_labels`).
-        val_path: folder with one subfolder of pictures for each label.
-        size: side in pixels.
-        batch: pictures a batch.
-        cache: folder for the decoded sets; None: no cache.
-        workers: processes that decode; 0 decodes in this one.
-        augment: what training pictures go through.
-        seed: of order and augmentation.
-        on_error: of a picture or shard that cannot be read: `stop`, or `skip`, which names and counts it.
-    """
-
-    def __init__(
-        self,
-        path: str,
-        index: str,
-        val_path: str,
-        size: int = 224,
-        batch: int = 64,
-        cache: str | None = None,
-        workers: int = 2,
-        augment: AugmentConfig = AugmentConfig(min_scale=0.5),  # noqa: B008 (frozen)
-        seed: int = 0,
-        on_error: OnError = "stop",
-    ) -> None:
-        super().__init__()
-        check_least(1, size=size, batch=batch)
-        check_least(0, workers=workers)
-        self.path, self.index, self.val_path = path, index, val_path
-        self.size, self.batch, self.cache, self.workers, self.seed = size, batch, cache, workers, seed
-        self.augment, self.on_error = augment, on_error
-        self.classes: list[str] = []
-        self._sets: dict[str, Labelled] = {}
-
-    def setup(self, stage: str) -> None:
-        """Decode both sets into memory."""
-        if self._sets:
-            return
-        labels = read_labels(self.index)
-        self.classes = sorted(set(labels.values()))
-        train = [member for member in tar_members(self.path, self.on_error) if member.key in labels]
-        val = folder_members(self.val_path)
-        self._sets["train"] = self._load(train, [labels[member.key] for member in train])
-        self._sets["val"] = self._load(val, [member.key.split("/")[0] for member in val])
-
-    def _load(self, members: Sequence[Member], labels: Sequence[str]) -> Labelled:
-        unknown = sorted(set(labels) - set(self.classes))
-        if unknown:
-            raise ValueError(
-                f"{self.val_path} has folders {', '.join(unknown)} that {self.index} does not label"
-            )
-        target = torch.tensor([self.classes.index(label) for label in labels])
-        if self.cache is not None:
-            return self._decoded(members, target, self.cache)
-        with TemporaryDirectory(prefix="onedpiece-") as folder:
-            found = self._decoded(members, target, folder)
-            return Labelled(found.x.clone(), found.target)
-
-    def _decoded(self, members: Sequence[Member], target: Tensor, folder: str) -> Labelled:
-        found = decoded(members, self.size, folder, self.workers, self.on_error)
-        x = torch.from_numpy(found.pixels)
-        if not found.skipped:
-            return Labelled(x, target)
-        kept = torch.ones(len(target), dtype=torch.bool)
-        kept[list(found.skipped)] = False
-        return Labelled(x[kept], target[kept])
-
-    def train_dataloader(self) -> Iterable[Labelled]:
-        """Return endless batches, from the first that was not drawn yet."""
-        data = self._sets["train"]
-        return EndlessBatches(data.take, len(data.target), self.batch, self.seed, self.drawn, self._place)
-
-    def val_dataloader(self) -> Iterable[Labelled]:
-        """Return the test pictures once, in order."""
-        data = self._sets["val"]
-        return OrderedBatches(data.take, torch.arange(len(data.target)), self.batch)
-
-    def on_after_batch_transfer(self, batch: Labelled, dataloader_idx: int) -> Labelled:
-        """Turn bytes into floats, and augment what is trained on."""
-        return Labelled(self.augmented(batch.x, self.augment, self.seed), batch.target)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import count, islice
+from random import Random
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from onedpiece.errors import PictureError
-from onedpiece.training.data.files import Member, OnError, decode
+from onedpiece.training.data.files import CENTRE, Member, OnError, decode
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,23 @@ class OrderedBatches(Generic[Batch]):
         return len(self._chunks)
 
 
-class StreamedBatches(IterableDataset[Tensor]):
+class Labelled(NamedTuple):
+    """A batch.
+
+    Attributes:
+        x: (B, 3, S, S), uint8 as loaded, float32 in [0, 1] on its way into a network.
+        target: (B,) int64; float32 (B, classes) where labels were mixed.
+    """
+
+    x: Tensor
+    target: Tensor
+
+    def take(self, rows: Tensor) -> "Labelled":
+        """Return the samples of some rows, (R,) int64."""
+        return Labelled(self.x[rows], self.target[rows])
+
+
+class StreamedBatches(IterableDataset[Tensor | Labelled]):
     """Endless batches decoded from files as they are needed; worker w of W makes every W-th batch.
 
     Args:
@@ -133,6 +150,9 @@ class StreamedBatches(IterableDataset[Tensor]):
         start: number of the first batch.
         place: this process.
         on_error: of a picture that cannot be read; `skip` takes the next one of the set in its place.
+        random_crop: cut the square out of the scaled picture at random; False: its centre.
+        target: (R,) int64, the members' labels; None: batches are of pixels alone.
+        transform: changes a decoded picture (3, size, size) as a seed says; None: nothing does.
     """
 
     def __init__(
@@ -144,21 +164,35 @@ class StreamedBatches(IterableDataset[Tensor]):
         start: int,
         place: Place,
         on_error: OnError = "stop",
+        random_crop: bool = False,
+        target: Tensor | None = None,
+        transform: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None,
     ) -> None:
-        self.members, self.size, self.on_error = members, size, on_error
+        self.members, self.size, self.on_error, self.random_crop = members, size, on_error, random_crop
+        self.target, self.transform = target, transform
         self._numbers = (start, len(members), batch, seed, place)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Tensor | Labelled]:
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
-        for rows in islice(endless_rows(*self._numbers), worker, None, workers):
-            yield torch.from_numpy(np.stack([self._decode(row) for row in rows.tolist()]))
+        start, _, _, seed, place = self._numbers
+        for number, rows in islice(enumerate(endless_rows(*self._numbers), start), worker, None, workers):
+            draw = Random(derive_seed("crop", seed, place.rank, number))
+            squares = [(draw.random(), draw.random()) if self.random_crop else CENTRE for _ in rows]
+            decoded = [self._decode(row, where) for row, where in zip(rows.tolist(), squares, strict=True)]
+            pictures = [picture for picture, _ in decoded]
+            if self.transform is not None:
+                pictures = [self.transform(picture, draw.getrandbits(63)) for picture in pictures]
+            pixels = torch.from_numpy(np.stack(pictures))
+            taken = torch.tensor([row for _, row in decoded])
+            yield pixels if self.target is None else Labelled(pixels, self.target[taken])
 
-    def _decode(self, row: int) -> NDArray[np.uint8]:
+    def _decode(self, row: int, where: tuple[float, float]) -> tuple[NDArray[np.uint8], int]:
+        """The picture of a row, or of the first one behind it that can be read, and which that is."""
         for other in range(len(self.members)):
-            member = self.members[(row + other) % len(self.members)]
+            taken = (row + other) % len(self.members)
             try:
-                return decode(member, self.size)
+                return decode(self.members[taken], self.size, where), taken
             except PictureError as error:
                 if self.on_error == "stop":
                     raise
@@ -181,7 +215,7 @@ def decode_batch(members: Sequence[Member], size: int, on_error: OnError = "stop
     return torch.from_numpy(np.stack(pictures))
 
 
-def streamed_loader(batches: StreamedBatches, workers: int) -> DataLoader[Tensor]:
+def streamed_loader(batches: StreamedBatches, workers: int) -> DataLoader[Tensor | Labelled]:
     """Return a loader whose `workers` processes decode ahead; 0 decodes in this process."""
     return DataLoader(batches, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
 

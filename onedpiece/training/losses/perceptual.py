@@ -1,11 +1,12 @@
-"""LPIPS as a loss: under several random views, by one network or more, late and small."""
+"""LPIPS or ConvNeXt as a loss: under several random views, by one network or more, late and small."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from onedpiece.metrics.perceptual import Lpips, Net
+from onedpiece.metrics.perceptual import ConvNeXtDistance, Lpips, Net
 from onedpiece.training.augment import crop_resize, sample_crop
 from onedpiece.training.optimizer import ramp
 
@@ -19,7 +20,7 @@ class PerceptualConfig:
     """
 
     weight: float = 0.0  # 0: no network is built, none is fetched
-    nets: tuple[Net, ...] = ("squeeze",)  # leave one out, to have one to judge by
+    nets: tuple[Net | Literal["convnext"], ...] = ("squeeze",)  # leave one out, to have one to judge by
     start: float = 0.0  # share of the run before it counts: pixels first
     ramp: float = 0.1  # share of the run over which it grows to `weight`
     views: int = 2  # random views a step; 0: the whole picture as it is
@@ -41,7 +42,7 @@ class PerceptualConfig:
 
 
 class PerceptualLoss:
-    """The mean LPIPS over views and networks.
+    """The mean distance over views and networks.
 
     Views are E-LPIPS's cure (arXiv 1906.03973): a network that sees a picture at one place and scale only
     rewards texture that has the period of its own grid, which eyes and classifiers reject.
@@ -52,7 +53,7 @@ class PerceptualLoss:
 
     def __init__(self, config: PerceptualConfig) -> None:
         self.config = config
-        self._networks = [Lpips(net) for net in config.nets]
+        self._networks = [ConvNeXtDistance() if net == "convnext" else Lpips(net) for net in config.nets]
 
     def __call__(self, image: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
         """Return a scalar.

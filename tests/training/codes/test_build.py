@@ -12,6 +12,7 @@ import torch
 pytest.importorskip("pyarrow")
 
 from onedpiece.codec import Codec, WrongModelError
+from onedpiece.codec.view import apply_view, view_named
 from onedpiece.training.codes import (
     CacheError,
     CodeData,
@@ -23,7 +24,6 @@ from onedpiece.training.codes import (
     crop_prefix,
 )
 from onedpiece.training.codes.cache_file import read_rows
-from onedpiece.training.codes.view import apply_view, view_named
 
 PRINT = bytes.fromhex("0badcafe")
 

@@ -94,6 +94,48 @@ def test_pennfudan_split_is_fixed(shared: Path) -> None:
     assert sorted(test)[:3] == ["FudanPed00001", "FudanPed00006", "FudanPed00009"]
 
 
+def test_imagenette_is_read_as_published(tmp_path: Path) -> None:
+    for name in ("train/n01440764/a.JPEG", "train/n03888257/b.JPEG", "val/n03888257/c.JPEG"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_picture())
+    examples = Imagenette(str(tmp_path)).examples()
+    assert [(each.key, each.split) for each in examples] == [
+        ("n01440764/a.JPEG", "train"),
+        ("n03888257/b.JPEG", "train"),
+        ("n03888257/c.JPEG", "test"),
+    ]
+    targets = [each.load().target for each in examples]
+    assert [int(target) for target in targets if isinstance(target, torch.Tensor)] == [0, 9, 9]
+
+
+def test_camvid_is_read_as_published(tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        for folder in (split, f"{split}annot"):
+            (tmp_path / folder).mkdir()
+        Image.new("RGB", (64, 48), (9, 9, 9)).save(tmp_path / split / "x.png")
+        Image.fromarray(np.full((48, 64), 3, np.uint8)).save(tmp_path / f"{split}annot" / "x.png")
+    examples = CamVid(str(tmp_path)).examples()
+    assert [each.key for each in examples] == ["train/x", "val/x", "test/x"]
+    image, mask = examples[0].load()
+    assert isinstance(mask, torch.Tensor)
+    assert (image.size, int(mask[0, 0])) == ((64, 48), 3)
+
+
+def test_pennfudan_is_read_as_published(tmp_path: Path) -> None:
+    for folder in ("PNGImages", "PedMasks"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (64, 48), (9, 9, 9)).save(tmp_path / "PNGImages" / "FudanPed00001.png")
+    numbers = np.zeros((48, 64), np.uint8)
+    numbers[12:48, 16:32], numbers[0:24, 32:64] = 1, 2
+    Image.fromarray(numbers).save(tmp_path / "PedMasks" / "FudanPed00001_mask.png")
+    (example,) = PennFudan(str(tmp_path)).examples()
+    target = example.load().target
+    assert isinstance(target, BoxTarget)
+    assert target.boxes.tolist() == [[0.25, 0.25, 0.5, 1.0], [0.5, 0.0, 1.0, 0.5]]
+    assert (example.key, example.split) == ("FudanPed00001", "test")
+
+
 def test_scenes_to_test_on_stay_when_there_are_more_to_train_on() -> None:
     few, many = DepthScenes(2, 3, 16).examples(), DepthScenes(5, 3, 16).examples()
     assert [each.key for each in many if each.split == "test"] == [

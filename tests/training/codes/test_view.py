@@ -5,43 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from onedpiece.codec.view import PLAIN, View, apply_view
 from onedpiece.training.codes.base import BoxTarget
-from onedpiece.training.codes.view import (
-    MIN_CROP_AREA,
-    PLAIN,
-    View,
-    apply_view,
-    apply_view_to_target,
-    view_named,
-)
+from onedpiece.training.codes.view import apply_view_to_target
 
 RIGHT_HALF = View((0.5, 0.0, 1.0, 1.0), flip=False)
-
-
-def test_plain_and_flip() -> None:
-    assert view_named("plain", "a") == PLAIN == View((0, 0, 1, 1), False)
-    assert view_named("flip", "a") == View((0, 0, 1, 1), True)
-
-
-def test_crops_depend_on_the_name_and_the_photo_only() -> None:
-    crop = view_named("crop1", "a")
-    assert crop == view_named("crop1", "a")
-    assert len({crop, view_named("crop2", "a"), view_named("crop1", "b")}) == 3
-
-
-def test_crops_lie_in_the_photo_and_are_not_too_small() -> None:
-    views = [view_named("crop1", str(key)) for key in range(300)]
-    for left, top, right, bottom in (view.box for view in views):
-        assert 0 <= left < right <= 1 + 1e-9
-        assert 0 <= top < bottom <= 1 + 1e-9
-        # clipping a side at 1 may cost up to the skew of exp(0.2)
-        assert (right - left) * (bottom - top) >= MIN_CROP_AREA / np.exp(0.2)
-    assert 100 < sum(view.flip for view in views) < 200
-
-
-def test_an_unknown_variant_is_named() -> None:
-    with pytest.raises(ValueError, match="variants has 'zoom'; use plain, flip, crop1"):
-        view_named("zoom", "a")
 
 
 def test_a_picture_and_its_mask_are_shown_alike() -> None:

@@ -92,6 +92,31 @@ def test_no_room_for_the_set_is_said_before_decoding(
         check_memory(2 * 10**9, torch.device("cuda:0"))
 
 
+def test_no_memory_for_the_set_is_said_too(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_AVPHYS_PAGES": 2, "SC_PAGE_SIZE": 4096}[name])
+    with pytest.raises(ValueError, match=r"0\.0 GB of memory are free; set data\.init_args\.mode to stream"):
+        photos(data, include=("coffee.png",), size=64).setup("fit")
+
+
+def test_a_random_crop_is_for_what_streams(data: Path) -> None:
+    with pytest.raises(ValueError, match="random_crop needs mode stream"):
+        photos(data, random_crop=True)
+    module = photos(data, include=("chelsea_451x300.png",), mode="stream", random_crop=True)
+    module.setup("fit")
+    first, second = islice(module.train_dataloader(), 2)
+    assert not torch.equal(first[0], first[1])  # the same photo, cut at other places
+    again = next(iter(photos_like(module).train_dataloader()))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+
+
+def photos_like(module: FolderData) -> FolderData:
+    """The same module anew."""
+    other = photos(Path(module.path), include=module.include, mode="stream", random_crop=True)
+    other.setup("fit")
+    return other
+
+
 def test_training_sees_the_pixels_that_the_codec_sees(tmp_path: Path) -> None:
     grey = np.full((8, 8), 32768, np.uint16)
     Image.fromarray(grey).save(tmp_path / "grey16.png")

@@ -1,0 +1,1 @@
+"""Many photos on Ray Data: tokens in bulk, and pictures back from them."""

@@ -1,0 +1,251 @@
+"""Photos → WebDataset shards of one size, for training that streams; an interrupted run goes on."""
+
+import json
+import tarfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from io import BytesIO
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NamedTuple
+
+from PIL import Image
+
+from onedpiece._files import atomic_path, atomic_write_text, one_line
+from onedpiece._progress import Progress, no_progress
+from onedpiece.codec.images import read_picture
+from onedpiece.errors import PictureError
+from onedpiece.training.data.files import Member, OnError, folder_members, read, tar_members
+
+PICTURES_A_SHARD = 1000
+"""Where nothing is said: shards of some dozen megabytes."""
+
+PLAN, INDEX = "shards.json", "index.tsv"
+"""Beside the shards: what they hold, and with labels the table that trainings of classifiers read."""
+
+Format = Literal["jpeg", "webp", "png"]
+ENDINGS: dict[Format, str] = {"jpeg": "jpg", "webp": "webp", "png": "png"}
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """What is made of each photo.
+
+    Raises:
+        ValueError: on construction, a number out of range.
+    """
+
+    size: int = 256  # the short side in pixels; the long one keeps its ratio, for random crops
+    format: Format = "jpeg"
+    quality: int = 95  # of JPEG and WebP; colours are not subsampled in JPEG
+    shards: int | None = None  # how many; None: one for each `PICTURES_A_SHARD`
+    labels: bool = False  # a photo's first folder is its label, in `INDEX`
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or not 1 <= self.quality <= 100 or (self.shards is not None and self.shards < 1):
+            raise ValueError(
+                f"preparing needs size ≥ 1, 1 ≤ quality ≤ 100 and shards ≥ 1; got size {self.size}, quality "
+                f"{self.quality}, shards {self.shards}"
+            )
+        if self.format not in ENDINGS:
+            raise ValueError(f"no format {self.format!r} for shards; there are: {', '.join(ENDINGS)}")
+
+
+class Shard(NamedTuple):
+    """One shard: its file's name, how many pictures it holds, and why others are not in it."""
+
+    name: str
+    pictures: int
+    broken: tuple[str, ...]
+
+
+class Prepared(NamedTuple):
+    """What a run made, and how many of the shards were there before."""
+
+    shards: tuple[Shard, ...]
+    kept: int
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures all shards hold."""
+        return sum(shard.pictures for shard in self.shards)
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Why pictures were left out, a line each."""
+        return tuple(why for shard in self.shards for why in shard.broken)
+
+
+def find_members(inputs: Sequence[Path]) -> list[Member]:
+    """List the pictures of folders, tars and single files; a picture's key is what training knows it by.
+
+    Keys are paths below the input, without ending; with several inputs the input's name stands in front.
+
+    Raises:
+        OSError: an input is not there.
+        ValueError: two pictures have one key; the message names both.
+    """
+    found: dict[str, Member] = {}
+    for each in inputs:
+        for member in _members_of(each):
+            key = f"{each.resolve().stem}/{member.key}" if len(inputs) > 1 else member.key
+            if key in found:  # a.jpg beside a.png
+                key = f"{key}_{member.path.suffix[1:].lower()}"
+            if key in found:
+                raise ValueError(
+                    f"{_place(member)} and {_place(found[key])} would both be {key!r}; prepare them apart"
+                )
+            found[key] = member._replace(key=key)
+    return [found[key] for key in sorted(found)]
+
+
+def _members_of(path: Path) -> list[Member]:
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}")
+    if path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar"))):
+        return tar_members(path)
+    if path.is_dir():
+        return [m._replace(key=str(PurePosixPath(m.key).with_suffix(""))) for m in folder_members(path)]
+    return [Member(path.stem, path, 0, path.stat().st_size)]
+
+
+def _place(member: Member) -> str:
+    return f"{member.path}:{member.key}" if member.path.suffix == ".tar" else str(member.path)
+
+
+def prepare(
+    inputs: Sequence[Path],
+    out: Path,
+    config: PrepareConfig = PrepareConfig(),
+    on_error: OnError = "skip",
+    processes: int = 0,
+    progress: Progress = no_progress,
+) -> Prepared:
+    """Write shards to the folder `out`; those that a run before has finished stay.
+
+    Args:
+        inputs: folders (and all below them), tars, or pictures.
+        out: made where it is not there.
+        config: what is made of each photo.
+        on_error: of a picture that cannot be read: left out and told of, or the end.
+        processes: how many shards are written at once; 0: one, in this process.
+        progress: told of finished pictures.
+
+    Raises:
+        PictureError: a picture cannot be read, and `on_error` is `stop`.
+        ValueError: `out` holds shards of other photos or options.
+        OSError: an input is not there, or nothing can be written.
+    """
+    members = find_members(inputs)
+    count = config.shards or -(-len(members) // PICTURES_A_SHARD)
+    count = min(count, len(members))
+    pieces = [members[i * len(members) // count : (i + 1) * len(members) // count] for i in range(count)]
+    out.mkdir(parents=True, exist_ok=True)
+    before = _finished(out, _print_of(members, config))
+    names = [f"{i:06d}.tar" for i in range(count)]
+    todo = [(out / name, piece) for name, piece in zip(names, pieces, strict=True) if name not in before]
+    done = dict(before)
+    finished = sum(shard.pictures + len(shard.broken) for shard in before.values())
+    progress(finished, len(members))
+    for shard in _written(todo, config, on_error, processes):
+        done[shard.name] = shard
+        finished += shard.pictures + len(shard.broken)
+        progress(finished, len(members))
+        _note(out, _print_of(members, config), config, done)
+    if config.labels:
+        _write_index(out / INDEX, members)
+    return Prepared(tuple(done[name] for name in names), len(before))
+
+
+def _written(
+    todo: Sequence[tuple[Path, list[Member]]], config: PrepareConfig, on_error: OnError, processes: int
+) -> Any:
+    paths, pieces = [path for path, _ in todo], [piece for _, piece in todo]
+    work = (paths, pieces, repeat(config), repeat(on_error))
+    if processes < 2 or len(todo) < 2:
+        yield from map(write_shard, *work)
+        return
+    # "spawn": workers start without what this process has loaded.
+    with ProcessPoolExecutor(min(processes, len(todo)), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(write_shard, *work)
+
+
+def write_shard(path: Path, members: Sequence[Member], config: PrepareConfig, on_error: OnError) -> Shard:
+    """Write one shard, whole or not at all.
+
+    Raises:
+        PictureError: a picture cannot be read, and `on_error` is `stop`.
+    """
+    broken = []
+    with atomic_path(path) as partial, tarfile.open(partial, "w") as tar:
+        for member in members:
+            try:
+                data = resized(member, config)
+            except PictureError as error:
+                if on_error == "stop":
+                    raise
+                broken.append(str(error))
+                continue
+            info = tarfile.TarInfo(f"{member.key}.{ENDINGS[config.format]}")
+            info.size = len(data)
+            tar.addfile(info, BytesIO(data))
+    return Shard(path.name, len(members) - len(broken), tuple(broken))
+
+
+def resized(member: Member, config: PrepareConfig) -> bytes:
+    """Return a photo, encoded, its short side `config.size` pixels; a smaller photo keeps its size.
+
+    Raises:
+        PictureError: it cannot be read; the message says where it lies.
+    """
+    try:
+        picture = read_picture(BytesIO(read(member)))
+    except (OSError, PictureError) as error:
+        raise PictureError(f"{_place(member)} is no readable picture ({one_line(error)})") from error
+    scale = config.size / min(picture.size)
+    if scale < 1:
+        width, height = (max(config.size, round(side * scale)) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    options = {"quality": config.quality} if config.format != "png" else {}
+    if config.format == "jpeg":
+        options["subsampling"] = 0
+    buffer = BytesIO()
+    picture.save(buffer, config.format, **options)
+    return buffer.getvalue()
+
+
+def _print_of(members: Sequence[Member], config: PrepareConfig) -> str:
+    """What shards depend on, in 16 digits."""
+    digest = sha256(json.dumps(asdict(config), sort_keys=True).encode())
+    for member in members:
+        digest.update(f"{member.key}|{member.size}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _finished(out: Path, print_: str) -> dict[str, Shard]:
+    """The shards that a run before has written."""
+    plan = out / PLAN
+    if not plan.is_file():
+        tars = sorted(out.glob("*.tar"))
+        if tars:
+            raise ValueError(f"{out} holds other shards ({tars[0].name}); name another folder")
+        return {}
+    noted = json.loads(plan.read_text(encoding="utf-8"))
+    if noted.get("print") != print_:
+        raise ValueError(f"{out} holds shards of other photos or options ({PLAN}); name another folder")
+    shards = (Shard(each["name"], each["pictures"], tuple(each["broken"])) for each in noted["shards"])
+    return {shard.name: shard for shard in shards if (out / shard.name).is_file()}
+
+
+def _note(out: Path, print_: str, config: PrepareConfig, done: dict[str, Shard]) -> None:
+    shards = [done[name]._asdict() for name in sorted(done)]
+    plan = {"print": print_, "config": asdict(config), "shards": shards}
+    atomic_write_text(out / PLAN, json.dumps(plan, indent=1) + "\n")
+
+
+def _write_index(path: Path, members: Sequence[Member]) -> None:
+    rows = "".join(f"{member.key}\t{member.key.split('/')[0]}\n" for member in members)
+    atomic_write_text(path, f"key\tlabel\n{rows}")

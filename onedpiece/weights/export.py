@@ -1,0 +1,215 @@
+"""A tokenizer as ONNX graphs, with the arithmetic of its lattices inside: `export_onnx`."""
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.nn import functional as F
+
+from onedpiece._files import atomic_write_text
+from onedpiece.bitstream.packing import Tables
+from onedpiece.codec.onnx_model import (
+    CONFIG,
+    DECODER,
+    ENCODER,
+    FINGERPRINT,
+    FORECAST,
+    FORMAT,
+    SHARP,
+    OnnxModel,
+)
+from onedpiece.errors import MissingExtraError, WeightsError
+from onedpiece.tokenizer.tokenizer import Tokenizer
+from onedpiece.weights.checkpoint import FILE, fingerprint, is_onnx_folder
+
+LEAST_EQUAL = 0.999
+"""Part of the tokens that must be those of torch; the rest lie on a border, where rounding decides."""
+
+LEVEL = 1 / 255
+
+
+class Encoder(nn.Module):
+    """Pixels (B, 3, S, S) in [0, 1] to tokens (B, N), as a graph has it."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encode."""
+        return self.tokenizer.encode(pixels.clamp(0, 1)).indices
+
+
+class Decoder(Encoder):
+    """Tokens (B, k), 1 ≤ k ≤ N, to the faithful picture (B, 3, S, S) in [0, 1]."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Decode."""
+        codes = self.tokenizer.quantizer.codes_from_indices(tokens)
+        return self.tokenizer.decode(codes).clamp(0, 1)
+
+
+class Sharp(Encoder):
+    """The faithful picture, its token counts (B,) and a sharpness in [0, 1] to the sharp picture."""
+
+    def forward(self, picture: Tensor, tokens: Tensor, sharpness: Tensor) -> Tensor:  # type: ignore[override]
+        """Sharpen."""
+        added = self.tokenizer.sharpen(picture, tokens) - picture
+        return (picture + sharpness * added).clamp(0, 1)
+
+
+class Forecast(Encoder):
+    """Pixels and all their tokens (B, N) to the PSNR in dB that every prefix is foretold to have, (B, N)."""
+
+    def forward(self, pixels: Tensor, tokens: Tensor) -> Tensor:  # type: ignore[override]
+        """Foretell."""
+        assert self.tokenizer.linear_path is not None
+        codes = self.tokenizer.quantizer.codes_from_indices(tokens)
+        return self.tokenizer.linear_path.forecast(pixels, codes)
+
+
+class Graph(NamedTuple):
+    """What one file is traced from.
+
+    Attributes:
+        file: its name.
+        module: what it computes.
+        inputs: an example of each input, by its name.
+        shapes: which axes of each may be of any length.
+        output: what comes out.
+    """
+
+    file: str
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    shapes: dict[str, Any]
+    output: str
+
+
+def graphs_of(tokenizer: Tokenizer) -> list[Graph]:
+    """Return what there is to export of a tokenizer."""
+    config, batch = tokenizer.config, Dim("batch")
+    pixels = torch.rand(2, 3, config.image_size, config.image_size)
+    tokens = torch.zeros(2, config.num_tokens, dtype=torch.int64)
+    some, count = (
+        torch.zeros(2, max(2, config.num_tokens // 2), dtype=torch.int64),
+        Dim("count", min=1, max=config.num_tokens),
+    )
+    graphs = [
+        Graph(ENCODER, Encoder(tokenizer), {"pixels": pixels}, {"pixels": {0: batch}}, "tokens"),
+        Graph(DECODER, Decoder(tokenizer), {"tokens": some}, {"tokens": {0: batch, 1: count}}, "picture"),
+    ]
+    if tokenizer.linear_path is not None:
+        both = {"pixels": {0: batch}, "tokens": {0: batch}}
+        graphs.append(
+            Graph(FORECAST, Forecast(tokenizer), {"pixels": pixels, "tokens": tokens}, both, "decibels")
+        )
+    if tokenizer.sharp is not None:
+        inputs = {"picture": pixels, "tokens": torch.tensor([3, 4]), "sharpness": torch.tensor(0.5)}
+        shapes = {"picture": {0: batch}, "tokens": {0: batch}, "sharpness": None}
+        graphs.append(Graph(SHARP, Sharp(tokenizer), inputs, shapes, "sharp"))
+    return graphs
+
+
+def export_onnx(tokenizer: Tokenizer, folder: str | Path, tables: Tables | None = None) -> "Parity":
+    """Write a tokenizer's graphs to a folder, which `onedpiece.load` and any onnxruntime can run.
+
+    It appears whole or not at all, and only if the graphs say what torch says.
+
+    Args:
+        tokenizer: in float32 and evaluation mode, on the CPU.
+        folder: made; an older export there is replaced.
+        tables: of its entropy coder.
+
+    Returns:
+        How near to torch they are.
+
+    Raises:
+        ValueError: something else is there.
+        MissingExtraError: what writes or runs ONNX is not installed.
+        WeightsError: a graph says something else than torch.
+    """
+    folder = Path(folder)
+    if folder.exists() and not is_onnx_folder(folder):
+        raise ValueError(f"{folder} is there and no exported model; name another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.resolve().with_name(f".{token_hex(8)}.part")
+    partial.mkdir()
+    try:
+        stated = _write(tokenizer, partial, tables)
+        found = parity(tokenizer, OnnxModel(partial, stated))
+        if found.equal_tokens < LEAST_EQUAL or found.levels > 1:
+            raise WeightsError(f"the exported graphs differ from torch: {found}; torch and onnx do not fit")
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return found
+
+
+def _write(tokenizer: Tokenizer, folder: Path, tables: Tables | None) -> dict[str, Any]:
+    print_ = fingerprint(tokenizer).hex()
+    for graph in graphs_of(tokenizer):
+        _export(graph, folder / graph.file, print_)
+    stated = {"format": FORMAT, "fingerprint": print_, "tokenizer": tokenizer.config.to_dict()}
+    atomic_write_text(folder / CONFIG, json.dumps(stated, indent=1) + "\n")
+    if tables is not None:
+        atomic_write_text(folder / FILE, json.dumps(tables.to_plain() | {"fingerprint": print_}) + "\n")
+    return stated
+
+
+@torch.no_grad()
+def _export(graph: Graph, path: Path, print_: str) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of names that two axes share, and of torch's own tracing
+            program = torch.onnx.export(
+                graph.module.eval(),
+                tuple(graph.inputs.values()),
+                dynamo=True,
+                dynamic_shapes=tuple(graph.shapes.values()),
+                input_names=list(graph.inputs),
+                output_names=[graph.output],
+                verbose=False,
+            )
+    except ImportError as error:
+        raise MissingExtraError("exporting needs an extra: pip install 'onedpiece[export]'") from error
+    assert program is not None
+    program.model.metadata_props[FINGERPRINT] = print_
+    program.save(path)
+
+
+class Parity(NamedTuple):
+    """How near an exported model is to torch, on pictures of smooth noise.
+
+    Attributes:
+        equal_tokens: part of the tokens that are the same.
+        levels: by how much a value of a picture differs at most, in 8-bit levels.
+    """
+
+    equal_tokens: float
+    levels: float
+
+
+def parity(tokenizer: Tokenizer, model: OnnxModel, pictures: int = 2) -> Parity:
+    """Compare an exported model with the tokenizer that it is of."""
+    config = tokenizer.config
+    noise = torch.rand(pictures, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    pixels = F.interpolate(noise, config.image_size, mode="bicubic").clamp(0, 1)
+    tokens = tokenizer.tokenize(pixels)
+    equal = float((model.tokenize(pixels.numpy()) == tokens.numpy()).mean())
+    apart = 0.0
+    for count in sorted({1, max(2, config.num_tokens // 4), config.num_tokens}):
+        rows = tokens[:, :count]
+        for look in (0.0, 1.0) if tokenizer.sharp is not None and count > 1 else (0.0,):
+            expected = tokenizer.detokenize(rows, sharpness=look).numpy()
+            found = model.detokenize(list(rows.numpy()), look)
+            apart = max(apart, float(np.abs(found - expected).max()))
+    return Parity(equal, apart / LEVEL)

@@ -1,0 +1,133 @@
+"""Shards out of folders: sizes, keys, labels, what is broken, and going on after an interruption."""
+
+import json
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from onedpiece.errors import PictureError
+from onedpiece.training.data import prepare as module
+from onedpiece.training.data.files import tar_members
+from onedpiece.training.data.labelled import read_labels
+from onedpiece.training.data.prepare import PrepareConfig, find_members, prepare
+
+from .conftest import drawn
+
+SMALL = PrepareConfig(size=16, shards=2, format="png")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Five photos in two classes, and a file that is none."""
+    for k, name in enumerate(("a/0.png", "a/1.png", "b/2.png", "b/3.jpg", "b/4.webp")):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawn(k + 1, 64, 32).save(path)
+    (tmp_path / "photos" / "b" / "5.png").write_bytes(b"no picture")
+    return tmp_path / "photos"
+
+
+def contents(out: Path) -> dict[str, Image.Image]:
+    found = {}
+    for path in sorted(out.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for info in tar:
+                file = tar.extractfile(info)
+                assert file is not None
+                found[info.name] = Image.open(BytesIO(file.read()))
+    return found
+
+
+def test_shards_hold_scaled_pictures_under_their_keys(photos: Path, tmp_path: Path) -> None:
+    done = prepare([photos], tmp_path / "out", SMALL)
+    pictures = contents(tmp_path / "out")
+    assert list(pictures) == ["a/0.png", "a/1.png", "b/2.png", "b/3.png", "b/4.png"]
+    assert {picture.size for picture in pictures.values()} == {(32, 16)}  # the short side is 16
+    assert pictures["b/2.png"].convert("RGB").getpixel((3, 3)) == (12, 12, 12)
+    assert (done.pictures, len(done.shards), done.kept) == (5, 2, 0)
+    assert len(done.broken) == 1
+    assert "b/5.png is no readable picture" in done.broken[0]
+    assert [member.key for member in tar_members(tmp_path / "out")] == ["a/0", "a/1", "b/2", "b/3", "b/4"]
+
+
+def test_small_photos_stay_and_jpeg_is_the_default(photos: Path, tmp_path: Path) -> None:
+    prepare([photos], tmp_path / "out", PrepareConfig(size=128))
+    pictures = contents(tmp_path / "out")
+    assert {(picture.size, picture.format) for picture in pictures.values()} == {((64, 32), "JPEG")}
+    assert len(list((tmp_path / "out").glob("*.tar"))) == 1
+
+
+def test_labels_are_the_first_folders(photos: Path, tmp_path: Path) -> None:
+    prepare([photos], tmp_path / "out", PrepareConfig(size=16, labels=True))
+    labels = read_labels(tmp_path / "out" / "index.tsv")
+    assert labels["a/0"] == "a"
+    assert labels["b/3"] == "b"
+
+
+def test_an_interrupted_run_goes_on(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, write_shard, written = tmp_path / "out", module.write_shard, list[str]()
+
+    def interrupted(path: Path, *rest: object) -> module.Shard:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        return write_shard(path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "write_shard", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare([photos], out, SMALL)
+    monkeypatch.setattr(module, "write_shard", write_shard)
+    stamp = (out / "000000.tar").stat().st_mtime_ns
+    seen: list[tuple[int, int]] = []
+    done = prepare([photos], out, SMALL, progress=lambda *now: seen.append(now))
+    assert (done.kept, done.pictures, len(done.broken)) == (1, 5, 1)
+    assert (out / "000000.tar").stat().st_mtime_ns == stamp
+    assert seen == [(3, 6), (6, 6)]
+    assert sorted(path.name for path in out.iterdir()) == ["000000.tar", "000001.tar", "shards.json"]
+
+
+def test_other_photos_or_options_do_not_pass_for_the_same(photos: Path, tmp_path: Path) -> None:
+    prepare([photos], tmp_path / "out", SMALL)
+    with pytest.raises(ValueError, match="holds shards of other photos or options"):
+        prepare([photos], tmp_path / "out", PrepareConfig(size=17, shards=2, format="png"))
+    (tmp_path / "out" / "shards.json").unlink()
+    with pytest.raises(ValueError, match=r"holds other shards \(000000\.tar\)"):
+        prepare([photos], tmp_path / "out", SMALL)
+
+
+def test_a_broken_picture_stops_where_it_is_asked_to(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match=r"b/5\.png is no readable picture"):
+        prepare([photos], tmp_path / "out", SMALL, on_error="stop")
+    assert [path.name for path in (tmp_path / "out").glob("*.tar")] == ["000000.tar"]
+
+
+def test_names_that_collide_and_inputs_that_are_not_there(photos: Path, tmp_path: Path) -> None:
+    drawn(9).save(photos / "a" / "0.webp")
+    keys = [member.key for member in find_members([photos])]
+    assert keys[:2] == ["a/0", "a/0_webp"]
+    prepare([photos], tmp_path / "out", SMALL)
+    two = [member.key for member in find_members([photos, tmp_path / "out"])]
+    assert {key.split("/")[0] for key in two} == {"photos", "out"}
+    with pytest.raises(ValueError, match=r"would both be 'photos/a/0'|would both be"):
+        find_members([photos, photos])
+    with pytest.raises(FileNotFoundError, match="there is no nowhere"):
+        find_members([Path("nowhere")])
+
+
+@pytest.mark.parametrize("option", [{"size": 0}, {"shards": 0}, {"quality": 101}, {"format": "gif"}])
+def test_numbers_out_of_range_are_named(option: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(option))):
+        PrepareConfig(**option)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_processes_write_the_same_shards(photos: Path, tmp_path: Path) -> None:
+    alone = prepare([photos], tmp_path / "a", SMALL)
+    both = prepare([photos], tmp_path / "b", SMALL, processes=2)
+    assert both == alone
+    for name in ("000000.tar", "000001.tar"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert json.loads((tmp_path / "b" / "shards.json").read_text())["config"]["size"] == 16
