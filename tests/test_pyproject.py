@@ -60,6 +60,9 @@ BROUGHT = {
 }
 """What is imported although it is not declared, and which declared distribution brings it."""
 
+BEHIND_AN_EXTRA = {"onedpiece/retokenize/vlm": "transformers"}
+"""Folders whose files subclass what an extra brings; their `__init__` imports those in functions alone."""
+
 
 def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -138,6 +141,7 @@ def test_a_plain_install_imports_what_it_has() -> None:
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in _names_of(node)
+        if path.name == "__init__.py" or name != BEHIND_AN_EXTRA.get(str(path.relative_to(ROOT).parent))
     }
     found = {normal(DISTRIBUTIONS.get(name, name)) for name in top - OURS - set(sys.stdlib_module_names)}
     assert found - CORE == set()

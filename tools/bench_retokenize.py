@@ -4,10 +4,10 @@
     python -m tools.bench_retokenize --threads 1 --clock process      # on a machine that is busy
     python -m tools.bench_retokenize --device cuda --dtype float16 --batches 64 256
 
-DeiT-T and DeiT-S at 224 px with random weights: speed does not depend on them. All settings take turns
-inside each round, so that a machine that slows down does so for everyone; the ratio is the median over
-the rounds of each round's own ratio. `slices` is the unreduced model run 16 pictures at a time, as
-the reduced ones are on a CPU: what is gained beyond it comes from having fewer tokens.
+DeiT-T and DeiT-S, or T2T-ViT-14, LV-ViT-S and SiT-S, at 224 px with random weights: speed does not depend
+on them. All settings take turns inside each round, so that a machine that slows down does so for everyone;
+the ratio is the median over the rounds of each round's own ratio. `slices` is the unreduced model run 16
+pictures at a time, as the reduced ones are on a CPU: what is gained beyond it comes from having fewer tokens.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from onedpiece.retokenize import apply, remove, trace
+from onedpiece.retokenize.models import lv_vit, t2t_vit
+from onedpiece.retokenize.models.lv_vit import SLIMMING_LAYERS
 from onedpiece.retokenize.stack import SLICE
 
 MODELS = {"DeiT-T": "deit_tiny_patch16_224", "DeiT-S": "deit_small_patch16_224"}
@@ -50,6 +52,18 @@ SETTINGS = (
     Setting("ToMe r = 13", "tome", {"r": 13}),
     Setting("EViT 0.7", "evit", {"keep_rate": 0.7}),
 )
+
+
+# Models that timm has not, each with what its papers put into it.
+OWN = {
+    "T2T-ViT-14": (t2t_vit, "t2t_vit_14", (SETTINGS[0], Setting("MCTF r = 13", "mctf", {"r": 13}))),
+    "LV-ViT-S": (lv_vit, "lv_vit_s", (SETTINGS[0], Setting("MCTF r = 8", "mctf", {"r": 8}))),
+    "SiT-S": (
+        lv_vit,
+        "sit_s",
+        (SETTINGS[0], Setting("SiT", "slimming", {"layers": SLIMMING_LAYERS["sit_s"]})),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -97,12 +111,26 @@ def time_once(run: Callable[[Tensor], Tensor], x: Tensor, clock: Callable[[], fl
     return clock() - start
 
 
-def measure(model: nn.Module, x: Tensor, rounds: int, clock: Callable[[], float]) -> list[Row]:
+def create(name: str) -> tuple[nn.Module, tuple[Setting, ...]]:
+    """Build a model with fresh weights; returns it and what is to be measured with it."""
+    if name in OWN:
+        build, own_name, settings = OWN[name]
+        return build(own_name).eval(), settings
+    return timm.create_model(MODELS[name]).eval(), SETTINGS
+
+
+def measure(
+    model: nn.Module,
+    x: Tensor,
+    rounds: int,
+    clock: Callable[[], float],
+    settings: tuple[Setting, ...] = SETTINGS,
+) -> list[Row]:
     """Time every setting once a round, after a round that does not count."""
-    seconds: dict[str, list[float]] = {setting.label: [] for setting in SETTINGS}
+    seconds: dict[str, list[float]] = {setting.label: [] for setting in settings}
     facts = {}
     for number in range(rounds + 1):
-        for setting in SETTINGS:
+        for setting in settings:
             run = configure(model, setting)
             if number == 0:
                 facts[setting.label] = count_gflops(model, x), tokens_left(model, setting, x)
@@ -134,7 +162,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=[*MODELS, *OWN], default=list(MODELS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 64])
     parser.add_argument("--rounds", type=int, default=5, help="timed passes of each setting")
     parser.add_argument("--device", default="cpu")
@@ -153,11 +181,12 @@ def main() -> None:
     print(f"torch {torch.__version__}, timm {timm.__version__}, {options.device}, {options.dtype}, ", end="")
     print(f"{torch.get_num_threads()} CPU threads, {options.clock} clock, {options.rounds} rounds")
     for name in options.models:
-        model = timm.create_model(MODELS[name]).eval().to(options.device, getattr(torch, options.dtype))
+        model, settings = create(name)
+        model.to(options.device, getattr(torch, options.dtype))
         for batch in options.batches:
             x = torch.randn(batch, 3, 224, 224).to(options.device, getattr(torch, options.dtype))
             with torch.inference_mode():
-                rows = measure(model, x, options.rounds, clock)
+                rows = measure(model, x, options.rounds, clock, settings)
             print_table(f"{name}, 224 px, batch {batch}", rows)
 
 

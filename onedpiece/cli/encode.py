@@ -268,5 +268,5 @@ def front_end(name: str | None, keep: float | None) -> FrontEnd | None:
     if name not in NAMES:
         raise ValueError(f"--retokenize is {name!r}; choose one of {', '.join(NAMES)}")
     if keep is not None and not 0 < keep <= 1:
-        raise ValueError(f"--keep is {keep:g}; give the share in (0, 1] of the patches that is to be left")
+        raise ValueError(f"--keep is {keep:g}; give the share in (0, 1] of the tokens that is to be left")
     return FrontEnd(name, DEFAULT_KEEP if keep is None else keep)

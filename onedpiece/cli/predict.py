@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import typer
 
+from onedpiece.cli.encode import NAMES, front_end
 from onedpiece.cli.io import (
     CHUNK,
     CODES,
@@ -46,6 +47,13 @@ def predict(
         str | None,
         typer.Option(metavar="OUT", help="Also draw the answer: a PNG, a folder for many, or -."),
     ] = None,
+    retokenize: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"Merge tokens inside the head: {', '.join(NAMES)}."),
+    ] = None,
+    keep: Annotated[
+        float | None, typer.Option(metavar="R", help="The share of them that --retokenize leaves.")
+    ] = None,
     recursive: RECURSIVE = False,
     model: MODEL = None,
     device: DEVICE = "cpu",
@@ -58,6 +66,7 @@ def predict(
     Example: onedpiece predict photo.jpg --head classify
     """
     extensions = ENDINGS | CODES
+    reduced = front_end(retokenize, keep)
     if overlay is None:
         jobs = [Job(source, "") for source in expand(inputs, extensions, recursive=recursive)]
     else:
@@ -70,6 +79,8 @@ def predict(
     codec = load(model, device)
     codec.check_target(RateTarget(tokens))
     asked = _load_head(head, codec)
+    if reduced is not None:
+        asked = asked.reduced(reduced.name, reduced.keep_ratio)
     on_stdout = jobs[0].target == STREAM
     with Report([job.source for job in jobs], as_json=as_json, data_on_stdout=on_stdout) as report:
         for start in range(0, len(jobs), CHUNK):

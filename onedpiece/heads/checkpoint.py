@@ -1,6 +1,7 @@
 """A head as one safetensors file, its description in the metadata; and the heads in the package."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from onedpiece._files import atomic_write_bytes, one_line
 from onedpiece.codec.codec import Codec
 from onedpiece.errors import HeadError
-from onedpiece.heads.config import HeadConfig
+from onedpiece.heads.config import DENSE, HeadConfig, ReducerConfig
 from onedpiece.heads.head import Codes, Head, check_codes
 from onedpiece.heads.outputs import Prediction
 from onedpiece.tokenizer.transformer import assign_weights, no_init_weights
@@ -48,6 +49,28 @@ class LoadedHead(NamedTuple):
         """
         check_codes(codes, self.code_space)
         return self.head.predict(codes)
+
+    def reduced(self, name: str, keep_ratio: float) -> "LoadedHead":
+        """Return the head with a reducer inside its blocks, which share their weights with this one's.
+
+        Args:
+            name: of `onedpiece.retokenize`.
+            keep_ratio: the part of the tokens in (0, 1] that is left behind the last block.
+
+        Raises:
+            HeadError: the ratio is out of range, or all tokens are queries, which stay.
+            ValueError: the name is unknown.
+        """
+        if self.head.config.task in DENSE and not self.head.config.codes:
+            raise HeadError(
+                f"a head to {self.head.config.task} that reads the linear picture alone has no tokens to "
+                "merge; leave the reducer out"
+            )
+        config = replace(self.head.config, reducer=ReducerConfig(name, keep_ratio, place="inside"))
+        with no_init_weights():
+            head = Head(config)
+        assign_weights(head, self.head.state_dict())
+        return self._replace(head=head.eval())
 
 
 def save_head(head: Head, path: str | Path, code_space: bytes, note: str = "") -> Path:

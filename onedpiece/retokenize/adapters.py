@@ -1,9 +1,10 @@
 """Which models can be reduced, where in them the blocks are, and adapters that take their blocks apart.
 
 A timm `VisionTransformer` whose blocks are timm's `Block` around its plain `Attention` (DeiT, DINOv2, CLIP,
-SigLIP: LayerScale, QK norm, registers, drop path), and the tokenizer's encoder. Classes are compared, not
-attributes: a block that only looks alike - relative positions, a difference of two maps, gates, rotations -
-would be computed wrongly without an error.
+SigLIP: LayerScale, QK norm, registers, drop path), an `Eva` (see `rotary`), a T2T-ViT or LV-ViT (see
+`models`), and the tokenizer's encoder.
+Classes are compared, not attributes: a block that only looks alike - relative positions, a difference of two
+maps, gates - would be computed wrongly without an error.
 """
 
 import sys
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onedpiece.retokenize.block import BlockAdapter, Layout, Projected
+from onedpiece.retokenize.models import LvVit, T2tVit
+from onedpiece.retokenize.models.blocks import PlainBlockAdapter
+from onedpiece.retokenize.rotary import EvaAdapter, eva_layout, is_eva
 from onedpiece.retokenize.stack import ReducedBlocks
 
 _TIMM = "timm.models.vision_transformer"
@@ -39,18 +43,23 @@ class TimmAdapter:
                 "a block with gated attention cannot be reduced; with timm's plain Attention it can"
             )
 
+    def run(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
+        """See `BlockAdapter`."""
+        out: Tensor = self.module(x)
+        return out
+
     def normed(self, x: Tensor) -> Tensor:
         """See `BlockAdapter`."""
         out: Tensor = self.module.norm1(x)
         return out
 
-    def project(self, normed: Tensor) -> Projected:
+    def project(self, normed: Tensor, rotation: Tensor | None = None) -> Projected:
         """See `BlockAdapter`."""
         attn = self.module.attn
         q, k, v = _split(attn.qkv(normed), 3, attn.num_heads)
         return Projected(attn.q_norm(q), attn.k_norm(k), v)
 
-    def project_queries_keys(self, normed: Tensor) -> tuple[Tensor, Tensor]:
+    def project_queries_keys(self, normed: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See `BlockAdapter`."""
         attn = self.module.attn
         packed = self._linear(normed, slice(0, 2 * attn.qkv.out_features // 3))
@@ -90,17 +99,22 @@ class EncoderAdapter:
     def __init__(self, module: nn.Module) -> None:
         self.module: Any = module
 
+    def run(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
+        """See `BlockAdapter`."""
+        out: Tensor = self.module(x)
+        return out
+
     def normed(self, x: Tensor) -> Tensor:
         """See `BlockAdapter`."""
         out: Tensor = self.module.ln_1(x)
         return out
 
-    def project(self, normed: Tensor) -> Projected:
+    def project(self, normed: Tensor, rotation: Tensor | None = None) -> Projected:
         """See `BlockAdapter`."""
         q, k, v = _split(self._linear(normed, slice(None)), 3, self.module.attn.heads)
         return Projected(q, k, v)
 
-    def project_queries_keys(self, normed: Tensor) -> tuple[Tensor, Tensor]:
+    def project_queries_keys(self, normed: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See `BlockAdapter`."""
         packed = self._linear(normed, slice(0, 2 * normed.shape[-1]))
         q, k = _split(packed, 2, self.module.attn.heads)
@@ -146,14 +160,16 @@ class ModelSite(NamedTuple):
         layout: which tokens are whose.
         dim: channels of a token.
         num_free: how many tokens may be reduced, at the model's own picture size.
+        pools: whether the model's answer is pooled over all tokens, padding included.
     """
 
     owner: nn.Module
     attribute: str
-    adapter: type[TimmAdapter] | type[EncoderAdapter]
+    adapter: type[TimmAdapter] | type[EncoderAdapter] | type[EvaAdapter] | type[PlainBlockAdapter]
     layout: Layout
     dim: int
     num_free: int
+    pools: bool = False
 
     @property
     def stack(self) -> Any:
@@ -175,7 +191,7 @@ class ModelSite(NamedTuple):
 
 
 def find_site(model: nn.Module) -> ModelSite:
-    """Find the blocks of a timm `VisionTransformer`, of our encoder, or of a tokenizer's encoder.
+    """Find the blocks of a timm `VisionTransformer` or `Eva`, of our encoder, or of a tokenizer's encoder.
 
     Raises:
         ValueError: the model is none of these.
@@ -183,6 +199,17 @@ def find_site(model: nn.Module) -> ModelSite:
     timm = sys.modules.get(_TIMM)  # not imported: its models are not there either
     if timm is not None and isinstance(model, timm.VisionTransformer):
         return _timm_site(model, timm.VisionTransformer)
+    if is_eva(model):
+        vit: Any = model
+        patches = int(vit.patch_embed.num_patches)
+        pools = vit.global_pool != "token"
+        return ModelSite(vit, "blocks", EvaAdapter, eva_layout(vit), int(vit.embed_dim), patches, pools)
+    if isinstance(model, T2tVit | LvVit):
+        layout = Layout(prefix=1, tail=0, score_tokens=slice(0, 1))
+        pools = getattr(model, "aux_head", None) is not None
+        return ModelSite(
+            model, "blocks", PlainBlockAdapter, layout, model.embed_dim, model.num_patches, pools
+        )
     if hasattr(model, "latent_token_positional_embedding") and hasattr(model, "class_embedding"):
         return _encoder_site(model)
     encoder = getattr(model, "encoder", None)
@@ -208,7 +235,9 @@ def _timm_site(vit: Any, base: type) -> ModelSite:
         tail=0,
         score_tokens=slice(None) if vit.cls_token is None else slice(0, 1),
     )
-    return ModelSite(vit, "blocks", TimmAdapter, layout, int(vit.embed_dim), int(vit.patch_embed.num_patches))
+    patches = int(vit.patch_embed.num_patches)
+    pools = vit.global_pool != "token"
+    return ModelSite(vit, "blocks", TimmAdapter, layout, int(vit.embed_dim), patches, pools)
 
 
 def _encoder_site(encoder: Any) -> ModelSite:

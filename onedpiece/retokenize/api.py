@@ -39,9 +39,10 @@ def apply(
     """Put the reducer `name` into a model and return the same model; `vit.remove()` takes it out.
 
     vit: a timm `VisionTransformer` of plain blocks (with or without LayerScale, class, distillation and
-    register tokens, QK norm), or our `Tokenizer` or its encoder, whose latents are never touched. The stack
-    of blocks is replaced by one that shares the blocks; parameters and state dict stay as they are, except
-    that `slimming` adds weights of its own, which need training. A second `apply` replaces the first.
+    register tokens, QK norm) or `Eva`, one of `models`, or our `Tokenizer` or its encoder, whose latents are
+    never touched. The stack of blocks is replaced by one that shares the blocks; parameters and state dict
+    stay as they are, except that `slimming` adds weights of its own, which need training. A second `apply`
+    replaces the first.
     Options are the fields of the method's reducer: r, layers (counted from 0), keep_rate, ... `keep_ratio`,
     in (0, 1], chooses them so that about this part of the patch tokens is left behind the last block. `r` is
     a number a layer, a list with one for each, or a pair as in ToMe (see `matching.spread_r`).
@@ -61,6 +62,11 @@ def apply(
         options = ratio_to_options(name, keep_ratio, len(stack), site.num_free)
     reducer = build_reducer(name, site, _spread(options, len(stack)))
     _check_layers(getattr(reducer, "layers", None), len(stack))
+    if reducer.ragged and site.pools and not restore:
+        raise ValueError(
+            f"{name} pads pictures, and this {type(vit).__name__} pools over all tokens, padding included; "
+            "give restore=True"
+        )
     if isinstance(reducer, nn.Module):
         reducer.to(next(stack.parameters()).device).train(vit.training)
     reduced = ReducedBlocks(stack, adapters, reducer, site.layout, restore)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from onedpiece.retokenize.groups import Groups, append_tail, compose, pool_sum, source_map
+from onedpiece.retokenize.groups import Groups, append_tail, compose, pool_sum, pool_weighted, source_map
 
 
 class Layout(NamedTuple):
@@ -42,15 +42,19 @@ class BlockAdapter(Protocol):
 
     module: nn.Module
 
+    def run(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
+        """Run the block as it is: (B, N, C) to (B, N, C)."""
+        ...
+
     def normed(self, x: Tensor) -> Tensor:
         """Apply the norm in front of attention: (B, N, C) to (B, N, C)."""
         ...
 
-    def project(self, normed: Tensor) -> Projected:
-        """Queries, keys and values of a normed stream (B, N, C)."""
+    def project(self, normed: Tensor, rotation: Tensor | None = None) -> Projected:
+        """Queries, keys and values of a normed stream (B, N, C), turned by rotary positions."""
         ...
 
-    def project_queries_keys(self, normed: Tensor) -> tuple[Tensor, Tensor]:
+    def project_queries_keys(self, normed: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Queries and keys alone, each (B, H, N, D)."""
         ...
 
@@ -79,12 +83,15 @@ class Tokens(NamedTuple):
         origin: N₀, the number of tokens that went into the first block.
         size: (B, N, 1) or None while every token is one patch.
         source: (B, N, N₀) or None when nobody asked for it.
+        rotation: sines and cosines of rotary positions, (N - prefix, 2·D) as the model gives them or
+            (B, 1, N - prefix, 2·D) once tokens are merged; None without.
     """
 
     x: Tensor
     origin: int
     size: Tensor | None = None
     source: Tensor | None = None
+    rotation: Tensor | None = None
 
 
 class Reducer(Protocol):
@@ -142,8 +149,8 @@ def attend(block: BlockAdapter, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | 
 def plain_step(block: BlockAdapter, tokens: Tokens, proportional: bool) -> Tokens:
     """Run a block without reducing anything; bit for bit the original while every size is one."""
     if tokens.size is None or not proportional:
-        return tokens._replace(x=block.module(tokens.x))
-    projected = block.project(block.normed(tokens.x))
+        return tokens._replace(x=block.run(tokens.x, tokens.rotation))
+    projected = block.project(block.normed(tokens.x), tokens.rotation)
     attended = attend(block, *projected, size_bias(tokens.size, projected.q.dtype))
     return tokens._replace(x=block.add_mlp(block.add_attention(tokens.x, attended)))
 
@@ -175,7 +182,17 @@ def advance(tokens: Tokens, x: Tensor, groups: Groups) -> Tokens:
     source = tokens.source
     if source is not None:
         source = compose(source_map(groups, source.shape[1], source.dtype), source)
-    return Tokens(x, tokens.origin, pool_sum(sizes(tokens)[..., 0], groups)[..., None], source)
+    rotation = None if tokens.rotation is None else _rotation_behind(tokens, tokens.rotation, groups)
+    return Tokens(x, tokens.origin, pool_sum(sizes(tokens)[..., 0], groups)[..., None], source, rotation)
+
+
+def _rotation_behind(tokens: Tokens, rotation: Tensor, groups: Groups) -> Tensor:
+    """Turn each group by the mean of its rotations, weighted by size: (B, 1, K - prefix, 2·D)."""
+    batch, count, _ = tokens.x.shape
+    each = rotation.expand(batch, -1, -1) if rotation.ndim == 2 else rotation[:, 0]
+    prefix = count - each.shape[1]
+    mixed = pool_weighted(F.pad(each, (0, 0, prefix, 0)), sizes(tokens)[..., 0], groups)
+    return mixed[:, prefix:].unsqueeze(1)
 
 
 def split(tokens: Tokens, count: int) -> list[Tokens]:
@@ -185,7 +202,9 @@ def split(tokens: Tokens, count: int) -> list[Tokens]:
         some = slice(start, start + count)
         size = None if tokens.size is None else tokens.size[some]
         source = None if tokens.source is None else tokens.source[some]
-        parts.append(Tokens(tokens.x[some], tokens.origin, size, source))
+        rotation = tokens.rotation
+        rotation = rotation if rotation is None or rotation.ndim == 2 else rotation[some]
+        parts.append(Tokens(tokens.x[some], tokens.origin, size, source, rotation))
     return parts
 
 

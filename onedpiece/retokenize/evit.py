@@ -96,7 +96,7 @@ class EvitReducer:
         """See `Reducer`."""
         if not self.active(layer, tokens, layout):
             return plain_step(block, tokens, self.proportional)
-        q, k, v = block.project(block.normed(tokens.x))
+        q, k, v = block.project(block.normed(tokens.x), tokens.rotation)
         bias = size_bias(tokens.size, q.dtype) if self.proportional else None
         rank = importance(q, k, bias, layout.score_tokens)
         x = block.add_attention(tokens.x, attend(block, q, k, v, bias))

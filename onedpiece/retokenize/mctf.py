@@ -216,7 +216,7 @@ class MctfReducer:
         if not self.active(layer, tokens, layout):
             return plain_step(block, tokens, self.proportional)
         size = sizes(tokens)
-        q, k = block.project_queries_keys(block.normed(tokens.x))
+        q, k = block.project_queries_keys(block.normed(tokens.x), tokens.rotation)
         attn = attention_map(q, k, size_bias(size, q.dtype) if self.proportional else None)
         received = attention_received(attn)
         groups = self._plan(layer, tokens, received, size, layout)

@@ -66,10 +66,13 @@ def window_similarity(x: Tensor, windows: Tensor) -> Tensor:
     return (total - members) / max(members * (members - 1), 1)
 
 
-def key_set(importance: Tensor, ratio: float = 0.08, num_protected: int = 1) -> Tensor:
+def key_set(
+    importance: Tensor, ratio: float = 0.08, num_protected: int = 1, size: Tensor | None = None
+) -> Tensor:
     """Mark the tokens that must never be dropped: those of ⌈ratio · patches⌉ with the most class attention.
 
-    importance: (B, N) ≥ 0. Returns (B, N) bool; the first `num_protected` tokens are always in it.
+    importance: (B, N) ≥ 0; size: (B, N, 1), where 0 marks padding, which neither counts nor is marked.
+    Returns (B, N) bool; the first `num_protected` tokens are always in it.
 
     Raises:
         ValueError: `ratio` is not in [0, 1].
@@ -78,11 +81,32 @@ def key_set(importance: Tensor, ratio: float = 0.08, num_protected: int = 1) -> 
     """
     if not 0 <= ratio <= 1:
         raise ValueError(f"ratio is {ratio}; give the part of the patches to protect, in [0, 1]")
-    free = importance[:, num_protected:]
-    best = free.topk(math.ceil(round(ratio * free.shape[1], 6)), dim=1).indices + num_protected
-    marked = torch.zeros_like(importance, dtype=torch.bool).scatter_(1, best, True)
-    marked[:, :num_protected] = True
+    real = torch.ones_like(importance, dtype=torch.bool) if size is None else size[..., 0] > 0
+    free, real = importance[:, num_protected:], real[:, num_protected:]
+    rank = free.masked_fill(~real, -1).argsort(dim=1, descending=True).argsort(dim=1)
+    # Rounded first: .08 · 25 is 2.0000000000000004 in double precision.
+    wanted = (real.sum(dim=1, keepdim=True).double() * ratio).mul(1e6).round().div(1e6).ceil()
+    marked = importance.new_ones(importance.shape, dtype=torch.bool)
+    marked[:, num_protected:] = (rank < wanted) & real
     return marked
+
+
+def is_attended(
+    total: Tensor,
+    peak: Tensor,
+    mass: Tensor | float,
+    global_threshold: float = 0.001,
+    individual_threshold: float = 0.001,
+) -> Tensor:
+    """Say which vision tokens the text looks at, as a whole or in any word (dual attention filter).
+
+    total, peak: of any one shape, the sum and the maximum over the text tokens of the attention that each
+    vision token gets from them; mass: broadcastable, what `global_threshold` is a share of: the sum of
+    `total` over a picture (the authors' code), or 1 for an absolute threshold. Returns bool.
+
+    Reference: arXiv 2411.10803, section 3.3.
+    """
+    return (total >= global_threshold * mass) | (peak >= individual_threshold)
 
 
 def prefill_filter(
@@ -92,20 +116,21 @@ def prefill_filter(
     size: Tensor | None = None,
     global_threshold: float = 0.001,
     individual_threshold: float = 0.001,
+    relative: bool = True,
 ) -> Reduction:
     """Drop the vision tokens that the prompt ignores, as a whole and in every word (dual attention filter).
 
     x: (B, V, C), vision tokens; text_attention: (B, T, V), attention that each of T text tokens pays to
     them, averaged over heads; key: (B, V) bool, tokens that stay in any case; size: (B, V, 1). A token
-    goes if its sum over the text is under `global_threshold` times the sum over all of them, and its
-    maximum under `individual_threshold`. The authors' pairs on LLaVA-1.5 are (.001, .001) for 192 tokens,
-    (.0012, .001) for 128 and (.011, .01) for 64; the defaults are the first.
+    goes if its sum over the text is under `global_threshold` times the sum over all of them (the sum alone,
+    if not `relative`), and its maximum under `individual_threshold`. The authors' pairs on LLaVA-1.5 are
+    (.001, .001) for 192 tokens, (.0012, .001) for 128 and (.011, .01) for 64; the defaults are the first.
 
     Reference: arXiv 2411.10803, section 3.3.
     """
     total = text_attention.sum(dim=1)
-    seen = total >= global_threshold * total.sum(dim=1, keepdim=True)
-    stays = seen | (text_attention.amax(dim=1) >= individual_threshold)
+    mass = total.sum(dim=1, keepdim=True) if relative else 1.0
+    stays = is_attended(total, text_attention.amax(dim=1), mass, global_threshold, individual_threshold)
     stays = stays if key is None else stays | key
     size = x.new_ones(*x.shape[:2], 1) if size is None else size
     return _select(x, size, stays)
@@ -201,6 +226,10 @@ class MustdropReducer:
 
     def step(self, layer: int, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""
+        if tokens.rotation is not None:
+            raise ValueError(
+                "MustDrop pads pictures, and rotary positions do not follow; choose another reducer"
+            )
         tokens = tokens._replace(x=self._run(block, tokens))
         if not self.active(layer, tokens, layout):
             return tokens
@@ -211,8 +240,7 @@ class MustdropReducer:
 
     def _run(self, block: BlockAdapter, tokens: Tokens) -> Tensor:
         if tokens.size is None:
-            out: Tensor = block.module(tokens.x)
-            return out
+            return block.run(tokens.x)
         q, k, v = block.project(block.normed(tokens.x))
         visible = tokens.size if self.proportional else tokens.size > 0
         x = block.add_attention(tokens.x, attend(block, q, k, v, size_bias(visible, q.dtype)))

@@ -106,6 +106,8 @@ class SlimmingReducer(nn.Module):
 
     def step(self, layer: int, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""
+        if tokens.rotation is not None:
+            raise ValueError("slimming mixes every place, and rotary positions do not follow; choose another")
         if self.active(layer, tokens, layout):
             tokens = self._slim(layer, tokens, layout)
         return plain_step(block, tokens, proportional=False)

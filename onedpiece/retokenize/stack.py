@@ -118,11 +118,20 @@ class ReducedBlocks(nn.Module):
             tokens = self.step(layer, tokens)
             yield tokens
 
-    def begin(self, x: Tensor, trace: bool = False) -> Tokens:
-        """Return the state in front of the first block."""
+    def begin(self, x: Tensor, trace: bool = False, rotation: Tensor | None = None) -> Tokens:
+        """Return the state in front of the first block.
+
+        Raises:
+            ValueError: a tracer is at work that would write a program of other numbers.
+        """
+        if _jit_traces() and torch.onnx.is_in_onnx_export():
+            raise ValueError(
+                "torch's older ONNX exporter writes other numbers for a reduced model; use dynamo=True, or "
+                "onedpiece.retokenize.export.export_onnx"
+            )
         count = x.shape[1]
         source = torch.eye(count, device=x.device).expand(x.shape[0], -1, -1) if trace else None
-        return Tokens(x, count, None, source)
+        return Tokens(x, count, None, source, rotation)
 
     def step(self, layer: int, tokens: Tokens) -> Tokens:
         """Run one block."""
@@ -138,8 +147,9 @@ class ReducedBlocks(nn.Module):
         return tokens
 
     def _slices(self, x: Tensor) -> bool:
-        fits = x.shape[0] <= SLICE or self.reducer.ragged
-        return x.device.type == "cpu" and not fits and not torch.compiler.is_compiling()
+        if torch.compiler.is_compiling() or x.device.type != "cpu":  # the first, as it asks for no size
+            return False
+        return x.shape[0] > SLICE and not self.reducer.ragged
 
     def finish(self, tokens: Tokens) -> Tensor:
         """Bring the last state into the shape that the model expects."""
@@ -153,6 +163,11 @@ class ReducedBlocks(nn.Module):
         return torch.cat([tokens.x[:, :cut], zeros, tokens.x[:, cut:]], dim=1)
 
 
+def _jit_traces() -> bool:
+    tracing: Any = torch.jit  # which exports it to everyone but type checkers
+    return bool(tracing.is_tracing())
+
+
 class _Walk:
     """One walk through the blocks; remembers every state, so that checkpointing may repeat a step."""
 
@@ -160,14 +175,14 @@ class _Walk:
         self.blocks = blocks
         self.states: dict[int, Tokens] = {}
 
-    def step(self, layer: int, x: Tensor, **options: Any) -> Tensor:
+    def step(self, layer: int, x: Tensor, rope: Tensor | None = None, **options: Any) -> Tensor:
         given = [name for name, value in options.items() if value is not None and value is not False]
         if given:
             raise NotImplementedError(
                 f"a reduced model takes no {', '.join(given)}; remove() the reducer first"
             )
         if layer == 0:
-            self.states[0] = self.blocks.begin(x, self.blocks.restore)
+            self.states[0] = self.blocks.begin(x, self.blocks.restore, rope)
         before = self.states[layer]
         # What was restored for the caller is no input; else `x` is the state, on which gradients hang.
         before = before if self.blocks.restore_each and layer else before._replace(x=x)

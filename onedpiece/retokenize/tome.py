@@ -87,7 +87,7 @@ class TomeReducer:
         """See `Reducer`."""
         if not self.active(layer, tokens, layout):
             return plain_step(block, tokens, self.proportional)
-        q, k, v = block.project(block.normed(tokens.x))
+        q, k, v = block.project(block.normed(tokens.x), tokens.rotation)
         bias = size_bias(tokens.size, q.dtype) if self.proportional else None
         x = block.add_attention(tokens.x, attend(block, q, k, v, bias))
         groups = plan(front(k.mean(dim=1), layout), self._num_removed(layer, tokens, layout), layout.prefix)

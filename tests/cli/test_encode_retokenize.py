@@ -97,7 +97,7 @@ def test_a_model_without_linear_path_works_too(photos: Path, small_codec: Callab
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--retokenize", "tome", "--keep", "0"), "--keep is 0; give the share in (0, 1] of the patches"),
+        (("--retokenize", "tome", "--keep", "0"), "--keep is 0; give the share in (0, 1] of the tokens"),
         (("--retokenize", "tome", "--keep", "1.5"), "--keep is 1.5; give the share in (0, 1]"),
         (("--retokenize", "tome", "--keep", "nan"), "--keep is nan; give the share in (0, 1]"),
         (("--retokenize", "ToMe"), "--retokenize is 'ToMe'; choose one of mctf, imagepiece, tome"),

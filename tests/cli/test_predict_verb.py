@@ -167,3 +167,19 @@ def test_bad_options_are_one_line(
     assert (result.status, result.out) == (2, b"")
     assert message in result.err
     assert result.err.count("\n") == 1
+
+
+def test_a_reducer_goes_into_the_head(cli: Any, photos: Path, heads: dict[str, Path]) -> None:
+    words = ("predict", photos / "a.png", "--head", heads["segment"], "--json")
+    plain, whole, half = (
+        json.loads(cli(*words, *more).out)
+        for more in ((), ("--retokenize", "mctf", "--keep", 1), ("--retokenize", "tome", "--keep", 0.5))
+    )
+    assert plain == whole
+    assert half.keys() == plain.keys()
+    wrong = cli(*words, "--retokenize", "mctg")
+    assert (wrong.status, wrong.err) == (
+        2,
+        "onedpiece: --retokenize is 'mctg'; choose one of mctf, imagepiece, tome\n",
+    )
+    assert cli(*words, "--keep", 0.5).status == 2

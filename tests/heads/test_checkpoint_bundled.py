@@ -64,3 +64,8 @@ def test_mixed_lengths_equal_one_by_one(bundled: LoadedHead) -> None:
         mixed = bundled.head(indices, torch.tensor(lengths))[0]
         alone = [bundled.head(row[None, :k])[0] for row, k in zip(indices, lengths, strict=True)]
     assert float((mixed - torch.cat(alone)).abs().max()) <= 1e-5 * max(1.0, float(mixed.abs().max()))
+
+
+def test_a_head_of_queries_alone_has_nothing_to_merge() -> None:
+    with pytest.raises(HeadError, match="a head to segment that reads the linear picture alone"):
+        load_head(bundled_head("segment")).reduced("tome", 0.5)
