@@ -50,7 +50,7 @@ _HOME = {
     "load_head": "onedpiece.heads",
     "save": "onedpiece.weights",
 }
-_MODULES = {"errors", "heads", "retokenize"}
+_MODULES = {"codes", "errors", "heads", "retokenize"}
 
 
 def register_pillow() -> None:

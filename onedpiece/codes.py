@@ -123,6 +123,10 @@ def batch(rows: Any, pad_to: int = 256, pad_with: int = 0) -> TokenBatch:
 
     A longer row is cut: the first tokens are a coarser picture of the same photo.
 
+    >>> tokens, mask = batch([[5, 3, 8], [7]], pad_to=2)
+    >>> tokens.tolist(), mask.tolist()
+    ([[5, 3], [7, 0]], [[True, True], [True, False]])
+
     Args:
         rows: what pandas, pyarrow or datasets give of such a file: columns with one named "tokens", a list
             of rows with a field "tokens", or a list of the tokens themselves.

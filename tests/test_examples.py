@@ -17,7 +17,7 @@ import torch
 import onedpiece
 from onedpiece.cli.main import build_app, main
 
-NAMES = sorted(set(onedpiece.__all__) - {"__version__", "errors", "heads", "retokenize"})
+NAMES = sorted(set(onedpiece.__all__) - {"__version__", "codes", "errors", "heads", "retokenize"})
 
 
 @pytest.mark.slow
@@ -38,8 +38,13 @@ def test_the_example_of_every_public_name_runs(
     assert not doctest.DocTestRunner().run(test, out=told.append).failed, "".join(told)
 
 
+def test_the_example_of_batches_runs() -> None:
+    done = doctest.testmod(onedpiece.codes)
+    assert (done.failed, done.attempted) == (0, 2)
+
+
 def test_modules_are_there_after_import_onedpiece() -> None:
-    for name in ("errors", "heads", "retokenize"):
+    for name in ("codes", "errors", "heads", "retokenize"):
         assert getattr(onedpiece, name) is import_module(f"onedpiece.{name}")
     assert set(dir(onedpiece)) == set(onedpiece.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):

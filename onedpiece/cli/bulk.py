@@ -91,6 +91,8 @@ def bulk(
 
     OUT gets Parquet shards with a row for each picture; one that cannot be read is a row with its error. The
     same command again goes on where a run was cut short.
+
+    Example: onedpiece bulk photos tokens --tokens 64
     """
     if len(places) < 2:
         raise ValueError("give what is to be read, and the folder for the shards: onedpiece bulk IN... OUT")

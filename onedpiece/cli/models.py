@@ -38,6 +38,8 @@ def convert(
     """Turn released One-D-Piece weights into a folder of ours, or a folder of ours into the released layout.
 
     A folder's weights are float16. A file OUT that ends in .safetensors is one, any other is for torch.load.
+
+    Example: onedpiece convert turing-motors/One-D-Piece-S-256 one-d-piece-s
     """
     if out.exists() and not overwrite and (out.is_file() or any(out.iterdir())):
         raise typer.BadParameter(f"{out} is there already; name another, or say --overwrite")

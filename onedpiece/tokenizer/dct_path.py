@@ -44,10 +44,9 @@ def dct_matrix(size: int) -> Tensor:
     return basis.float()
 
 
-@cache
 def bicubic_matrix(size: int, larger: int) -> Tensor:
     """Return what bicubic upscaling of one side does, (larger, size): ten times as fast as a product."""
-    unit = torch.eye(size, dtype=torch.float32, device="cpu")[None, None]
+    unit = torch.eye(size, dtype=torch.float32)[None, None]
     return F.interpolate(unit, (larger, size), mode="bicubic", align_corners=False)[0, 0]
 
 
@@ -77,6 +76,7 @@ class LinearPath(nn.Module):
     levels: Tensor
     dct: Tensor
     colours: Tensor
+    upscaling: Tensor
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
@@ -91,6 +91,7 @@ class LinearPath(nn.Module):
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.register_buffer("dct", dct_matrix(self.size), persistent=False)
         self.register_buffer("colours", colour_rotation(), persistent=False)
+        self.register_buffer("upscaling", bicubic_matrix(self.size, config.image_size), persistent=False)
         self.register_buffer("order", torch.zeros(len(slots), dtype=torch.int64))
         self.register_buffer("scale", torch.ones(len(slots)))
         self.register_buffer("centroids", torch.zeros(3 * sum(self._lattices)))
@@ -170,7 +171,7 @@ class LinearPath(nn.Module):
         token is kept, its square where it is not. What `size` cannot hold is added to all.
 
         Args:
-            x: (B, 3, H, W) in [0, 1], the pictures.
+            x: (B, 3, S, S) in [0, 1], the pictures at the model's size.
             codes: (B, N, code_dim), their codes.
         """
         coefficients, added = self.coefficients(x), self.contributions(codes)
@@ -182,8 +183,7 @@ class LinearPath(nn.Module):
         by_token = gains.new_zeros(x.shape[0], codes.shape[1]).index_add(1, tokens, gains)
         all_lost = coefficients.square().sum(1, keepdim=True)
         per_pixel = (all_lost - by_token.cumsum(1)) / coefficients.shape[1]
-        rows, columns = (bicubic_matrix(self.size, side).to(x) for side in x.shape[-2:])
-        back = rows @ self.downscale(x) @ columns.T
+        back = self.upscaling @ self.downscale(x) @ self.upscaling.T
         detail = (x - back).square().mean(dim=(1, 2, 3))
         return -10 * torch.log10((per_pixel + detail[:, None]).clamp_min(1e-9))
 
