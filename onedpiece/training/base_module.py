@@ -358,10 +358,9 @@ def check_trainer(trainer: Trainer) -> None:
     Raises:
         ValueError: the message names what to set in its place.
     """
-    if trainer.precision not in ("32-true", "16-mixed", "bf16-mixed"):
+    if trainer.precision not in ("32-true", "16-mixed", "bf16-mixed", "bf16-true"):
         raise ValueError(
-            f"trainer.precision is {trainer.precision}, and weights are trained in float32; "
-            "use 32-true, bf16-mixed or 16-mixed"
+            f"trainer.precision is {trainer.precision}; use 32-true, bf16-mixed, bf16-true or 16-mixed"
         )
 
 

@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from math import cos, pi
 from time import monotonic, process_time
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -238,7 +238,9 @@ class Ema(nn.Module, Generic[Model]):
     def update(self, model: Model) -> None:
         """Move the average towards `model`: average ← d · average + (1 − d) · model."""
         weight = 1.0 - ramped_decay(self._count, self.decay)
-        torch._foreach_lerp_(list(self.average.parameters()), list(model.parameters()), weight)
+        averages: list[Tensor] = list(self.average.parameters())
+        values = [p.to(mine.dtype) for mine, p in zip(averages, model.parameters(), strict=True)]
+        torch._foreach_lerp_(averages, values, weight)
         for mine, theirs in zip(self.average.buffers(), model.buffers(), strict=True):
             mine.copy_(theirs)
         self._count += 1
@@ -250,6 +252,15 @@ class Ema(nn.Module, Generic[Model]):
         self.average.load_state_dict(model.state_dict())
         self._count = 0
         self.updates.zero_()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # In bfloat16 an average would stand still: what one step adds is below its last digit.
+        def convert(tensor: Tensor) -> Tensor:
+            made = fn(tensor)
+            return tensor.to(made.device) if made.itemsize < tensor.itemsize else made
+
+        converted: Self = super()._apply(convert, recurse)  # type: ignore[no-untyped-call]
+        return converted
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         super()._load_from_state_dict(*args, **kwargs)

@@ -41,8 +41,8 @@ def test_the_optimizers_clip_bounds_the_gradient(tiny: Tiny, matrices: Any) -> N
 
 
 def test_a_precision_that_breaks_the_arithmetic_is_refused(tiny: Tiny) -> None:
-    with pytest.raises(ValueError, match=r"trainer\.precision is bf16-true"):
-        tiny.fit(tiny.module(steps=1), precision="bf16-true")
+    with pytest.raises(ValueError, match=r"trainer\.precision is 64-true; use 32-true, "):
+        tiny.fit(tiny.module(steps=1), precision="64-true")
 
 
 def test_accumulation_stopped_and_resumed_equals_uninterrupted(tiny: Tiny) -> None:

@@ -119,6 +119,19 @@ def test_the_sharp_network_and_the_discriminators_move_and_nothing_else(
     assert all(not torch.equal(before[f"tokenizer.sharp.{name}"], p) for name, p in first.named_parameters())
 
 
+def test_weights_in_bfloat16(tiny: Tiny, make: Make) -> None:
+    module = make()
+    before = state(module)
+    tiny.fit(module, precision="bf16-true")
+    assert module.tokenizer.sharp is not None
+    for network in (module.tokenizer.sharp, module.pixel_discriminator):
+        assert {p.dtype for p in network.parameters()} == {torch.bfloat16}
+        assert all(bool(torch.isfinite(p).all()) for p in network.parameters())
+    # The others were rounded, and took no step.
+    for name, p in module.tokenizer.decoder.named_parameters():
+        assert torch.equal(before[f"tokenizer.decoder.{name}"].bfloat16(), p)
+
+
 def test_the_discriminators_begin_alone(tiny: Tiny, make: Make) -> None:
     module = make(losses=SharpLossConfig(wait=3))
     before = state(module)

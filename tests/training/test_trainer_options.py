@@ -153,3 +153,18 @@ def test_accumulation_by_hand_stopped_at_a_step_goes_on_the_same(tiny: Tiny) -> 
     trainer.fit(resumed, datamodule=data, ckpt_path=last, weights_only=False)
     assert resumed.batches == 8
     assert torch.equal(learned(resumed), learned(whole))
+
+
+@each_kind
+def test_weights_in_bfloat16_are_trained_and_their_average_is_float32(tiny: Tiny, kind: str) -> None:
+    before = learned(tiny.module(steps=6, **KINDS[kind]))
+    module = tiny.module(steps=6, **KINDS[kind])
+    fit(tiny, module, precision="bf16-true")
+    assert {p.dtype for p in module.tokenizer.decoder.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in module.ema.average.parameters()} == {torch.float32}
+    assert module.tokenizer.linear_path is not None
+    assert module.tokenizer.linear_path.scale.dtype == torch.float32  # what tokens mean
+    full = tiny.module(steps=6, **KINDS[kind])
+    fit(tiny, full)
+    moved = [float((learned(each).float() - before).norm()) for each in (module, full)]
+    assert moved[0] == pytest.approx(moved[1], rel=0.1)

@@ -119,4 +119,5 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, 1, h, w) logits of pictures (B, 3, H, W) in [0, 1]; larger is more real."""
-        return cast(Tensor, self.layers(2.0 * x - 1.0))
+        inputs = (2.0 * x - 1.0).to(next(self.parameters()).dtype)  # bfloat16 under bf16-true
+        return cast(Tensor, self.layers(inputs)).float()
