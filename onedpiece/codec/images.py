@@ -186,7 +186,9 @@ def _load(image: Image.Image) -> None:
 
 def _convert(image: Image.Image, turn: Image.Transpose | None) -> Converted:
     try:
-        return convert(image, turn)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow 12 asks at every crop
+            return convert(image, turn)
     except Exception as error:  # as in _open
         raise PictureError(f"the picture cannot be read: {one_line(error)}") from error
 
