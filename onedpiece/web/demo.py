@@ -194,10 +194,15 @@ def serve(
         _gradio()
         import uvicorn
 
-        server = uvicorn.Server(uvicorn.Config(build_app(load()), log_level="warning"))
         name, number = listening.getsockname()[:2]
-        ready(f"http://{f'[{name}]' if ':' in name else name}:{number}")
-        server.run(sockets=[listening])
+        url = f"http://{f'[{name}]' if ':' in name else name}:{number}"
+
+        class Server(uvicorn.Server):  # type: ignore[misc]
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                ready(url)  # not before: the page answers, and Ctrl-C is heard
+
+        Server(uvicorn.Config(build_app(load()), log_level="warning")).run(sockets=[listening])
 
 
 def _listening(host: str, port: int) -> socket.socket:
