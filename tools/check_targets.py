@@ -149,16 +149,19 @@ def check(path: Path, seed: int, asked: Asked) -> Checked:
 
 def report(photos: Sequence[Checked]) -> int:
     """Print the table, and return 1 where a promise is broken."""
-    print("| metric | trials | met | exact | most above | decodes, mean (95 %, most) | largest ripple |")
+    print(
+        "| metric | trials | met | exact | above, mean (most) | decodes, mean (95 %, most) | largest ripple |"
+    )
     print("|---|---|---|---|---|---|---|")
     broken = 0
     for kind in photos[0].trials:
         done = list(chain(*(photo.trials[kind] for photo in photos)))
         met, exact = np.mean([trial.met for trial in done]), np.mean([trial.above == 0 for trial in done])
+        mean_above = np.mean([trial.above for trial in done])
         above, decodes = max(trial.above for trial in done), [trial.decodes for trial in done]
         broken |= int(met < 1 or (above > 1 and not (kind in BELIEFS and BELIEFS[kind].slack)))
         print(
-            f"| {kind} | {len(done)} | {100 * met:.2f} % | {100 * exact:.2f} % | {above} "
+            f"| {kind} | {len(done)} | {100 * met:.2f} % | {100 * exact:.2f} % | {mean_above:.2f} ({above}) "
             f"| {np.mean(decodes):.1f} ({np.quantile(decodes, 0.95):.0f}, {max(decodes)}) "
             f"| {max(photo.ripples[kind] for photo in photos):.4f} |"
         )

@@ -42,6 +42,9 @@ OUTLIER_SIGMA = 1.5
 """Standard deviations by which a score may miss its prediction; one that misses by more is taken to show that
 this photo's deviations are that much larger than they are thought to be."""
 
+OUT_OF_REACH_SIGMA = 2.0
+"""Standard deviations, at least, by which every prefix must fall short for a target to be out of reach."""
+
 MIN_STD = 0.001
 """In dB, the smallest deviation by which a miss is counted."""
 
@@ -83,8 +86,8 @@ class Belief(NamedTuple):
 
 BELIEFS = {
     "psnr": Belief(20.0, 20.0, 1.0, 0.25, 0.1, 0.5, 4.0, 3, 0.0),
-    "ssim": Belief(20.0, 0.49, 0.022, 0.15, 0.5, 0.5, 1.0, 3, 0.06),
-    "lpips": Belief(6.0, 0.48, -0.068, 0.07, 0.3, 0.5, 0.5, 2, 0.15),
+    "ssim": Belief(20.0, 0.525, 0.025, 0.14, 0.5, 0.5, 1.0, 3, 0.06),
+    "lpips": Belief(6.0, 0.505, -0.059, 0.1, 0.3, 0.5, 0.5, 2, 0.15),
 }
 """The estimate is a PSNR itself. SSIM by the curves of 25 photos, LPIPS of sharp pictures by those of 11."""
 
@@ -274,10 +277,15 @@ def find_min_tokens_gp(
     skipped = 0
     while True:
         found = _search(measured, expected, belief, skipped)
-        short = _falls_back(measured, found, count) if target.metric == "lpips" else 0
+        if measured(found) < 0 or target.metric != "lpips":
+            break
+        short = _falls_back(measured, found, count)
         if not short or short == count:
-            return SearchResult(found, scores[found], measured(found) >= 0, len(scores))
+            return SearchResult(found, scores[found], True, len(scores))
         skipped = short
+    if target.metric == "lpips" and not skipped and measured(found) < 0:
+        measured(1)  # the one place where a curve that more tokens make worse would reach it
+    return SearchResult.best(target, scores)
 
 
 def _falls_back(margin: Measure, tokens: int, count: int) -> int:
@@ -321,6 +329,8 @@ def _next_gp(prediction: Prediction, margins: Mapping[int, float], sure: float, 
     answer = min((tokens for tokens, margin in margins.items() if margin >= 0), default=count + 1)
     # By how many standard deviations each prefix is expected to reach the target.
     hopes = prediction.mean / np.maximum(prediction.deviation, 1e-9)
+    if answer > count:
+        sure *= max(1.0, OUT_OF_REACH_SIGMA / belief.n_sigma)
     risky = [tokens for tokens in range(1, answer) if tokens not in margins and hopes[tokens - 1] > -sure]
     if answer > count:
         # All tokens are looked at before a target is called out of reach.

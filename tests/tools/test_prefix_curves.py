@@ -57,7 +57,7 @@ def test_the_tool_ends_well_where_all_promises_hold(
     out = capsys.readouterr().out
     # Two photos of 20 trials each, of two kinds.
     assert "| psnr | 40 | 100.00 % |" in out
-    assert "| max-bytes | 40 | 100.00 % | 100.00 % | 0 |" in out
+    assert "| max-bytes | 40 | 100.00 % | 100.00 % | 0.00 (0) |" in out
     assert "processor time, 2 searches" in out
 
 
