@@ -136,16 +136,20 @@ def batch(rows: Any, pad_to: int = 256, pad_with: int = 0) -> TokenBatch:
     Raises:
         ValueError: a row has no tokens, as its picture could not be read.
     """
-    import torch
-
     if pad_to < 1:
         raise ValueError(f"pad_to is {pad_to}; give how many tokens a row is to have, 1 or more")
-    lists = [_checked(tokens, at) for at, tokens in enumerate(_token_lists(rows))]
-    lengths = np.array([min(len(tokens), pad_to) for tokens in lists], np.int64)
-    mask = np.arange(pad_to) < lengths[:, None]
-    padded = np.full((len(lists), pad_to), pad_with, np.int64)
-    if lists:
-        padded[mask] = np.concatenate([tokens[:pad_to] for tokens in lists])
+    return pad([_checked(tokens, at) for at, tokens in enumerate(_token_lists(rows))], pad_to, pad_with)
+
+
+def pad(rows: Sequence[NDArray[Any]], length: int, pad_with: int = 0) -> TokenBatch:
+    """Return rows of tokens, (K,) each, as one tensor of `length` tokens each; longer ones are cut."""
+    import torch
+
+    lengths = np.array([min(len(tokens), length) for tokens in rows], np.int64)
+    mask = np.arange(length) < lengths[:, None]
+    padded = np.full((len(rows), length), pad_with, np.int64)
+    if rows:
+        padded[mask] = np.concatenate([tokens[:length] for tokens in rows])
     return TokenBatch(torch.from_numpy(padded), torch.from_numpy(mask))
 
 

@@ -149,9 +149,7 @@ def check(path: Path, seed: int, asked: Asked) -> Checked:
 
 def report(photos: Sequence[Checked]) -> int:
     """Print the table, and return 1 where a promise is broken."""
-    print(
-        "| metric | trials | met | exact | above, mean (most) | decodes, mean (95 %, most) | largest ripple |"
-    )
+    print("| metric | trials | met | exact | above, mean (most) | decodes, mean (95 %, most) | most ripple |")
     print("|---|---|---|---|---|---|---|")
     broken = 0
     for kind in photos[0].trials:

@@ -12,8 +12,9 @@ import onedpiece.codec.tensors as tensors
 from onedpiece.bitstream import Code
 from onedpiece.bitstream.packing import Tables
 from onedpiece.codec.model import EncodeResult, LoadedModel, NetworkModel
-from onedpiece.codec.tensors import Photo, Picture, Pictures, TokenBatch
+from onedpiece.codec.tensors import Photo, Picture, Pictures
 from onedpiece.codec.tiles import EncodeOptions, decode_tiled, fit_photo
+from onedpiece.codes import TokenBatch
 from onedpiece.rate.target import RateOptions, RateTarget
 
 if TYPE_CHECKING:
@@ -358,12 +359,7 @@ class Codec:
         own = (self.image_size, self.image_size)
         sizes = [code.size or own for code in prefixes]
         if output_type == "pil":
-            return [
-                picture
-                if isinstance(picture, Image.Image)
-                else tensors.resize(tensors.to_image(picture), size)
-                for picture, size in zip(pictures, sizes, strict=True)
-            ]
+            return [tensors.sized(picture, size) for picture, size in zip(pictures, sizes, strict=True)]
         if output_type == "np":
             return tensors.stack(pictures, tensors.one_size(sizes, own)).transpose(0, 2, 3, 1)
         return tensors.stack_tensors(pictures, tensors.one_size(sizes, own), self.device)

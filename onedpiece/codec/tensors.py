@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec.images import read_picture, to_rgb
+from onedpiece.codes import TokenBatch, pad
 from onedpiece.tokenizer.config import RANGE_SLACK
 
 if TYPE_CHECKING:
@@ -187,6 +188,11 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
+def sized(picture: "Image.Image | Pixels", size: tuple[int, int]) -> Image.Image:
+    """Return (3, H, W) in [0, 1] as an image at `size`, (width, height) in pixels; an image as it is."""
+    return picture if isinstance(picture, Image.Image) else resize(to_image(picture), size)
+
+
 def resize_array(picture: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """Return (3, H, W) in [0, 1] at `size`, (width, height) in pixels; bicubic, antialiased, clipped."""
     if size_of(picture) == size:
@@ -230,18 +236,6 @@ def stack_tensors(
     return torch.stack([row.to(device) for row in rows])
 
 
-class TokenBatch(NamedTuple):
-    """Codes side by side, as a model that generates or classifies takes them.
-
-    Attributes:
-        tokens: (B, K) int64, 0 behind a code's last token.
-        mask: (B, K) bool, True where there is a token.
-    """
-
-    tokens: "Tensor"
-    mask: "Tensor"
-
-
 def pad_tokens(
     codes: Sequence[Code], pad_to: int | None = None, device: "str | torch.device" = "cpu"
 ) -> TokenBatch:
@@ -255,17 +249,11 @@ def pad_tokens(
     Raises:
         ValueError: a code is longer than `pad_to`, or is one of tiles.
     """
-    import torch
-
     longest = max((len(code) for code in codes), default=0)
     width = longest if pad_to is None else pad_to
     if longest > width:
         raise ValueError(f"pad_to is {pad_to}; the longest of these codes has {longest} tokens")
     if any(code.tiles for code in codes):
         raise ValueError("a code of tiles is no row of tokens; encode with tiles=False")
-    tokens = torch.zeros(len(codes), width, dtype=torch.int64)
-    for row, code in zip(tokens, codes, strict=True):
-        row[: len(code)] = torch.from_numpy(code.indices.copy())
-    lengths = torch.tensor([len(code) for code in codes], dtype=torch.int64)
-    mask = torch.arange(width) < lengths[:, None]
+    tokens, mask = pad([code.indices for code in codes], width)
     return TokenBatch(tokens.to(device), mask.to(device))
