@@ -1,6 +1,6 @@
 """Compare placeholders with BlurHash and ThumbHash at equal size, as PSNR, SSIM and LPIPS means over photos.
 
-    python -m tools.bench_placeholder --data ../shared/data/eval/imagenet100 --write onedpiece/web/README.md
+    python -m tools.bench_placeholder --data PHOTOS --write onedpiece/web/README.md
 
 Minutes on one core for 100 photos; needs the extra [formats] and LPIPS's weights. Photos are 256×256 squares.
 Ours is the linear picture that odp.js draws, enlarged by bicubic interpolation like the others' 64×64, with
