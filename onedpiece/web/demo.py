@@ -196,13 +196,14 @@ def serve(
 
         name, number = listening.getsockname()[:2]
         url = f"http://{f'[{name}]' if ':' in name else name}:{number}"
+        unsaid = [url]
 
-        class Server(uvicorn.Server):  # type: ignore[misc]
-            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-                await super().startup(sockets)
-                ready(url)  # not before: the page answers, and Ctrl-C is heard
+        async def announce() -> None:  # from the running server: the page answers, and Ctrl-C is heard
+            while unsaid:
+                ready(unsaid.pop())
 
-        Server(uvicorn.Config(build_app(load()), log_level="warning")).run(sockets=[listening])
+        config = uvicorn.Config(build_app(load()), log_level="warning", callback_notify=announce)
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _listening(host: str, port: int) -> socket.socket:
