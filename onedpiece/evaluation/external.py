@@ -239,10 +239,9 @@ def _safe(name: str) -> str:
 
 def _object(name: str | None, entry: str) -> ObjectFormat:
     module, _, attribute = entry.partition(":")
+    # A script's path has no current folder, where a researcher's file is.
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(
-            str(Path.cwd())
-        )  # a script's path has no current folder, where a researcher's file is
+        sys.path.append(str(Path.cwd()))
     try:
         found: Any = import_module(module)
         for part in attribute.split("."):
