@@ -14,6 +14,7 @@ from onedpiece.training.codes.build import build_cache
 from onedpiece.training.codes.dataset import CodeData, CodeDataset
 from onedpiece.training.codes.depth_sources import DepthScenes, DistilledDepth
 from onedpiece.training.codes.sources import CamVid, Imagenette, PennFudan
+from onedpiece.training.codes.teacher import DistilledClasses, TaughtClasses
 
 __all__ = [
     "BoxTarget",
@@ -24,11 +25,13 @@ __all__ = [
     "CodeSample",
     "CodeSamples",
     "DepthScenes",
+    "DistilledClasses",
     "DistilledDepth",
     "Imagenette",
     "PennFudan",
     "Source",
     "Target",
+    "TaughtClasses",
     "build_cache",
     "collate",
     "crop_prefix",
