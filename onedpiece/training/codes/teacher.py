@@ -60,9 +60,7 @@ def imagenet_classes() -> tuple[str, ...]:
         ) from error
     whole = [str(name) for name in ImageNetInfo().label_descriptions()]
     short = [name.partition(",")[0] for name in whole]
-    return tuple(
-        whole[i] if short.count(name) > 1 else name for i, name in enumerate(short)
-    )
+    return tuple(whole[i] if short.count(name) > 1 else name for i, name in enumerate(short))
 
 
 class DistilledClasses(Source):
@@ -78,9 +76,7 @@ class DistilledClasses(Source):
     task = "classify"
     name = "classes by EfficientNet-Lite0"
 
-    def __init__(
-        self, path: str, weights: str, test_share: float = 0.03, limit: int | None = None
-    ) -> None:
+    def __init__(self, path: str, weights: str, test_share: float = 0.03, limit: int | None = None) -> None:
         self.path, self.weights, self.test_share, self.limit = path, weights, test_share, limit
 
     @cached_property
