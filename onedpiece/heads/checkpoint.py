@@ -1,6 +1,7 @@
 """A head as one safetensors file, its description in the metadata; and the heads in the package."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -9,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from torch.nn import functional as F
 
 from onedpiece._files import atomic_write_bytes, one_line
 from onedpiece.codec.codec import Codec
@@ -19,6 +21,7 @@ from onedpiece.heads.outputs import Prediction
 from onedpiece.tokenizer.transformer import assign_weights, no_init_weights
 
 FORMAT = "onedpiece-head-3"
+QUERIES = "queries.query_embedding"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 _FILES = {"classify": "classify_imagenette.safetensors", "segment": "segment_camvid.safetensors"}
 
@@ -132,38 +135,6 @@ def load_head(path: str | Path) -> LoadedHead:
     return LoadedHead(head, code_space, head.note)
 
 
-def start_from(head: Head, path: str | Path) -> None:
-    """Give a head another one's backbone, and its last layers too where task and classes are the same.
-
-    Args:
-        head: to be trained.
-        path: the other's file.
-
-    Raises:
-        HeadError: the other reads other codes, or has another geometry; or as `load_head`.
-        OSError: as `load_head`.
-    """
-    loaded = load_head(path)
-    if head.code_space is not None:
-        _check_same(path, "code space", loaded.code_space.hex(), head.code_space.hex())
-    other = loaded.head.backbone.state_dict()
-    for name, tensor in head.backbone.state_dict().items():
-        found = tuple(other[name].shape) if name in other else "absent"
-        _check_same(path, f"backbone.{name}", found, tuple(tensor.shape))
-    head.backbone.load_state_dict(other)
-    there, wanted = loaded.head.config, head.config
-    if (there.task, there.classes) == (wanted.task, wanted.classes):
-        head.task_head.load_state_dict(loaded.head.task_head.state_dict())
-
-
-def _check_same(path: str | Path, what: str, found: object, expected: object) -> None:
-    if found != expected:
-        raise HeadError(
-            f"the head in {path} cannot be started from: its {what} is {found}, here it is {expected}; "
-            "give the head the same geometry"
-        )
-
-
 def filled(config: dict[str, Any], tensors: dict[str, Tensor]) -> Head:
     """Return the head of a config with these weights, strictly, in float32 and in evaluation mode.
 
@@ -205,6 +176,51 @@ def find_head(name: str) -> LoadedHead:
         raise HeadError(f"no head {name!r}: it is no file, and the names are: {', '.join(tasks)}")
     bundled = name in tasks and not Path(name).exists()
     return load_head(bundled_head(name) if bundled else name)
+
+
+def start_from(head: Head, name: str) -> None:
+    """Give a head another one's backbone, and its last layers too where task and classes are the same.
+
+    Queries on another grid are interpolated.
+
+    Args:
+        head: to be trained.
+        name: the other's file, or the task of a bundled one.
+
+    Raises:
+        HeadError: the other reads other codes, or has another geometry; or as `find_head`.
+        OSError: as `find_head`.
+    """
+    loaded = find_head(name)
+    if head.code_space is not None:
+        _check_same(name, "code space", loaded.code_space.hex(), head.code_space.hex())
+    other = loaded.head.backbone.state_dict()
+    if head.backbone.queries is not None and QUERIES in other:
+        other[QUERIES] = resize_queries(other[QUERIES], head.config.grid)
+    for name, tensor in head.backbone.state_dict().items():
+        found = tuple(other[name].shape) if name in other else "absent"
+        _check_same(name, f"backbone.{name}", found, tuple(tensor.shape))
+    head.backbone.load_state_dict(other)
+    there, wanted = loaded.head.config, head.config
+    if (there.task, there.classes) == (wanted.task, wanted.classes):
+        head.task_head.load_state_dict(loaded.head.task_head.state_dict())
+
+
+def resize_queries(queries: Tensor, grid: int) -> Tensor:
+    """Return (grid², W), interpolated from (g², W), as position embeddings of vision transformers are."""
+    side = math.isqrt(len(queries))
+    if side == grid:
+        return queries
+    placed = queries.T.reshape(1, -1, side, side)
+    return F.interpolate(placed, (grid, grid), mode="bicubic", align_corners=False)[0].flatten(1).T
+
+
+def _check_same(name: str, what: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise HeadError(
+            f"the head {name} cannot be started from: its {what} is {found}, here it is {expected}; "
+            "give the head the same geometry"
+        )
 
 
 def bundled_tasks() -> tuple[str, ...]:

@@ -106,11 +106,26 @@ def test_a_head_starts_from_another_one(make_head: Make, tmp_path: Path) -> None
         with torch.no_grad():
             for parameter in head.parameters():
                 parameter.zero_()
-        start_from(head, tmp_path / "first.safetensors")
+        start_from(head, str(tmp_path / "first.safetensors"))
         for name, tensor in head.backbone.state_dict().items():
             assert torch.allclose(tensor, first.backbone.state_dict()[name], atol=1e-2), name  # float16
     assert torch.allclose(same.task_head.logits.weight, first.task_head.logits.weight, atol=1e-3)
     assert not other.task_head.logits.weight.any()
+
+
+def test_queries_are_interpolated_to_another_grid(make_head: Make, tmp_path: Path) -> None:
+    first = make_head("segment", grid=2, linear_picture=True, codes=False)
+    with torch.no_grad():  # a ramp from left to right
+        first.backbone.queries.query_embedding.copy_(torch.tensor([0.0, 1.0, 0.0, 1.0])[:, None])
+    path = save_head(first, tmp_path / "first.safetensors", b"abcd")
+    head = make_head("segment", grid=4, linear_picture=True, codes=False)
+    head.code_space = b"abcd"
+    start_from(head, str(path))
+    placed = head.backbone.queries.query_embedding.detach().unflatten(0, (4, 4))
+    assert torch.allclose(placed[0], placed[3], atol=1e-6)
+    row = placed[0, :, 0].tolist()
+    assert row == sorted(row)
+    assert row[1] + row[2] == pytest.approx(1)
 
 
 def test_it_starts_from_no_head_of_another_shape_or_space(make_head: Make, tmp_path: Path) -> None:
@@ -118,10 +133,10 @@ def test_it_starts_from_no_head_of_another_shape_or_space(make_head: Make, tmp_p
     head = make_head("classify", width=16)
     head.code_space = b"abcd"
     with pytest.raises(HeadError, match=r"its backbone.class_embedding is \(1, 32\), here it is \(1, 16\)"):
-        start_from(head, path)
+        start_from(head, str(path))
     head.code_space = b"else"
     with pytest.raises(HeadError, match="its code space is 61626364, here it is 656c7365"):
-        start_from(head, path)
+        start_from(head, str(path))
 
 
 def test_only_two_are_bundled() -> None:
