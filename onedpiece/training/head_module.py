@@ -49,8 +49,8 @@ class HeadModule(TrainingModule):
         counts: token counts at validation.
         ema_decay: limit of the average's decay.
         seed: of the fresh weights and of prefix lengths.
-        init_from: a head to start from, its file or the task of a bundled one: its backbone, and all of it for
-            the same task and classes.
+        init_from: a head to start from, its file or the task of a bundled one: its backbone, and all of it
+            for the same task and classes.
         note: beginning of what the head's file says of itself.
     """
 
