@@ -3,8 +3,8 @@
     python -m tools.examples.tokens_sklearn                     # on scikit-learn's handwritten digits
     python -m tools.examples.tokens_sklearn FOLDER --tokens 32  # on a folder of photos for each class
 
-A token is a number in a codebook, and its code vector is what that number stands for. The vectors of a photo's
-first tokens, one behind the other, are features that a linear model can read.
+A token is a number in a codebook, and its code vector is what that number stands for. The vectors of a
+photo's first tokens, one behind the other, are features that a linear model can read.
 """
 
 import argparse
