@@ -104,6 +104,25 @@ class EfficientNetLite(FeatureNetwork):
         super().__init__(_efficientnet(weights), (16, 24, 40, 112, 320), (127 / 255,) * 3, (128 / 255,) * 3)
 
 
+class EfficientNetClassifier(FeatureNetwork):
+    """EfficientNet-Lite0 whole: the logits of ImageNet's 1,000 classes; 224 pixels is what it was trained on.
+
+    Args:
+        weights: as for `EfficientNetLite`.
+
+    Raises:
+        ModuleNotFoundError, MissingWeightsError: as `EfficientNetLite`.
+    """
+
+    def __init__(self, weights: Path) -> None:
+        network = _Logits(_efficientnet(weights, features_only=False))
+        super().__init__(network, (1000,), (127 / 255,) * 3, (128 / 255,) * 3)
+
+    def __call__(self, images: Tensor) -> Tensor:  # type: ignore[override]
+        """Return logits (B, 1000) of pictures (B, 3, H, W) in [0, 1]."""
+        return super().__call__(images)[0]
+
+
 class SqueezeNet(FeatureNetwork):
     """Three stages of SqueezeNet 1.1, trained on ImageNet; weights come through torch.hub (`TORCH_HOME`).
 
@@ -175,7 +194,7 @@ class FeatureDistance:
         return torch.stack(distances).mean(dim=0)
 
 
-def _efficientnet(weights: Path) -> Any:
+def _efficientnet(weights: Path, features_only: bool = True) -> Any:
     try:
         import timm
     except ImportError as error:
@@ -186,7 +205,7 @@ def _efficientnet(weights: Path) -> Any:
         state = load_file(weights)
     except (OSError, SafetensorError) as error:
         raise MissingWeightsError(f"{weights}: no weights of {EFFICIENTNET} are there ({error})") from error
-    network = timm.create_model(EFFICIENTNET, pretrained=False, features_only=True)
+    network = timm.create_model(EFFICIENTNET, pretrained=False, features_only=features_only)
     try:
         missing, _ = network.load_state_dict(state, strict=False)
     except RuntimeError as error:

@@ -130,12 +130,14 @@ class LinearPath(nn.Module):
         fine = self.levels[-self._refined :]
         return latent_of(within * fine / (fine - 1))
 
-    def synthesise(self, codes: Tensor, mask: Tensor | None = None) -> Tensor:
+    def synthesise(self, codes: Tensor, mask: Tensor | None = None, size: int | None = None) -> Tensor:
         """Return the linear picture; differentiable in the codes.
 
         Args:
             codes: (B, k, code_dim), k ≤ N, on the quantizer's lattice.
             mask: (B, k) bool, False for tokens that are not there; None: all are.
+            size: side of the picture in pixels, at most the path's; below it the higher frequencies are left
+                out, and the mean colours stay. None: the path's.
 
         Returns:
             (B, 3, size, size), about [0, 1], not clamped. Coefficients of absent tokens are 0.
@@ -143,7 +145,11 @@ class LinearPath(nn.Module):
         values = self.contributions(codes, mask)
         coefficients = values.new_zeros(values.shape[0], 3 * self.size**2)
         coefficients = coefficients.index_add(1, self.order[: values.shape[1]], values)
-        rotated = self.dct.T @ coefficients.view(-1, 3, self.size, self.size) @ self.dct
+        coefficients, dct = coefficients.view(-1, 3, self.size, self.size), self.dct
+        if size is not None and size != self.size:
+            coefficients = coefficients[:, :, :size, :size] * (size / self.size)
+            dct = dct_matrix(size).to(dct)
+        rotated = dct.T @ coefficients @ dct
         return torch.einsum("oc,bohw->bchw", self.colours, rotated) + 0.5
 
     def contributions(self, codes: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -57,7 +57,9 @@ class TaskMetric:
         """Take in what a head says of a batch, and what is true."""
         match output:
             case ClassLogits(logits):
-                self._metric.update(logits.float(), targets)
+                assert isinstance(targets, Tensor)
+                likeliest = targets.argmax(dim=1) if targets.ndim == 2 else targets
+                self._metric.update(logits.float(), likeliest)
             case MaskLogits(logits):
                 assert isinstance(targets, Tensor)
                 guess = resize(logits.float(), targets.shape[-1]).argmax(dim=1)

@@ -18,6 +18,7 @@ from onedpiece.training.codes.depth_sources import DepthScenes, DistilledDepth
 from onedpiece.training.codes.mask_folder import MaskFolder
 from onedpiece.training.codes.own import own_photos
 from onedpiece.training.codes.sources import CamVid, Imagenette, PennFudan
+from onedpiece.training.codes.teacher import DistilledClasses, TaughtClasses
 from onedpiece.training.codes.yolo import Yolo
 
 __all__ = [
@@ -31,12 +32,14 @@ __all__ = [
     "CodeSample",
     "CodeSamples",
     "DepthScenes",
+    "DistilledClasses",
     "DistilledDepth",
     "Imagenette",
     "MaskFolder",
     "PennFudan",
     "Source",
     "Target",
+    "TaughtClasses",
     "Yolo",
     "build_cache",
     "collate",

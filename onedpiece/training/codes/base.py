@@ -30,7 +30,8 @@ class BoxTarget(NamedTuple):
 
 
 Target = Tensor | BoxTarget
-"""Of classify () int64, of segment (H, W) uint8, of depth (H, W) float32, of detect the boxes."""
+"""Of classify () int64 or the classes' probabilities (C,), of segment (H, W) uint8, of depth (H, W) float32, of
+detect the boxes."""
 
 
 class CodeSample(NamedTuple):
@@ -88,11 +89,11 @@ class Labelled(NamedTuple):
 
     Attributes:
         image: RGB, any size.
-        target: maps have the photo's size, boxes are shares of it.
+        target: maps have the photo's size, boxes are shares of it; or a function that looks at a view.
     """
 
     image: Image.Image
-    target: Target
+    target: Target | Callable[[Image.Image], Target]
 
 
 class Example(NamedTuple):

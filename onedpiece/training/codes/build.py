@@ -169,6 +169,10 @@ def _tokenize(
     photos = [loaded[example.key] for example, _ in jobs]
     images = [apply_view(photo.image, view) for photo, view in zip(photos, views, strict=True)]
     codes = codec.encode_batch(images)
-    for (example, variant), photo, view, code in zip(jobs, photos, views, codes, strict=True):
-        target = pack_target(apply_view_to_target(photo.target, view, codec.image_size))
-        yield Row(example.key, example.split, variant, code.indices.astype(np.uint16), target)
+    for (example, variant), photo, view, image, code in zip(jobs, photos, views, images, codes, strict=True):
+        target = (
+            photo.target(image)
+            if callable(photo.target)
+            else apply_view_to_target(photo.target, view, codec.image_size)
+        )
+        yield Row(example.key, example.split, variant, code.indices.astype(np.uint16), pack_target(target))

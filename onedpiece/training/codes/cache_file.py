@@ -26,6 +26,7 @@ MAX_CODEBOOK_SIZE = 1 << 16  # of a codebook: codes are kept in 16 bits
 
 
 _ROW = "<4fi"  # a box and its label
+_SOFT = b"p"  # in front of probabilities
 
 
 @dataclass(frozen=True)
@@ -150,12 +151,18 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def pack_target(target: Target) -> bytes:
-    """Return a target's bytes: a mask as PNG, depths as float32, boxes as rows of 4 floats and a class."""
+    """Return a target's bytes.
+
+    A mask as PNG, depths as float32, boxes as rows of 4 floats and a class, a class as a 32-bit integer,
+    probabilities as float16.
+    """
     if isinstance(target, BoxTarget):
         rows = zip(target.boxes.tolist(), target.labels.tolist(), strict=True)
         return b"".join(pack(_ROW, *box, label) for box, label in rows)
     if target.ndim == 0:
         return pack("<i", int(target))
+    if target.ndim == 1:
+        return _SOFT + target.half().numpy().astype("<f2").tobytes()
     return _png(target) if target.dtype == torch.uint8 else target.numpy().astype("<f4").tobytes()
 
 
@@ -170,6 +177,8 @@ def unpack_target(data: bytes, task: Task, image_size: int) -> Target:
     if task == "detect":
         return _boxes(data)
     if task == "classify":
+        if data.startswith(_SOFT) and len(data) % 2:  # a number has 4 bytes
+            return torch.from_numpy(np.frombuffer(data[1:], "<f2").copy())
         return torch.tensor(int.from_bytes(data, "little", signed=True))
     if task == "segment":
         return torch.from_numpy(np.array(Image.open(BytesIO(data))))

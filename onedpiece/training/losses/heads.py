@@ -96,7 +96,7 @@ def head_loss(output: Output, targets: Tensor | list[BoxTarget], config: Objecti
     match output:
         case ClassLogits(logits):
             assert isinstance(targets, Tensor)
-            return F.cross_entropy(logits.float(), targets, label_smoothing=config.smoothing)
+            return class_loss(logits.float(), targets, config.smoothing)
         case MaskLogits(logits):
             assert isinstance(targets, Tensor)
             return mask_loss(logits.float(), targets, config.dice)
@@ -106,6 +106,19 @@ def head_loss(output: Output, targets: Tensor | list[BoxTarget], config: Objecti
         case Boxes():
             assert isinstance(targets, list)
             return set_loss(output, targets, config.boxes)
+
+
+def class_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Return the cross-entropy.
+
+    Args:
+        logits: (B, C).
+        targets: (B,) numbers of classes, which are smoothed; or (B, C) a teacher's probabilities, as they are.
+        smoothing: part of a label that all classes share.
+    """
+    if targets.ndim == 1:
+        return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    return F.cross_entropy(logits, targets.float())
 
 
 def coarse(targets: Tensor, size: int) -> Tensor:
