@@ -61,7 +61,7 @@ class Embedding(nn.Module):
 
 
 class Places(Embedding):
-    """The inverse DCT at a few places, and two convolutions: the picture, at a size that may follow the count.
+    """The inverse DCT at a few places, and two convolutions: a picture whose size may follow the count.
 
     Args:
         codec: whose tokens they are.
@@ -251,9 +251,8 @@ def train(name: str, codec: Codec, cache: Path, minutes: float, seed: int) -> Re
         nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         steps += 1
-        torch._foreach_lerp_(
-            average, [p.detach() for p in learned], 1 - min(0.998, (steps + 1) / (steps + 10))
-        )
+        weight = 1 - min(0.998, (steps + 1) / (steps + 10))
+        torch._foreach_lerp_(average, [parameter.detach() for parameter in learned], weight)
     with torch.no_grad():
         for parameter, mean_value in zip(learned, average, strict=True):
             parameter.copy_(mean_value)
@@ -300,9 +299,7 @@ def _spread(values: Sequence[float]) -> str:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--cache", type=Path, required=True, help="of labelled codes, as make_codes writes it"
-    )
+    parser.add_argument("--cache", type=Path, required=True, help="labelled codes, as make_codes writes them")
     parser.add_argument("--minutes", type=float, default=3.0, help="of processor time, each training")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--embeddings", default=",".join(EMBEDDINGS))

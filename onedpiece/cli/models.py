@@ -50,20 +50,37 @@ def convert(
 
 
 def export(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that is made, such as ti-256.onnx.")],
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="The folder that is made, as ti-256.onnx; of a head the file."),
+    ],
     file_format: Annotated[str, typer.Option("--format", metavar="F", help="onnx.")] = "onnx",
+    head: Annotated[
+        str | None, typer.Option(metavar="H", help="This head in place of the model: its task, or its file.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(metavar="K", help="With --head: how many tokens it is to read; all.")
+    ] = None,
     model: MODEL = None,
 ) -> None:
     """Write a model as graphs that run in onnxruntime, without torch.
 
     OUT holds encoder.onnx (pixels to tokens), decoder.onnx (any number of tokens to the faithful picture)
     and, where the model has them, sharp.onnx (the sharp picture) and forecast.onnx (the PSNR of every
-    prefix). encode, decode and info take it as --model OUT. It is compared with torch before it appears.
+    prefix). encode, decode and info take it as --model OUT. With --head OUT is one graph, from K tokens to what
+    the head says. It is compared with torch before it appears.
 
-    Example: onedpiece export --format onnx ti-256.onnx
+    Examples: onedpiece export --format onnx ti-256.onnx
+
+    onedpiece export --head classify --tokens 64 classify_64.onnx
     """
     if file_format not in FORMATS:
         raise ValueError(f"--format is {file_format!r}; there are: {', '.join(FORMATS)}")
+    if head is not None:
+        _export_head(head, out, tokens)
+        return
+    if tokens is not None:
+        raise typer.BadParameter("--tokens says how many a head reads; give --head, or leave it out")
     from onedpiece.bitstream.packing import known_tables
     from onedpiece.weights import load
     from onedpiece.weights.export import export_onnx
@@ -72,3 +89,13 @@ def export(
     tables = codec.model.tables or known_tables(codec.fingerprint)
     found = export_onnx(codec.tokenizer, out, tables)
     say(f"{out}: {found.equal_tokens:.2%} of tokens as in torch, pictures within {found.levels:.2g} levels")
+
+
+def _export_head(name: str, out: Path, tokens: int | None) -> None:
+    from onedpiece.heads import find_head
+    from onedpiece.heads.export import export_head
+
+    loaded = find_head(name)
+    count = loaded.head.config.num_tokens if tokens is None else tokens
+    found = export_head(loaded, out, count)
+    say(f"{out}: {count} tokens to {loaded.head.config.task}, within {found:.1g} of torch")

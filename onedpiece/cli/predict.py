@@ -2,7 +2,7 @@
 
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -95,12 +95,9 @@ class _Asked(NamedTuple):
 
 
 def _load_head(name: str, codec: "Codec") -> "LoadedHead":
-    from onedpiece.heads import HeadError, Task, bundled_head, code_space_of, load_head
+    from onedpiece.heads import HeadError, code_space_of, find_head
 
-    if not (Path(name).exists() or Path(name).suffix or name in get_args(Task)):
-        raise HeadError(f"no head {name!r}: it is no file, and the names are: {', '.join(get_args(Task))}")
-    bundled = name in get_args(Task) and not Path(name).exists()
-    loaded = load_head(bundled_head(name) if bundled else name)
+    loaded = find_head(name)
     if loaded.code_space != code_space_of(codec):
         raise HeadError(
             f"the head {name} reads codes of code space {loaded.code_space.hex()}, and {codec.name} makes "

@@ -1,7 +1,15 @@
 """Networks that read the codes themselves, at any length: no decoding, and less work for fewer tokens."""
 
 from onedpiece.errors import HeadError
-from onedpiece.heads.checkpoint import LoadedHead, bundled_head, code_space_of, load_head, save_head
+from onedpiece.heads.checkpoint import (
+    LoadedHead,
+    bundled_head,
+    code_space_of,
+    find_head,
+    load_head,
+    save_head,
+    start_from,
+)
 from onedpiece.heads.config import HeadConfig, ReducerConfig, Task
 from onedpiece.heads.head import CodeBatch, Codes, Head, build_head, check_codes, pad_codes
 from onedpiece.heads.outputs import (
@@ -40,7 +48,9 @@ __all__ = [
     "bundled_head",
     "check_codes",
     "code_space_of",
+    "find_head",
     "load_head",
     "pad_codes",
     "save_head",
+    "start_from",
 ]

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,12 +13,12 @@ from torch import Tensor
 from onedpiece._files import atomic_write_bytes, one_line
 from onedpiece.codec.codec import Codec
 from onedpiece.errors import HeadError
-from onedpiece.heads.config import DENSE, HeadConfig, ReducerConfig
+from onedpiece.heads.config import DENSE, HeadConfig, ReducerConfig, Task
 from onedpiece.heads.head import Codes, Head, check_codes
 from onedpiece.heads.outputs import Prediction
 from onedpiece.tokenizer.transformer import assign_weights, no_init_weights
 
-FORMAT = "onedpiece-head-2"
+FORMAT = "onedpiece-head-3"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 _FILES = {"classify": "classify_imagenette.safetensors", "segment": "segment_camvid.safetensors"}
 
@@ -132,6 +132,38 @@ def load_head(path: str | Path) -> LoadedHead:
     return LoadedHead(head, code_space, head.note)
 
 
+def start_from(head: Head, path: str | Path) -> None:
+    """Give a head another one's backbone, and its last layers too where task and classes are the same.
+
+    Args:
+        head: to be trained.
+        path: the other's file.
+
+    Raises:
+        HeadError: the other reads other codes, or has another geometry; or as `load_head`.
+        OSError: as `load_head`.
+    """
+    loaded = load_head(path)
+    if head.code_space is not None:
+        _check_same(path, "code space", loaded.code_space.hex(), head.code_space.hex())
+    other = loaded.head.backbone.state_dict()
+    for name, tensor in head.backbone.state_dict().items():
+        found = tuple(other[name].shape) if name in other else "absent"
+        _check_same(path, f"backbone.{name}", found, tuple(tensor.shape))
+    head.backbone.load_state_dict(other)
+    there, wanted = loaded.head.config, head.config
+    if (there.task, there.classes) == (wanted.task, wanted.classes):
+        head.task_head.load_state_dict(loaded.head.task_head.state_dict())
+
+
+def _check_same(path: str | Path, what: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise HeadError(
+            f"the head in {path} cannot be started from: its {what} is {found}, here it is {expected}; "
+            "give the head the same geometry"
+        )
+
+
 def filled(config: dict[str, Any], tensors: dict[str, Tensor]) -> Head:
     """Return the head of a config with these weights, strictly, in float32 and in evaluation mode.
 
@@ -159,6 +191,20 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             f"{path} has format {metadata.get('format')!r}; this onedpiece reads heads of format {FORMAT}"
         )
     return metadata, tensors
+
+
+def find_head(name: str) -> LoadedHead:
+    """Read a head by the name of a task that one is bundled for, or by its file.
+
+    Raises:
+        HeadError: it is neither; or as `load_head`.
+        OSError: as `load_head`.
+    """
+    tasks = get_args(Task)
+    if not (Path(name).exists() or Path(name).suffix or name in tasks):
+        raise HeadError(f"no head {name!r}: it is no file, and the names are: {', '.join(tasks)}")
+    bundled = name in tasks and not Path(name).exists()
+    return load_head(bundled_head(name) if bundled else name)
 
 
 def bundled_tasks() -> tuple[str, ...]:

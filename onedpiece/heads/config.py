@@ -53,7 +53,9 @@ class HeadConfig:
     layers: int = 4
     heads: int = 4  # of attention; 32 channels each
     embedding: Literal["position", "shared"] = "position"  # one projection for each position, or for all
-    grid: int = 0  # queries along one side; 0: none but the class token
+    group: int = 1  # neighbours in the order, of one band of the spectrum, that make one code token
+    grid: int = 0  # queries along one side for codes of all tokens; 0: none but the class token
+    growth: float = 0.0  # the side grows with (k / N) ** growth, and the cost with it; 0: it is always `grid`
     linear_picture: bool = False  # grid queries also see the linear picture, through two convolutions
     codes: bool = True  # code tokens join; False: the linear picture alone, whose cost is that of the grid
     upsample: int = 4  # of the grid, by convolutions, for masks and depth
@@ -63,6 +65,10 @@ class HeadConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
         self._check_task()
+        if self.group < 1 or self.num_tokens % self.group:
+            raise HeadError(f"group is {self.group}; use a divisor of the {self.num_tokens} tokens")
+        if not 0 <= self.growth <= 1:
+            raise HeadError(f"growth is {self.growth}; use a power in [0, 1], as 0.5 for a cell a token")
         if self.width % self.heads:
             raise HeadError(f"width {self.width} is not a multiple of heads {self.heads}; change one")
         if self.linear_picture:
@@ -85,6 +91,10 @@ class HeadConfig:
             )
         if not self.grid:
             raise HeadError("linear_picture needs queries on a grid; set grid to 1 or more, as 8")
+
+    def side(self, count: int) -> int:
+        """Return how many queries stand along one side for codes of `count` tokens."""
+        return max(min(2, self.grid), round(self.grid * (count / self.num_tokens) ** self.growth))
 
     @property
     def num_tokens(self) -> int:

@@ -13,9 +13,12 @@ from onedpiece.tokenizer.transformer import truncated_normal
 
 STEM_CHANNELS = 48
 
+PIXELS = 4
+"""Side of a grid cell in the linear picture as a head sees it."""
+
 
 class CodeEmbedding(nn.Module):
-    """A linear map of each code vector, plus a learned vector of its position.
+    """A linear map of the code vectors of each group of neighbours, plus a learned vector of its position.
 
     With `embedding="position"` every position has a projection of its own: the tokens of a tokenizer with a
     linear path carry fixed DCT coefficients, so that a vector's meaning depends on its position.
@@ -26,16 +29,30 @@ class CodeEmbedding(nn.Module):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        projections = config.num_tokens if config.embedding == "position" else 1
+        self.group = config.group
+        places = config.num_tokens // config.group
+        projections, inputs = (
+            places if config.embedding == "position" else 1,
+            config.group * config.code_dim,
+        )
         # Code vectors have channels in [-1, 1]: tokens then start with a deviation of about 0.3.
-        self.projection = nn.Parameter(15 * truncated_normal(projections, config.code_dim, config.width))
-        self.position_embedding = nn.Parameter(truncated_normal(config.num_tokens, config.width))
+        scale = 15 / config.group**0.5
+        self.projection = nn.Parameter(scale * truncated_normal(projections, inputs, config.width))
+        self.position_embedding = nn.Parameter(truncated_normal(places, config.width))
 
-    def forward(self, codes: Tensor) -> Tensor:
-        """Map (B, k, code_dim) to (B, k, width)."""
-        count = codes.shape[1]
+    def length(self, count: int) -> int:
+        """Return how many tokens codes of `count` tokens become."""
+        return -(-count // self.group)
+
+    def forward(self, codes: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, k, code_dim) to (B, length(k), width); mask: (B, k) bool, which of them are there."""
+        if self.group > 1 and mask is not None:  # a group may be there in part
+            codes = codes * mask[..., None]
+        codes = F.pad(codes, (0, 0, 0, -codes.shape[1] % self.group))
+        grouped = codes.unflatten(1, (-1, self.group)).flatten(2)
+        count = grouped.shape[1]
         # One matrix product a position; a shared projection is broadcast.
-        projected = torch.matmul(codes.transpose(0, 1), self.projection[:count]).transpose(0, 1)
+        projected = torch.matmul(grouped.transpose(0, 1), self.projection[:count]).transpose(0, 1)
         out: Tensor = projected + self.position_embedding[:count]
         return out
 
@@ -49,20 +66,35 @@ class Queries(nn.Module):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
+        self.grid = config.grid
         self.query_embedding = nn.Parameter(truncated_normal(config.grid**2, config.width))
         self.stem = PictureStem(config) if config.linear_picture else None
 
-    def forward(self, batch: int, linear: Tensor | None) -> Tensor:
-        """Return (batch, grid², width); linear: (batch, 3, S, S), standardised, or None."""
-        queries = self.query_embedding.expand(batch, -1, -1)
+    def forward(self, batch: int, side: int, linear: Tensor | None) -> Tensor:
+        """Return (batch, side², width).
+
+        Args:
+            batch: photos.
+            side: of the grid.
+            linear: (batch, 3, S, S), S = PIXELS · side, standardised; or None.
+        """
+        queries = self._places(side).expand(batch, -1, -1)
         if self.stem is None or linear is None:
             return queries
         seen: Tensor = self.stem(linear).flatten(2).transpose(1, 2)
         return queries + seen
 
+    def _places(self, side: int) -> Tensor:
+        """Return the learned vectors on a grid of `side` · `side`, (side², width)."""
+        if side == self.grid:
+            return self.query_embedding
+        whole = self.query_embedding.T.unflatten(1, (self.grid, self.grid))
+        fewer = F.interpolate(whole[None], (side, side), mode="bilinear", align_corners=False)
+        return fewer[0].flatten(1).T
+
 
 class PictureStem(nn.Module):
-    """The linear picture to features on the grid: brought to four pixels a cell, then two convolutions.
+    """The linear picture, of four pixels a cell, to features on the grid by two convolutions.
 
     Overlapping convolutions learn from few photos what a bare projection of patches does not.
 
@@ -72,14 +104,12 @@ class PictureStem(nn.Module):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        self.side = 4 * config.grid
         self.halve_1 = nn.Conv2d(3, STEM_CHANNELS, 3, 2, 1)
         self.halve_2 = nn.Conv2d(STEM_CHANNELS, config.width, 3, 2, 1)
 
     def forward(self, linear: Tensor) -> Tensor:
-        """Map (B, 3, S, S) to (B, width, grid, grid)."""
-        x = F.adaptive_avg_pool2d(linear, self.side)
-        out: Tensor = self.halve_2(F.gelu(self.halve_1(x)))
+        """Map (B, 3, 4·g, 4·g) to (B, width, g, g)."""
+        out: Tensor = self.halve_2(F.gelu(self.halve_1(linear)))
         return out
 
 

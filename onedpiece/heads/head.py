@@ -13,7 +13,7 @@ from onedpiece.errors import HeadError
 from onedpiece.heads.backbone import Augment, CodeBackbone
 from onedpiece.heads.config import HeadConfig
 from onedpiece.heads.outputs import Output, Prediction, to_predictions
-from onedpiece.heads.reduce import by_length
+from onedpiece.heads.reduce import in_groups
 from onedpiece.heads.task_heads import build_task_head
 from onedpiece.tokenizer import Kept, Tokenizer, cut_to_longest
 from onedpiece.weights.checkpoint import fingerprint
@@ -121,8 +121,13 @@ class Head(Pretrained, nn.Module):
         device = self.backbone.class_embedding.device
         tokens, kept = self._checked(batch.indices, batch.lengths if lengths is None else lengths)
         tokens, kept = tokens.to(device), None if kept is None else kept.to(device)
-        if kept is not None and self.config.reducer.keep_ratio < 1:
-            return by_length(self._predict, tokens, kept)
+        if kept is None:
+            return self._predict(tokens)
+        if self.config.reducer.keep_ratio < 1:
+            return in_groups(self._predict, tokens, kept, keys=kept)
+        if self.config.grid and self.config.growth:
+            sides = torch.tensor([self.config.side(length) for length in kept.tolist()], device=device)
+            return in_groups(self._predict, tokens, kept, keys=sides)
         return self._predict(tokens, kept)
 
     def _predict(self, indices: Tensor, lengths: Tensor | None = None) -> Output:

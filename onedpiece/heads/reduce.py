@@ -49,14 +49,26 @@ def reduced_blocks(
     return ReducedBlocks(blocks, site.adapt(blocks), build_reducer(config.name, site, options), layout)
 
 
-def by_length(predict: Callable[[Tensor], Out], indices: Tensor, lengths: Tensor) -> Out:
-    """Predict for codes of mixed lengths, those of one length at a time.
+def in_groups(
+    predict: Callable[[Tensor, Tensor | None], Out], indices: Tensor, lengths: Tensor, keys: Tensor
+) -> Out:
+    """Predict for codes of mixed lengths, those with one key at a time: exactly what one by one gives.
 
-    Merging looks at all tokens of a sequence, and how many go depends on its length: padding would be
-    merged as well. Exactly what one by one gives.
+    Merging looks at all tokens of a sequence, and how many go depends on its length: padding would be merged
+    as well. And the grid of a head may follow the length.
+
+    Args:
+        predict: a batch of tokens, and their lengths where they differ, to a prediction.
+        indices: (B, k).
+        lengths: (B,) in 1…k.
+        keys: (B,) integers, equal where codes may go together.
     """
-    rows = [(lengths == length).nonzero()[:, 0] for length in sorted(set(lengths.tolist()))]
-    parts = [predict(indices[some, : int(lengths[some[0]])]) for some in rows]
+    rows = [(keys == key).nonzero()[:, 0] for key in sorted(set(keys.tolist()))]
+    parts = []
+    for some in rows:
+        there, longest = lengths[some], int(lengths[some].max())
+        mixed = bool((there < longest).any())
+        parts.append(predict(indices[some, :longest], there if mixed else None))
     back = torch.cat(rows).argsort()
     fields = (torch.cat(values)[back] for values in zip(*parts, strict=True))
     return type(parts[0])(*fields)

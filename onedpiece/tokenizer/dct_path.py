@@ -136,8 +136,8 @@ class LinearPath(nn.Module):
         Args:
             codes: (B, k, code_dim), k ≤ N, on the quantizer's lattice.
             mask: (B, k) bool, False for tokens that are not there; None: all are.
-            size: side of the picture in pixels, at most the path's; below it the higher frequencies are left
-                out, and the mean colours stay. None: the path's.
+            size: side of the picture in pixels, the same picture on another grid: a smaller one leaves the
+                higher frequencies out. None: the path's own.
 
         Returns:
             (B, 3, size, size), about [0, 1], not clamped. Coefficients of absent tokens are 0.
@@ -147,7 +147,8 @@ class LinearPath(nn.Module):
         coefficients = coefficients.index_add(1, self.order[: values.shape[1]], values)
         coefficients, dct = coefficients.view(-1, 3, self.size, self.size), self.dct
         if size is not None and size != self.size:
-            coefficients = coefficients[:, :, :size, :size] * (size / self.size)
+            more = size - self.size  # negative padding cuts
+            coefficients = F.pad(coefficients, (0, more, 0, more)) * (size / self.size)
             dct = dct_matrix(size).to(dct)
         rotated = dct.T @ coefficients @ dct
         return torch.einsum("oc,bohw->bchw", self.colours, rotated) + 0.5

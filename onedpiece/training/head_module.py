@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from onedpiece.heads import Head, HeadConfig, build_head, code_space_of, save_head
+from onedpiece.heads import Head, HeadConfig, build_head, code_space_of, save_head, start_from
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.training.augment import ViewConfig, draw_views
 from onedpiece.training.base_module import Monitor, TrainingModule
@@ -47,6 +47,7 @@ class HeadModule(TrainingModule):
         counts: token counts at validation.
         ema_decay: limit of the average's decay.
         seed: of the fresh weights and of prefix lengths.
+        init_from: a head's file to start from: its backbone, and all of it for the same task and classes.
         note: beginning of what the head's file says of itself.
     """
 
@@ -66,6 +67,7 @@ class HeadModule(TrainingModule):
         counts: tuple[int, ...] = COUNTS,
         ema_decay: float = 0.998,
         seed: int = 0,
+        init_from: str | None = None,
         note: str = "",
     ) -> None:
         super().__init__(schedule, optimizer, seed)
@@ -73,7 +75,7 @@ class HeadModule(TrainingModule):
         self.mixup, self.views, self.tail_drop = mixup, views, tail_drop
         self.head_config, self.objective = head, objective
         self.counts, self.ema_decay, self.note = counts, ema_decay, note
-        self.code_space = b""
+        self.code_space, self.init_from = b"", init_from
         self.scores: list[Score] = []
         self.scored_at = -1
         self.head: Head | None = None
@@ -90,6 +92,8 @@ class HeadModule(TrainingModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.head = build_head(replace(self.head_config, classes=tuple(classes)), tokenizer)
+        if self.init_from is not None:
+            start_from(self.head, self.init_from)
         self.ema = Ema(self.head, self.ema_decay)
         self.code_space = code_space
 
@@ -183,6 +187,10 @@ def _check(head: HeadConfig, tail_drop: TailDropConfig, mixup: float, views: Vie
         )
     if views.alters and not head.linear_picture:
         raise ValueError("views alter the linear picture, and this head has none; leave views out")
+    if head.growth and tail_drop.lengths != "per_batch":
+        raise ValueError(
+            "a grid that grows has one size a batch; set tail_drop.lengths to per_batch, or head.growth to 0"
+        )
     if views.moves and (head.codes or head.task == "detect"):
         raise ValueError(
             "views that move places disagree with code tokens and with boxes; set views.min_scale to 1 and "

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NamedTuple
@@ -165,24 +166,51 @@ def _write(tokenizer: Tokenizer, folder: Path, tables: Tables | None) -> dict[st
     return stated
 
 
-@torch.no_grad()
 def _export(graph: Graph, path: Path, print_: str) -> None:
+    inputs, shapes = tuple(graph.inputs.values()), tuple(graph.shapes.values())
+    write_graph(graph.module, inputs, shapes, list(graph.inputs), [graph.output], path, {FINGERPRINT: print_})
+
+
+@torch.no_grad()
+def write_graph(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    shapes: tuple[Any, ...],
+    input_names: list[str],
+    output_names: list[str],
+    path: Path,
+    metadata: Mapping[str, str],
+) -> None:
+    """Trace a module by `torch.onnx.export` and write its graph.
+
+    Args:
+        module: what it computes.
+        inputs: an example of each.
+        shapes: which axes of each may be of any length, as `dynamic_shapes` of torch has it.
+        input_names: of the graph.
+        output_names: of the graph.
+        path: of the file.
+        metadata: what the graph says of itself.
+
+    Raises:
+        MissingExtraError: what writes ONNX is not installed.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of names that two axes share, and of torch's own tracing
             program = torch.onnx.export(
-                graph.module.eval(),
-                tuple(graph.inputs.values()),
+                module.eval(),
+                inputs,
                 dynamo=True,
-                dynamic_shapes=tuple(graph.shapes.values()),
-                input_names=list(graph.inputs),
-                output_names=[graph.output],
+                dynamic_shapes=shapes,
+                input_names=input_names,
+                output_names=output_names,
                 verbose=False,
             )
     except ImportError as error:
         raise MissingExtraError("exporting needs an extra: pip install 'onedpiece[export]'") from error
     assert program is not None
-    program.model.metadata_props[FINGERPRINT] = print_
+    program.model.metadata_props.update(metadata)
     program.save(path)
 
 

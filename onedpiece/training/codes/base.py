@@ -30,8 +30,8 @@ class BoxTarget(NamedTuple):
 
 
 Target = Tensor | BoxTarget
-"""Of classify () int64 or the classes' probabilities (C,), of segment (H, W) uint8, of depth (H, W) float32, of
-detect the boxes."""
+"""Of classify () int64 or the probabilities of the classes (C,), of segment (H, W) uint8, of depth (H, W)
+float32, of detect the boxes."""
 
 
 class CodeSample(NamedTuple):

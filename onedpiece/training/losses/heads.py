@@ -113,7 +113,7 @@ def class_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 
     Args:
         logits: (B, C).
-        targets: (B,) numbers of classes, which are smoothed; or (B, C) a teacher's probabilities, as they are.
+        targets: (B,) numbers of classes, which are smoothed; or (B, C), a teacher's probabilities.
         smoothing: part of a label that all classes share.
     """
     if targets.ndim == 1:
