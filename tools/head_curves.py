@@ -149,7 +149,7 @@ class Curves:
         files = self._files(TRAIN, views).files(f"train-{'-'.join(map(str, counts))}", jobs)
         sets = {}
         for count in counts:
-            mine = [at for at, job in enumerate(jobs) if job.count == count and files.data[at]]
+            mine = [at for at, job in enumerate(jobs) if job.tokens == count and files.data[at]]
             if mine:
                 side = network.side(count)
                 pixels = decoded([files.data[at] for at in mine], self.codec.image_size, side)

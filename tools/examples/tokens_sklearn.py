@@ -33,14 +33,14 @@ def main(argv: Sequence[str] | None = None) -> float:
     args = parser.parse_args(argv)
 
     # 1. Pictures and their classes: paths, PIL images, arrays and tensors are all fine.
-    pictures: list[object]
+    pictures: list[Image.Image | Path]
     if args.folder is None:
         digits = load_digits()
         pictures = [Image.fromarray(255 - 15 * image.astype("uint8")) for image in digits.images[:500]]
         labels = [str(digit) for digit in digits.target[:500]]
     else:
-        pictures = sorted(path for path in args.folder.glob("*/*") if path.is_file())
-        labels = [path.parent.name for path in pictures]
+        paths = sorted(path for path in args.folder.glob("*/*") if path.is_file())
+        pictures, labels = list(paths), [path.parent.name for path in paths]
 
     # 2. Frozen tokens: (B, K) numbers, then (B, K, D) vectors, then one row of features a picture.
     codec = onedpiece.load()

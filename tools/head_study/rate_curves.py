@@ -70,9 +70,10 @@ def read_points(path: Path) -> list[Point]:
 def _point(row: dict[str, str]) -> Point:
     (task,) = [name for name in get_args(Task) if name == row["task"]]
     (reads,) = [name for name in get_args(Reads) if name == row["reads"]]
-    numbers = (float(row[name]) for name in ("bytes", "fit", "score"))
-    minutes, steps = float(row["minutes"]), int(row["steps"])
-    return Point(task, reads, int(row["tokens"]), *numbers, int(row["photos"]), minutes, steps)
+    size, fit, score, minutes = (float(row[name]) for name in ("bytes", "fit", "score", "minutes"))
+    return Point(
+        task, reads, int(row["tokens"]), size, fit, score, int(row["photos"]), minutes, int(row["steps"])
+    )
 
 
 def curve(points: Sequence[Point], task: Task, reads: Reads) -> list[Point]:

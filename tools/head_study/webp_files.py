@@ -32,7 +32,7 @@ class Job(NamedTuple):
     """One file to be: which row of the cache it shows, and as many bytes as how many of our tokens have."""
 
     row: int
-    count: int
+    tokens: int
 
 
 class Files(NamedTuple):

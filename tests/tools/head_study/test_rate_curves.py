@@ -70,7 +70,7 @@ def test_files_are_made_once_and_more_are_added(
     assert len(made) == 1 + 6  # the part of one file was too short
     assert [len(data) <= budget for data, budget in zip(files.data, files.budgets, strict=True)] == [True] * 6
     assert files.budgets.tolist() == [
-        len(coder.codec.encode(coder.picture(j.row))[: j.count].to_bytes()) for j in jobs
+        len(coder.codec.encode(coder.picture(j.row))[: j.tokens].to_bytes()) for j in jobs
     ]
     kept.files("train", jobs)
     assert len(made) == 7
@@ -80,7 +80,7 @@ def test_rows_are_drawn_so_that_more_begin_with_fewer() -> None:
     many = training_jobs(50, None, 0, (32, 64))
     assert training_jobs(50, 10, 0, (32, 64)) == many[:10]
     assert sorted(job.row for job in many) == list(range(50))
-    assert {job.count for job in many} == {32, 64}
+    assert {job.tokens for job in many} == {32, 64}
 
 
 def test_files_are_shown_at_the_networks_size() -> None:
