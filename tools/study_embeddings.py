@@ -122,6 +122,8 @@ class Indices(Embedding):
 class Fourier(Embedding):
     """Each coefficient times a function of where it is in the spectrum: a network of (u, v, colour)."""
 
+    places: Tensor
+
     def __init__(self, codec: Codec) -> None:
         super().__init__(codec)
         self.of_place = nn.Sequential(nn.Linear(3 + 32, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
@@ -161,7 +163,7 @@ class Bands(Embedding):
     def forward(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
         """Project groups; a last one that is not full is filled with zeros."""
         vectors = F.pad(self.codebook(indices), (0, 0, 0, -indices.shape[1] % self.GROUP))
-        grouped = vectors.unflatten(1, (-1, self.GROUP)).flatten(2).transpose(0, 1)
+        grouped = vectors.reshape(len(vectors), -1, self.GROUP * self.code_dim).transpose(0, 1)
         out: Tensor = (grouped @ self.weight[: len(grouped)]).transpose(0, 1) + self.position[: len(grouped)]
         return out
 
@@ -181,7 +183,8 @@ class Resampler(Embedding):
         tokens = self.norm(self.tokens(indices, generator))
         count = min(64, max(16, indices.shape[1] // 4))
         queries = self.queries[:count].expand(len(indices), -1, -1)
-        return queries + self.attention(queries, tokens, tokens, need_weights=False)[0]
+        out: Tensor = queries + self.attention(queries, tokens, tokens, need_weights=False)[0]
+        return out
 
 
 EMBEDDINGS: dict[str, tuple[str, Callable[[Codec], Embedding]]] = {
@@ -263,7 +266,7 @@ def train(name: str, codec: Codec, cache: Path, minutes: float, seed: int) -> Re
 def score(network: Classifier, test: CodeDataset) -> tuple[dict[int, float], dict[int, float]]:
     """Return top-1 in percent, and milliseconds of processor time a photo, at every count."""
     top1, milliseconds = {}, {}
-    rows = torch.arange(len(test)).split(BATCH)
+    rows = torch.split(torch.arange(len(test)), BATCH)
     for count in COUNTS:
         right, start = 0, time.process_time()
         for some in rows:

@@ -67,8 +67,8 @@ def export(
 
     OUT holds encoder.onnx (pixels to tokens), decoder.onnx (any number of tokens to the faithful picture)
     and, where the model has them, sharp.onnx (the sharp picture) and forecast.onnx (the PSNR of every
-    prefix). encode, decode and info take it as --model OUT. With --head OUT is one graph, from K tokens to what
-    the head says. It is compared with torch before it appears.
+    prefix). encode, decode and info take it as --model OUT. With --head OUT is one graph, from K tokens to
+    what the head says. It is compared with torch before it appears.
 
     Examples: onedpiece export --format onnx ti-256.onnx
 

@@ -1,5 +1,6 @@
 """What a head is made of: frozen dataclasses that YAML and the head's file hold."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self, get_args
 
@@ -94,7 +95,7 @@ class HeadConfig:
 
     def side(self, count: int) -> int:
         """Return how many queries stand along one side for codes of `count` tokens."""
-        return max(min(2, self.grid), round(self.grid * (count / self.num_tokens) ** self.growth))
+        return max(min(2, self.grid), round(self.grid * math.pow(count / self.num_tokens, self.growth)))
 
     @property
     def num_tokens(self) -> int:

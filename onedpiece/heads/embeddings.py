@@ -49,7 +49,7 @@ class CodeEmbedding(nn.Module):
         if self.group > 1 and mask is not None:  # a group may be there in part
             codes = codes * mask[..., None]
         codes = F.pad(codes, (0, 0, 0, -codes.shape[1] % self.group))
-        grouped = codes.unflatten(1, (-1, self.group)).flatten(2)
+        grouped = codes.reshape(codes.shape[0], -1, self.group * codes.shape[2])
         count = grouped.shape[1]
         # One matrix product a position; a shared projection is broadcast.
         projected = torch.matmul(grouped.transpose(0, 1), self.projection[:count]).transpose(0, 1)
@@ -88,8 +88,8 @@ class Queries(nn.Module):
         """Return the learned vectors on a grid of `side` · `side`, (side², width)."""
         if side == self.grid:
             return self.query_embedding
-        whole = self.query_embedding.T.unflatten(1, (self.grid, self.grid))
-        fewer = F.interpolate(whole[None], (side, side), mode="bilinear", align_corners=False)
+        whole = self.query_embedding.T.reshape(1, -1, self.grid, self.grid)
+        fewer = F.interpolate(whole, (side, side), mode="bilinear", align_corners=False)
         return fewer[0].flatten(1).T
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.heads import Head, HeadError, bundled_head, code_space_of, load_head, save_head
+from onedpiece.heads import Head, HeadError, bundled_head, code_space_of, load_head, save_head, start_from
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.weights import fingerprint
 
@@ -83,7 +83,7 @@ def test_loading_is_strict(make_head: Make, tmp_path: Path) -> None:
 def test_other_safetensors_are_no_heads(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"x": torch.zeros(2)}, path)
-    with pytest.raises(HeadError, match="format None; this onedpiece reads heads of format onedpiece-head-2"):
+    with pytest.raises(HeadError, match="format None; this onedpiece reads heads of format onedpiece-head-3"):
         load_head(path)
     with pytest.raises(FileNotFoundError):
         load_head(tmp_path / "nowhere.safetensors")
@@ -92,6 +92,36 @@ def test_other_safetensors_are_no_heads(tmp_path: Path) -> None:
 def test_a_code_space_has_four_bytes(make_head: Make, tmp_path: Path) -> None:
     with pytest.raises(HeadError, match="5 bytes"):
         save_head(make_head("classify"), tmp_path / "a.safetensors", b"abcde")
+
+
+def test_a_head_starts_from_another_one(make_head: Make, tmp_path: Path) -> None:
+    first = make_head("classify")
+    save_head(first, tmp_path / "first.safetensors", b"abcd")
+    same, other = (
+        make_head("classify", classes=("cat", "dog", "house")),
+        make_head("classify", classes=("a",)),
+    )
+    for head in (same, other):
+        head.code_space = b"abcd"
+        with torch.no_grad():
+            for parameter in head.parameters():
+                parameter.zero_()
+        start_from(head, tmp_path / "first.safetensors")
+        for name, tensor in head.backbone.state_dict().items():
+            assert torch.allclose(tensor, first.backbone.state_dict()[name], atol=1e-2), name  # float16
+    assert torch.allclose(same.task_head.logits.weight, first.task_head.logits.weight, atol=1e-3)
+    assert not other.task_head.logits.weight.any()
+
+
+def test_it_starts_from_no_head_of_another_shape_or_space(make_head: Make, tmp_path: Path) -> None:
+    path = save_head(make_head("classify"), tmp_path / "first.safetensors", b"abcd")
+    head = make_head("classify", width=16)
+    head.code_space = b"abcd"
+    with pytest.raises(HeadError, match=r"its backbone.class_embedding is \(1, 32\), here it is \(1, 16\)"):
+        start_from(head, path)
+    head.code_space = b"else"
+    with pytest.raises(HeadError, match="its code space is 61626364, here it is 656c7365"):
+        start_from(head, path)
 
 
 def test_only_two_are_bundled() -> None:

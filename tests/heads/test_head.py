@@ -70,6 +70,55 @@ def test_the_linear_view_alone_reads_any_length(task: str, make_head: Make, indi
         assert _apart(head(indices), alone) > 1e-3
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_grid_that_grows_reads_mixed_lengths_as_one_by_one(
+    task: str, make_head: Make, indices: Tensor
+) -> None:
+    head = make_head(task, grid=4, growth=0.5, linear_picture=True, codes=False)
+    # 4 · sqrt(k / 16), at least 2: 1 → 2 (1 rounded up to 2), 4 → 2, 9 → 3, 16 → 4.
+    assert [head.config.side(k) for k in (1, 4, 9, 16)] == [2, 2, 3, 4]
+    assert [head.backbone.sequence_length(k) for k in (1, 9, 16)] == [5, 10, 17]
+    with torch.no_grad():
+        mixed = head(indices, LENGTHS)
+        alone = [head(row[None, :k]) for row, k in zip(indices, LENGTHS.tolist(), strict=True)]
+        assert _apart(mixed, alone) <= 1e-5
+        assert _apart(head(indices), alone) > 1e-3
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_groups_of_codes_read_mixed_lengths_as_one_by_one(
+    task: str, make_head: Make, indices: Tensor
+) -> None:
+    head = make_head(task, group=4)
+    assert head.backbone.sequence_length(9) == 1 + head.config.grid**2 + 3  # ⌈9 / 4⌉
+    with torch.no_grad():
+        mixed = head(indices, LENGTHS)
+        alone = [head(row[None, :k]) for row, k in zip(indices, LENGTHS.tolist(), strict=True)]
+        assert _apart(mixed, alone) <= 1e-5
+        assert _apart(head(indices), alone) > 1e-3
+
+
+def test_a_group_is_the_sum_of_its_projections(make_head: Make) -> None:
+    embed = make_head("classify", group=4).backbone.embed
+    # Of six codes of ones the second group has two, six channels: the rest of its rows count for nothing.
+    token = embed(torch.ones(1, 6, 3))[0, 1]
+    expected = embed.projection[1, :6].sum(0) + embed.position_embedding[1]
+    assert torch.allclose(token, expected, atol=1e-6)
+
+
+def test_a_head_on_pixels_is_the_same_network(make_head: Make, indices: Tensor) -> None:
+    head = make_head("segment", grid=4, growth=0.5, linear_picture=True, codes=False)
+    seen: list[Tensor] = []
+    with torch.no_grad():
+        codes = head.backbone.codebook(indices[:, :9])
+        read = head.backbone(codes, augment=lambda picture: seen.append(picture) or picture)
+        assert seen[0].shape == (5, 3, 12, 12)
+        on_pixels = head.backbone.read_picture(seen[0])
+    assert torch.equal(on_pixels.feature_map, read.feature_map)
+    with pytest.raises(ValueError, match="reads code tokens"):
+        make_head("segment", linear_picture=True).backbone.read_picture(seen[0])
+
+
 def test_an_alteration_sees_the_standardised_linear_picture(
     fsq_tokenizer: Tokenizer, make_head: Make, indices: Tensor
 ) -> None:
@@ -79,7 +128,7 @@ def test_an_alteration_sees_the_standardised_linear_picture(
     with torch.no_grad():
         head.read(codes, augment=lambda picture: seen.append(picture) or picture)  # type: ignore[func-returns-value]
         assert fsq_tokenizer.linear_path is not None
-        picture = fsq_tokenizer.linear_path.synthesise(codes)
+        picture = fsq_tokenizer.linear_path.synthesise(codes, size=16)  # four pixels a cell
     assert torch.allclose(seen[0], (picture - 0.45) / 0.25)
 
 

@@ -126,6 +126,23 @@ def test_so_it_does_behind_all_layers(whole: Tokenizer, bundled_statistics: Toke
         assert torch.equal(decoded, bundled_statistics.detokenize(indices[:, :tokens]))
 
 
+def test_a_picture_may_be_drawn_on_another_grid(small: TokenizerConfig):
+    path = LinearPath(small)
+    codes = torch.zeros(1, 1, path.code_dim)
+    mean = path.synthesise(codes).mean(dim=(2, 3))
+    for size in (path.size // 2, 2 * path.size):
+        other = path.synthesise(codes, size=size)
+        assert other.shape == (1, 3, size, size)
+        assert torch.allclose(other.mean(dim=(2, 3)), mean, atol=1e-5)
+    # A wave of few periods is the same function of the place: sample 2·i + ½ of the double grid lies between
+    # two of its neighbours, whose mean in turn is the coarse sample up to the wave's curvature.
+    several = torch.zeros(1, 3, path.code_dim)
+    several[0, 1] = 0.5
+    coarse, fine = path.synthesise(several), path.synthesise(several, size=2 * path.size)
+    assert float((coarse - coarse.mean()).abs().max()) > 0.01
+    assert torch.allclose(F.avg_pool2d(fine, 2), coarse, atol=0.05 * float((coarse - 0.5).abs().max()))
+
+
 def test_the_last_token_refines_the_mean_colours(bundled_statistics: Tokenizer):
     path = bundled_statistics.linear_path
     assert path is not None

@@ -53,14 +53,15 @@ def imagenet_classes() -> tuple[str, ...]:
         ModuleNotFoundError: timm, which knows them, is not installed; the message names the extra.
     """
     try:
-        from timm.data import ImageNetInfo
+        from timm.data.imagenet_info import ImageNetInfo
     except ImportError as error:
         raise ModuleNotFoundError(
             "ImageNet's names need an extra: pip install 'onedpiece[retokenize]'"
         ) from error
     whole = [str(name) for name in ImageNetInfo().label_descriptions()]
     short = [name.partition(",")[0] for name in whole]
-    return tuple(whole[i] if short.count(name) > 1 else name for i, name in enumerate(short))
+    names = [whole[i] if short.count(name) > 1 else name for i, name in enumerate(short)]
+    return tuple(f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names))
 
 
 class DistilledClasses(Source):
@@ -80,7 +81,7 @@ class DistilledClasses(Source):
         self.path, self.weights, self.test_share, self.limit = path, weights, test_share, limit
 
     @cached_property
-    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+    def classes(self) -> tuple[str, ...]:
         """ImageNet's 1,000."""
         return imagenet_classes()
 
@@ -139,7 +140,7 @@ class TaughtClasses(Source):
         return f"{self.source.name}, {self.share:.0%} by EfficientNet-Lite0"
 
     @property
-    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+    def classes(self) -> tuple[str, ...]:
         """The source's."""
         return self.source.classes
 

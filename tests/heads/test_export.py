@@ -1,0 +1,46 @@
+"""A head as an ONNX graph says what torch says, for any number of photos."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from onedpiece.heads import Head, HeadError, LoadedHead
+from onedpiece.heads.export import export_head
+
+pytestmark = pytest.mark.slow
+
+Make = Callable[..., Head]
+GROWS = {"grid": 4, "growth": 0.5, "linear_picture": True, "codes": False}
+
+
+@pytest.mark.parametrize("task", ["classify", "segment", "depth", "detect"])
+def test_every_task_at_a_count_of_its_own(
+    task: str, make_head: Make, indices: Tensor, tmp_path: Path
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    head = make_head(task, **GROWS)
+    assert export_head(LoadedHead(head, b"abcd", ""), tmp_path / "head.onnx", 9) <= 1e-4
+    session = onnxruntime.InferenceSession(tmp_path / "head.onnx")
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["task"] == task
+    assert metadata["code_space"] == "61626364"
+    assert tuple(json.loads(metadata["classes"])) == head.config.classes
+    with torch.no_grad():
+        expected = head(indices[:, :9])
+    found = session.run(list(expected._fields), {"tokens": indices[:, :9].numpy()})
+    for got, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, wanted.numpy(), atol=1e-4 * float(wanted.abs().max()))
+
+
+def test_code_tokens_too_and_no_count_beyond_the_code(make_head: Make, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    loaded = LoadedHead(make_head("classify", group=4), b"abcd", "")
+    assert export_head(loaded, tmp_path / "head.onnx", 6) <= 1e-4
+    with pytest.raises(HeadError, match="tokens is 17; this head reads 1 to 16"):
+        export_head(loaded, tmp_path / "no.onnx", 17)
+    assert not (tmp_path / "no.onnx").exists()
