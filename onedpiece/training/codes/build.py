@@ -25,13 +25,13 @@ from onedpiece.training.codes.cache_file import (
     write_arrow,
     write_rows,
 )
+from onedpiece.training.codes.layout import NAMED, few
 from onedpiece.training.codes.view import apply_view_to_target
 
 log = logging.getLogger(__name__)
 
 PART_SIZE = 128  # photos a part: what a killed run loses
 BATCH_SIZE = 32  # pictures that go through the network together
-NAMED = 3  # photos that cannot be read and are named; of more there is a count
 
 
 def build_cache(
@@ -89,8 +89,7 @@ def _warn_of_missing(examples: Sequence[Example], there: set[str], name: str) ->
     if not there:
         raise CacheError(f"none of the {len(examples)} photos of {name} can be read, as {missing[0]}")
     if missing:
-        shown = ", ".join(missing[:NAMED]) + (", …" if len(missing) > NAMED else "")
-        log.warning("%d of %d photos could not be read: %s", len(missing), len(examples), shown)
+        log.warning("%d of %d photos could not be read: %s", len(missing), len(examples), few(missing))
 
 
 def metadata_of(

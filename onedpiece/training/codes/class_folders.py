@@ -12,7 +12,15 @@ from onedpiece.codec.images import read_picture
 from onedpiece.errors import DatasetError
 from onedpiece.heads import Task
 from onedpiece.training.codes.base import TRAIN, Labelled
-from onedpiece.training.codes.layout import Item, OwnPhotos, few, holds_picture, pictures_below, split_of
+from onedpiece.training.codes.layout import (
+    UNDERSTOOD,
+    Item,
+    OwnPhotos,
+    few,
+    holds_picture,
+    pictures_below,
+    split_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +54,8 @@ class ClassFolders(OwnPhotos):
         names = sorted({name for _, split, name in found if split in (None, TRAIN)})
         if len(names) == 1:
             raise DatasetError(
-                f"{self.path} has one class, {names[0]}: a classifier tells two or more apart; add a folder"
+                f"{self.path} has photos in one folder, {names[0]}, and a classifier tells two classes or "
+                f"more apart; understood are: {UNDERSTOOD}"
             )
         if unknown := sorted({name for *_, name in found} - set(names)):
             raise DatasetError(f"{self.path} has no photo of {few(unknown)} to train on; add some to train")

@@ -31,6 +31,12 @@ HELD_OUT_SHARE = 0.1
 NAMED = 3
 """Files that a message names; of more it says how many there are."""
 
+UNDERSTOOD = (
+    "a folder of photos per class; YOLO's images/ and labels/*.txt; COCO's annotations/instances_*.json; "
+    "images/ and masks/*.png; or the output of onedpiece bulk"
+)
+"""The formats that are known, for messages."""
+
 _SPLIT = re.compile(r"(train|val|test)(?:id|ing|idation)?\d*", re.IGNORECASE)
 
 

@@ -25,6 +25,7 @@ from onedpiece.training.codes.layout import (
     split_of_path,
     stored,
 )
+from onedpiece.training.data.files import is_picture
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +122,27 @@ class MaskFolder(OwnPhotos):
             Item(photo, split_of_path(photo, self.root), "", partial(_load, photo, mask, table), mask)
             for photo, mask in self._pairs
         ]
+
+
+def holds_masks(root: Path) -> bool:
+    """Say whether a photo has a mask; a PNG of colours beside a photo is a photo of its own."""
+    folders = (path for name in FOLDERS for path in root.glob(f"**/{name}") if path.is_dir())
+    in_folders = any(next(folder.rglob("*.png"), None) for folder in folders)
+    for photo in root.rglob("*"):
+        if not is_picture(photo.name) or _in_mask_folder(photo, root):
+            continue
+        mask = mask_of(photo, root) if in_folders else photo.with_suffix(".png")
+        if mask not in (None, photo) and (_in_mask_folder(mask, root) or _is_numbers(mask)):
+            return True
+    return False
+
+
+def _is_numbers(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.mode in ("L", "P", "1", "I", "I;16")
+    except OSError:
+        return False
 
 
 def mask_of(photo: Path, root: Path) -> Path | None:

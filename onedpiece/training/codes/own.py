@@ -11,17 +11,11 @@ from onedpiece.heads import Task
 from onedpiece.training.codes.cache_file import read_metadata
 from onedpiece.training.codes.class_folders import ClassFolders, class_folders
 from onedpiece.training.codes.coco import Coco, find_coco
-from onedpiece.training.codes.layout import OwnPhotos, few
-from onedpiece.training.codes.mask_folder import FOLDERS, MaskFolder
+from onedpiece.training.codes.layout import UNDERSTOOD, OwnPhotos, few
+from onedpiece.training.codes.mask_folder import MaskFolder, holds_masks
 from onedpiece.training.codes.shards import is_bulk
 from onedpiece.training.codes.yolo import NAME_FILES, Yolo, find_description
 from onedpiece.training.data.files import is_picture
-
-UNDERSTOOD = (
-    "a folder of photos per class; YOLO's images/ and labels/*.txt; COCO's annotations/instances_*.json; "
-    "images/ and masks/*.png; or the output of onedpiece bulk"
-)
-"""What `own_photos` and `is_tokens` know, for messages."""
 
 CACHES = Path("runs/codes")
 """Where tokens go that are given no place."""
@@ -46,7 +40,7 @@ def own_photos(path: str) -> OwnPhotos:
         return Coco(path)
     if find_description(place) or any(_texts(place)):
         return Yolo(path)
-    if _has_masks(place):
+    if holds_masks(place):
         return MaskFolder(path)
     if next(class_folders(place), None):
         return ClassFolders(path)
@@ -70,17 +64,6 @@ def _texts(root: Path) -> list[Path]:
         return []
     photos = (path for path in root.rglob("*") if is_picture(path.name))
     return [photo for photo in photos if photo.with_suffix(".txt").is_file()][:1]
-
-
-def _has_masks(root: Path) -> bool:
-    """Whether there are PNGs in a folder of masks, or beside photos of the same names."""
-    for name in FOLDERS:
-        if any(next(folder.rglob("*.png"), None) for folder in root.glob(f"**/{name}") if folder.is_dir()):
-            return True
-    return any(
-        path.suffix.lower() != ".png" and is_picture(path.name) and path.with_suffix(".png").is_file()
-        for path in root.rglob("*")
-    )
 
 
 def _content(root: Path) -> str:

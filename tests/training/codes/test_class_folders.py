@@ -69,7 +69,10 @@ def test_a_class_may_be_called_train(put: Put, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["cat/1.jpg", "cat/2.jpg"], "has one class, cat: a classifier tells two or more apart"),
+        (
+            ["cat/1.jpg", "cat/2.jpg"],
+            "has photos in one folder, cat, and a classifier tells two classes or more apart; understood",
+        ),
         (
             ["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/c/3.jpg"],
             "has no photo of c to train on; add some to train",

@@ -35,9 +35,16 @@ def test_what_lies_there_says_the_format(
     put: Put, tmp_path: Path, names: list[str], source: type, task: str
 ) -> None:
     for name in names:
-        put(name, COCO if name.endswith(".json") else "")
+        content = Image.new("L", (8, 6)) if name.endswith(".png") else ""
+        put(name, COCO if name.endswith(".json") else content)
     assert type(own_photos(str(tmp_path))) is source
     assert task_of(str(tmp_path)) == task
+
+
+def test_photos_of_the_same_name_are_no_masks(put: Put, tmp_path: Path) -> None:
+    for name in ("cat/1.jpg", "cat/1.png", "dog/1.jpg", "masks/1.png", "no_masks/1.png"):
+        put(name)
+    assert type(own_photos(str(tmp_path))) is ClassFolders
 
 
 def test_a_file_that_describes_the_photos(put: Put) -> None:

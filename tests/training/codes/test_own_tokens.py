@@ -105,7 +105,7 @@ def test_broken_photos_are_counted_and_left_out(
     named = [each.getMessage() for each in caplog.records]
     assert [each.split(" cannot")[0] for each in named[:3]] == [f"cat/broken{i}.jpg" for i in range(3)]
     assert named[3:] == [
-        "4 of 12 photos could not be read: cat/broken0.jpg, cat/broken1.jpg, cat/broken2.jpg, …"
+        "4 of 12 photos could not be read: cat/broken0.jpg, cat/broken1.jpg, cat/broken2.jpg and 1 more"
     ]
 
 
