@@ -58,6 +58,7 @@ class HeadConfig:
     grid: int = 0  # queries along one side for codes of all tokens; 0: none but the class token
     growth: float = 0.0  # the side grows with (k / N) ** growth, and the cost with it; 0: it is always `grid`
     linear_picture: bool = False  # grid queries also see the linear picture, through two convolutions
+    stem_blocks: int = 0  # residual blocks of two convolutions behind those; they learn from fewer photos
     codes: bool = True  # code tokens join; False: the linear picture alone, whose cost is that of the grid
     upsample: int = 4  # of the grid, by convolutions, for masks and depth
     channels: int = 32  # of those convolutions

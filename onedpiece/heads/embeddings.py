@@ -94,7 +94,7 @@ class Queries(nn.Module):
 
 
 class PictureStem(nn.Module):
-    """The linear picture, of four pixels a cell, to features on the grid by two convolutions.
+    """The linear picture, of four pixels a cell, to features on the grid by two convolutions, or more.
 
     Overlapping convolutions learn from few photos what a bare projection of patches does not.
 
@@ -106,10 +106,29 @@ class PictureStem(nn.Module):
         super().__init__()
         self.halve_1 = nn.Conv2d(3, STEM_CHANNELS, 3, 2, 1)
         self.halve_2 = nn.Conv2d(STEM_CHANNELS, config.width, 3, 2, 1)
+        self.blocks = nn.Sequential(*(ResidualBlock(config.width) for _ in range(config.stem_blocks)))
 
     def forward(self, linear: Tensor) -> Tensor:
         """Map (B, 3, 4·g, 4·g) to (B, width, g, g)."""
-        out: Tensor = self.halve_2(F.gelu(self.halve_1(linear)))
+        out: Tensor = self.blocks(self.halve_2(F.gelu(self.halve_1(linear))))
+        return out
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions behind norms of groups, added; at first it adds nothing (arXiv 1603.05027)."""
+
+    GROUPS = 8
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm_1, self.norm_2 = nn.GroupNorm(self.GROUPS, width), nn.GroupNorm(self.GROUPS, width)
+        self.conv_1, self.conv_2 = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        nn.init.zeros_(self.conv_2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add to x (B, width, g, g)."""
+        x_in = F.relu(self.norm_1(x))
+        out: Tensor = x + self.conv_2(F.relu(self.norm_2(self.conv_1(x_in))))
         return out
 
 

@@ -153,6 +153,15 @@ class LinearPath(nn.Module):
         rotated = dct.T @ coefficients @ dct
         return torch.einsum("oc,bohw->bchw", self.colours, rotated) + 0.5
 
+    def mirrored(self, codes: Tensor) -> Tensor:
+        """Return the codes (B, k, code_dim) of pictures mirrored left to right, from the pictures' own codes.
+
+        A mirrored cosine of odd horizontal frequency is its negative, and the lattices are symmetric: exact.
+        """
+        signs = codes.new_ones(self.num_tokens * self.code_dim)
+        signs[self.slots] = (1 - 2 * (self.order % self.size % 2)).to(codes)
+        return codes * signs.view(self.num_tokens, self.code_dim)[: codes.shape[1]]
+
     def contributions(self, codes: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return what each slot of codes (B, k, code_dim) adds to its coefficient, (B, slots of k tokens)."""
         if torch.compiler.is_exporting():  # `_ends` has no symbolic places: all tokens, and a mask

@@ -43,6 +43,8 @@ class HeadModule(TrainingModule):
         tail_drop: which prefixes a step reads; one length a batch needs no mask, and short ones cost less.
         mixup: share of the steps that blend photos (see `Mix`); classifiers with one length a batch only, so
             that batches of codes of several lengths are not blended.
+        mirror: whether half of the photos of a step are mirrored, in their codes; for classifiers, of codes
+            of a tokenizer with a linear path.
         views: crops, flips and color jitter of the linear picture; places move only without code tokens.
         counts: token counts at validation.
         ema_decay: limit of the average's decay.
@@ -63,6 +65,7 @@ class HeadModule(TrainingModule):
         optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, weight_decay=0.1),  # noqa: B008
         tail_drop: TailDropConfig = TailDropConfig(lengths="per_batch", full_weight=0.0),  # noqa: B008
         mixup: float = 0.0,
+        mirror: bool = False,
         views: ViewConfig = ViewConfig(),  # noqa: B008
         counts: tuple[int, ...] = COUNTS,
         ema_decay: float = 0.998,
@@ -72,6 +75,10 @@ class HeadModule(TrainingModule):
     ) -> None:
         super().__init__(schedule, optimizer, seed)
         _check(head, tail_drop, mixup, views)
+        if mirror and (head.task != "classify" or mixup):
+            raise ValueError("mirror is for classifiers, and without mixup; set it to false")
+        self.mirror = mirror
+        self.signs: Tensor | None = None
         self.mixup, self.views, self.tail_drop = mixup, views, tail_drop
         self.head_config, self.objective = head, objective
         self.counts, self.ema_decay, self.note = counts, ema_decay, note
@@ -96,6 +103,8 @@ class HeadModule(TrainingModule):
             start_from(self.head, self.init_from)
         self.ema = Ema(self.head, self.ema_decay)
         self.code_space = code_space
+        if self.mirror:
+            self.signs = _mirror_signs(tokenizer)
 
     @property
     def averaged(self) -> Head:
@@ -145,14 +154,23 @@ class HeadModule(TrainingModule):
     def _view_loss(
         self, head: Head, samples: CodeSamples, lengths: Tensor | None, generator: torch.Generator
     ) -> Tensor:
-        if not self.views.alters:
+        if not (self.views.alters or self.mirror):
             return head_loss(head(samples.indices, lengths), samples.targets, self.objective)
         views = draw_views(len(samples.indices), self.views, generator)
-        output = head.read(head.backbone.codebook(samples.indices), lengths, views.picture)
+        codes = head.backbone.codebook(samples.indices)
+        if self.mirror:
+            codes = self._mirrored(codes, generator)
+        output = head.read(codes, lengths, views.picture if self.views.alters else None)
         targets = samples.targets
         if isinstance(targets, Tensor) and targets.ndim == 3:
             targets = views.mask(targets)
         return head_loss(output, targets, self.objective)
+
+    def _mirrored(self, codes: Tensor, generator: torch.Generator) -> Tensor:
+        """Mirror half of the photos, by chance."""
+        assert self.signs is not None
+        coin = torch.rand(len(codes), 1, 1, generator=generator).to(codes.device) < 0.5
+        return torch.where(coin, codes * self.signs[:, : codes.shape[1]].to(codes), codes)
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""
@@ -196,6 +214,14 @@ def _check(head: HeadConfig, tail_drop: TailDropConfig, mixup: float, views: Vie
             "views that move places disagree with code tokens and with boxes; set views.min_scale to 1 and "
             "views.flip to false, or head.codes to false"
         )
+
+
+def _mirror_signs(tokenizer: Tokenizer) -> Tensor:
+    """Return what mirroring multiplies code vectors by, (1, N, code_dim)."""
+    if tokenizer.linear_path is None:
+        raise ValueError("mirror needs a tokenizer with a linear path; set it to false")
+    config = tokenizer.config
+    return tokenizer.linear_path.mirrored(torch.ones(1, config.num_tokens, config.code_dim))
 
 
 def _shorter(drawn: Tensor | None, there: Tensor | None) -> Tensor | None:

@@ -74,7 +74,7 @@ def test_the_linear_view_alone_reads_any_length(task: str, make_head: Make, indi
 def test_a_grid_that_grows_reads_mixed_lengths_as_one_by_one(
     task: str, make_head: Make, indices: Tensor
 ) -> None:
-    head = make_head(task, grid=4, growth=0.5, linear_picture=True, codes=False)
+    head = make_head(task, grid=4, growth=0.5, linear_picture=True, codes=False, stem_blocks=1)
     # 4 · sqrt(k / 16), at least 2: 1 → 2 (1 rounded up to 2), 4 → 2, 9 → 3, 16 → 4.
     assert [head.config.side(k) for k in (1, 4, 9, 16)] == [2, 2, 3, 4]
     assert [head.backbone.sequence_length(k) for k in (1, 9, 16)] == [5, 10, 17]

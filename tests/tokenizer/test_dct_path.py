@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -141,6 +142,18 @@ def test_a_picture_may_be_drawn_on_another_grid(small: TokenizerConfig):
     coarse, fine = path.synthesise(several), path.synthesise(several, size=2 * path.size)
     assert float((coarse - coarse.mean()).abs().max()) > 0.01
     assert torch.allclose(F.avg_pool2d(fine, 2), coarse, atol=0.05 * float((coarse - 0.5).abs().max()))
+
+
+def test_mirrored_codes_are_those_of_the_mirrored_picture(bundled_statistics: Tokenizer, photo: Image.Image):
+    path = bundled_statistics.linear_path
+    assert path is not None
+    pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None] / 255
+    codes = bundled_statistics.encode(pixels).codes[:, :100]
+    mirrored = path.mirrored(codes)
+    assert torch.equal(path.mirrored(mirrored), codes)
+    picture = path.synthesise(codes)
+    assert torch.allclose(path.synthesise(mirrored), picture.flip(3), atol=1e-5)
+    assert float((picture - picture.flip(3)).abs().max()) > 0.1
 
 
 def test_the_last_token_refines_the_mean_colours(bundled_statistics: Tokenizer):
