@@ -7,7 +7,7 @@
 
 `measure` scores a trained head (by default the task's bundled one) at 8 to 256 tokens. Then it trains the
 same network, fresh, on decoded WebP scaled to the size of the head's linear picture, for as many minutes of
-this process as the head's config says (or --minutes), and scores it on WebP of the bytes that our files of so
+this process as the head's file says (or --minutes), and scores it on WebP of the bytes that our files of so
 many tokens have. Each WebP file is the best in PSNR over all scales and qualities, which takes about 0.1 s of
 a core; files are made once, --pictures of them to train on, and kept. `draw` makes one picture and one table
 of all tasks that were measured.
@@ -62,7 +62,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tasks", default=",".join(CACHES))
     parser.add_argument("--head", action="append", default=[], metavar="TASK=FILE")
     parser.add_argument("--config", action="append", default=[], metavar="TASK=FILE")
-    parser.add_argument("--minutes", type=float, help="of training on WebP; the config's by default")
+    parser.add_argument("--minutes", type=float, help="of training on WebP; the head's own by default")
     parser.add_argument(
         "--pictures", type=int, help="WebP files to train on; one a view of a photo by default"
     )
@@ -94,7 +94,9 @@ class Curves:
         head = _given(args.head).get(task)
         self.head = load_head(bundled_head(task) if head is None else head)
         config = _given(args.config).get(task, str(ROOT / "configs" / CONFIGS[task]))
-        self.settings = read_settings(Path(config), args.minutes, args.precision)
+        trained = re.search(r"([\d.]+) min, (\d+) steps", self.head.note)
+        self.minutes, self.steps = (float(trained[1]), int(trained[2])) if trained else (0.0, 0)
+        self.settings = read_settings(Path(config), args.minutes or self.minutes or None, args.precision)
         self.examples = {each.key: each for each in source(CACHES[task], args.shared).examples()}
 
     def points(self) -> list[Point]:
@@ -106,8 +108,6 @@ class Curves:
         return ours + theirs
 
     def _on_tokens(self) -> list[Point]:
-        found = re.search(r"([\d.]+) min, (\d+) steps", self.head.note)
-        minutes, steps = (float(found[1]), int(found[2])) if found else (0.0, 0)
         batches = OrderedBatches(self._test, _BATCH)
         coder, photos = self._coder(TEST, ("plain",)), len(self._test)
         return [
@@ -119,8 +119,8 @@ class Curves:
                 1.0,
                 each.value,
                 photos,
-                minutes,
-                steps,
+                self.minutes,
+                self.steps,
             )
             for each in evaluate(self.head.head, batches, COUNTS)
         ]
