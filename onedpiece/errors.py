@@ -150,6 +150,10 @@ class CacheError(OnedpieceError, ValueError):
     """A file that is no cache of codes, or not the one that is needed."""
 
 
+class DatasetError(OnedpieceError, ValueError):
+    """A folder of labelled photos that is none, or a label in it that makes no sense; one line names it."""
+
+
 class TrainingError(OnedpieceError, RuntimeError):
     """A training run cannot go on; the message, one line, says why and what is kept."""
 

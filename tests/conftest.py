@@ -13,10 +13,10 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
     from onedpiece.codec import Codec
@@ -176,3 +176,35 @@ def photos(data: Path) -> list[Photo]:
 
     names = ("astronaut.png", "chelsea.png", "coffee.png")
     return [Photo(name, Image.open(data / name).convert("RGB")) for name in names]
+
+
+@pytest.fixture(scope="session")
+def shape() -> Callable[[str, int], Shape]:
+    """Draw a red disc, a green square or blue stripes somewhere on grey; the same for the same seed."""
+    import numpy as np
+
+    colours = {"disc": (220, 40, 40), "square": (40, 200, 60), "stripes": (40, 60, 220)}
+
+    def draw(kind: str, seed: int) -> Shape:
+        random = np.random.default_rng([seed, *kind.encode()])
+        image = Image.new("RGB", (128, 96), (int(random.integers(90, 160)),) * 3)
+        x, y, r = int(random.integers(30, 98)), int(random.integers(30, 66)), int(random.integers(18, 28))
+        left, top, right, bottom = box = (x - r, y - r, x + r, y + r)
+        canvas = ImageDraw.Draw(image)
+        # Pillow draws the last column and row as well; boxes end in front of them.
+        if kind == "disc":
+            canvas.ellipse((left, top, right - 1, bottom - 1), colours[kind])
+        else:
+            step, height = (8, 4) if kind == "stripes" else (2 * r, 2 * r)
+            for at in range(top, bottom, step):
+                canvas.rectangle((left, at, right - 1, min(at + height, bottom) - 1), colours[kind])
+        return Shape(image, box)
+
+    return draw
+
+
+class Shape(NamedTuple):
+    """A picture of 128×96 pixels with one thing in it, and the thing's box: left, top, right and bottom."""
+
+    image: Image.Image
+    box: tuple[int, int, int, int]

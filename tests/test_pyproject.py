@@ -29,6 +29,7 @@ DISTRIBUTIONS = {
     "huggingface_hub": "huggingface-hub",
     "pillow_jxl": "pillow-jxl-plugin",
     "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
     "vector_quantize_pytorch": "vector-quantize-pytorch",
     "yaml": "pyyaml",
 }

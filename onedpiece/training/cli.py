@@ -134,7 +134,39 @@ class TokenizerCLI(TrainingCLI):
 
 
 class HeadCLI(TrainingCLI):
-    """`TrainingCLI` for heads, whose file says how good they are."""
+    """`TrainingCLI` for heads, whose file says how good they are.
+
+    Where only a folder of the user's own says what the head is for, the folder's task is the head's.
+    """
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse `args`, and take the task from the data where neither they nor a config file name one."""
+        super().parse_arguments(parser, args)
+        config = self.config[self.config.subcommand]
+        if config.data.path is None:
+            return
+        from onedpiece.training.codes.own import task_of
+
+        said = parser.parse_args(args, defaults=False)[self.config.subcommand]  # type: ignore[arg-type]
+        if said.get("model.head.task") is None:
+            config.model.head.task = task_of(config.data.path)
+
+    def before_fit(self) -> None:
+        """Refuse data of another task before they are tokenized.
+
+        Raises:
+            ValueError: the data are labelled for another task than the head's.
+        """
+        super().before_fit()
+        from onedpiece.training.codes import CodeData
+
+        assert isinstance(self.datamodule, CodeData)
+        asked, found = self.model.head_config.task, self.datamodule.task
+        if found not in (None, asked):
+            raise ValueError(
+                f"{self.datamodule.names} is labelled for {found}, and model.head.task is {asked}; "
+                "leave the task out, or take other data"
+            )
 
     def after_fit(self) -> None:
         """Measure the averaged head, where the last step was not validated on anyway, and write it anew."""

@@ -75,7 +75,7 @@ class Coder:
         size = self.file_bytes(row, count)
         if kind == "ours":
             return Shown(np.asarray(self.codec.decode(code)), size)
-        return best_webp(self._picture(row), size)
+        return best_webp(self.picture(row), size)
 
     def file_bytes(self, row: int, count: int) -> int:
         """Return the size of a row's file of `count` tokens."""
@@ -86,7 +86,8 @@ class Coder:
         codebook = codec.tokenizer.config.codebook_size
         return Code(self.rows.codes[row, :count].astype(np.int64), codebook, codec.fingerprint)
 
-    def _picture(self, row: int) -> Image.Image:
+    def picture(self, row: int) -> Image.Image:
+        """Return a row's view of its photo, as it was tokenized."""
         key = self.rows.keys[row]
         view = view_named(self.rows.variants[row], key)
         return resize(
@@ -96,13 +97,25 @@ class Coder:
 
 def best_webp(image: Image.Image, budget: int) -> Shown:
     """Return the WebP file of best PSNR, over all scales and qualities, of at most `budget` bytes."""
+    data = best_webp_file(image, budget)
+    return Shown(webp_pixels(data, image.size), len(data))
+
+
+def best_webp_file(image: Image.Image, budget: int) -> bytes:
+    """Return the file itself; empty where none is small enough."""
     fmt = image_format("webp")
     files = candidates(image, fmt, [budget])
     if not files:
-        return Shown(np.full((image.height, image.width, 3), 128, np.uint8), 0)
+        return b""
     images = [restore(fmt, file.data, image.size) for file in files]
-    best = int(psnr(to_tensor([image]), to_tensor(images)).argmax())
-    return Shown(np.asarray(images[best]), len(files[best].data))
+    return files[int(psnr(to_tensor([image]), to_tensor(images)).argmax())].data
+
+
+def webp_pixels(data: bytes, size: tuple[int, int]) -> Pixels:
+    """Return the picture of a file, brought back to `size`; grey where there is none."""
+    if not data:
+        return np.full((size[1], size[0], 3), 128, np.uint8)
+    return np.asarray(restore(image_format("webp"), data, size))
 
 
 def counts_of(kind: Kind, rows: int, seed: int = 0) -> list[int]:

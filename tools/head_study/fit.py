@@ -24,7 +24,7 @@ def fit(network: Network, loss_of: Callable[[Network, int], Tensor], settings: S
 
     Args:
         network: fresh.
-        loss_of: the loss of batch number n; called in bfloat16 autocast.
+        loss_of: the loss of batch number n; called in bfloat16 autocast where the settings say so.
         settings: the numbers.
     """
     schedule, numbers = settings.schedule, settings.optimizer
@@ -36,7 +36,7 @@ def fit(network: Network, loss_of: Callable[[Network, int], Tensor], settings: S
     while (progress := schedule.progress(clock.seconds, steps)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = numbers.lr * schedule.lr_scale(progress)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
             loss = loss_of(network, steps)
         optimizer.zero_grad()
         torch.autograd.backward(loss)

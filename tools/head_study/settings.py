@@ -13,7 +13,7 @@ from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
 
 @dataclass(frozen=True)
 class Settings:
-    """What `configs/head_classify_*.yaml` says, but for the minutes, which the study sets.
+    """What `configs/head_*.yaml` says, but for the minutes, which the study sets.
 
     Attributes:
         path: the file.
@@ -23,6 +23,8 @@ class Settings:
         schedule: shape of the learning rate, and minutes of this process's own.
         ema_decay: of the averaged weights.
         batch: photos a batch.
+        variants: views of the photos that are trained on.
+        bfloat16: whether the networks compute in it, as the config's precision has it.
     """
 
     path: Path
@@ -32,10 +34,12 @@ class Settings:
     schedule: ScheduleConfig
     ema_decay: float
     batch: int
+    variants: tuple[str, ...] = ("plain", "flip")
+    bfloat16: bool = True
 
 
-def read_settings(path: Path, minutes: float) -> Settings:
-    """Read a config of `onedpiece train-head` whose task is classify.
+def read_settings(path: Path, minutes: float | None = None, precision: str | None = None) -> Settings:
+    """Read a config of `onedpiece train-head`; minutes and precision are its own where none are given.
 
     Raises:
         OSError: it cannot be opened.
@@ -43,7 +47,7 @@ def read_settings(path: Path, minutes: float) -> Settings:
     """
     config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     model, data = config["model"], config["data"]
-    schedule = {**model["schedule"], "minutes": minutes, "clock": "processor"}
+    schedule = {**model["schedule"], "clock": "processor"} | ({} if minutes is None else {"minutes": minutes})
     return Settings(
         path,
         HeadConfig.from_dict({"classes": ("any",), **model["head"]}),
@@ -52,4 +56,6 @@ def read_settings(path: Path, minutes: float) -> Settings:
         ScheduleConfig(**schedule),
         model.get("ema_decay", 0.998),
         data["batch"],
+        tuple(data.get("variants", ("plain", "flip"))),
+        (precision or str(config["trainer"].get("precision", "32-true"))).startswith("bf16"),
     )

@@ -125,6 +125,11 @@ class Source(ABC):
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their numbers; none for depth."""
 
+    @property
+    def stamp(self) -> str:
+        """What a cache depends on beside names, classes and keys; empty where those say it all."""
+        return ""
+
     @abstractmethod
     def examples(self) -> list[Example]:
         """List all photos of all splits, always in the same order.

@@ -78,12 +78,13 @@ def write_rows(path: Path, rows: Sequence[Row], metadata: CacheMetadata) -> None
         ModuleNotFoundError: pyarrow is not installed; the message names the extra.
     """
     pa, _ = _pyarrow()
-    codes = np.stack([row.codes for row in rows]).astype(np.uint16)
-    flat = pa.array(codes.ravel(), pa.uint16())
+    codes = [row.codes.astype(np.uint16) for row in rows]
+    flat = pa.array(np.concatenate([np.empty(0, np.uint16), *codes]), pa.uint16())
+    text = pa.string()
     columns = {
-        "key": [row.key for row in rows],
-        "split": [row.split for row in rows],
-        "variant": [row.variant for row in rows],
+        "key": pa.array([row.key for row in rows], text),
+        "split": pa.array([row.split for row in rows], text),
+        "variant": pa.array([row.variant for row in rows], text),
         "codes": pa.FixedSizeListArray.from_arrays(flat, metadata.num_tokens),
         "target": pa.array([row.target for row in rows], pa.binary()),
     }

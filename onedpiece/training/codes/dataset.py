@@ -1,5 +1,6 @@
 """A cache's photos as tensors, and the data module of heads, which makes the cache where there is none."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +14,17 @@ from torch.utils.data import Dataset
 from onedpiece._progress import progress_bar
 from onedpiece.codec.codec import Codec
 from onedpiece.errors import CacheError, WrongModelError
-from onedpiece.heads import code_space_of
-from onedpiece.training.codes.base import TEST, TRAIN, BoxTarget, CodeSample, CodeSamples, Source, Target
+from onedpiece.heads import Task, code_space_of
+from onedpiece.training.codes.base import TEST, TRAIN, VAL, BoxTarget, CodeSample, CodeSamples, Source, Target
 from onedpiece.training.codes.build import build_cache
 from onedpiece.training.codes.cache_file import read_metadata, read_rows, unpack_target
+from onedpiece.training.codes.layout import OwnPhotos
+from onedpiece.training.codes.own import default_cache, is_tokens, own_photos, task_of
 from onedpiece.training.codes.shards import is_bulk, read_shards
 from onedpiece.training.data.sampling import check_least, endless_rows
 from onedpiece.weights import load
+
+log = logging.getLogger(__name__)
 
 
 class CodeDataset(Dataset[CodeSample]):
@@ -118,19 +123,26 @@ class CodeData(LightningDataModule):
 
     Args:
         cache: the Parquet file; made from `source` where it is not there. Or what `onedpiece bulk` wrote.
+            None: a file below `runs/codes`, another one for other photos, labels, views or models.
         source: labelled photos.
         model: whose tokens these are, as `onedpiece.load` takes it; None: the bundled one.
         variants: views of training photos to make and to train on (see `view_named`).
         batch: photos a batch.
-        split: what to validate on.
+        split: what to validate on; where a folder of your own has no such split, the other one that it has.
         seed: of the order.
         device: where photos are tokenized, as torch names it.
         labels: of a bulk run, a TSV file of classes by key; None: they are the photos' folders.
+        path: a folder of your own in place of `source`: of a folder per class, a YOLO or COCO data set, or
+            photos and masks (see `own_photos`). Or what `onedpiece bulk` wrote.
+
+    Raises:
+        ValueError: nothing says where the photos are, or two things do; or `path` holds none of these.
+        FileNotFoundError: there is nothing at `path`.
     """
 
     def __init__(
         self,
-        cache: str,
+        cache: str | None = None,
         source: Source | None = None,
         model: str | None = None,
         variants: tuple[str, ...] = ("plain", "flip"),
@@ -139,13 +151,42 @@ class CodeData(LightningDataModule):
         seed: int = 0,
         device: str = "cpu",
         labels: str | None = None,
+        path: str | None = None,
     ) -> None:
         super().__init__()
         check_least(1, batch=batch)
+        if path is not None and is_tokens(path):
+            cache, path = cache or path, None
+        if path is not None:
+            if source is not None:
+                raise ValueError("data.path and data.source both name photos; leave one out")
+            source = own_photos(path)
+        elif cache is None:
+            raise ValueError("nothing says where the photos are; set data.path to a folder, or data.cache")
         self.labels = labels
-        self.cache, self.source, self.model, self.variants = cache, source, model, variants
+        self.given, self.source, self.model, self.variants = cache, source, model, variants
         self.batch, self.split, self.seed, self.device = batch, split, seed, device
         self.drawn = 0
+
+    @cached_property
+    def cache(self) -> str:
+        """The Parquet file of the tokens."""
+        if self.given is not None:
+            return self.given
+        assert isinstance(self.source, OwnPhotos)
+        return str(default_cache(self.source, code_space_of(self.codec), self.variants))
+
+    @property
+    def task(self) -> Task | None:
+        """What the photos are labelled for, without reading any; None: there are none."""
+        if self.source is not None:
+            return self.source.task
+        return task_of(self.cache) if Path(self.cache).exists() else None
+
+    @property
+    def names(self) -> str:
+        """What a message calls the photos."""
+        return str(self.cache) if self.source is None else self.source.name
 
     @cached_property
     def codec(self) -> Codec:
@@ -160,7 +201,10 @@ class CodeData(LightningDataModule):
     @cached_property
     def test(self) -> CodeDataset:
         """What is validated on; the cache must be there."""
-        return CodeDataset(self.cache, self.split, code_space_of(self.codec), labels=self.labels)
+        split = self.split
+        if isinstance(self.source, OwnPhotos) and split not in self.source.splits:
+            split = next(name for name in (VAL, TEST) if name in self.source.splits)
+        return CodeDataset(self.cache, split, code_space_of(self.codec), labels=self.labels)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -171,12 +215,18 @@ class CodeData(LightningDataModule):
         """Tokenize the photos, unless that was done.
 
         Raises:
-            ValueError: there is neither a cache nor a source.
+            ValueError: there is neither a cache nor a source; or the photos, or the cache that is there, are
+                not as they must be.
         """
-        if Path(self.cache).exists():
-            return
+        there, own = Path(self.cache).exists(), isinstance(self.source, OwnPhotos)
+        if own:
+            log.info("%s: tokens are %s %s", self.names, "in" if there else "put into", self.cache)
+        if there and (self.given is None or not own):
+            return  # the name of what is not given says of which photos it is
         if self.source is None:
-            raise ValueError(f"there is no {self.cache}; set data.source to tokenize photos, or data.cache")
+            raise ValueError(
+                f"there is no {self.cache}; set data.path or data.source to tokenize photos, or data.cache"
+            )
         with progress_bar("Tokenizing") as progress:
             build_cache(self.cache, self.source, self.codec, self.variants, progress)
 

@@ -14,10 +14,8 @@ from onedpiece.codes import ShardInfo, find_shards, has_info, pyarrow, read_info
 from onedpiece.errors import CacheError
 from onedpiece.training.codes.base import TEST, TRAIN, VAL
 from onedpiece.training.codes.cache_file import CacheMetadata
+from onedpiece.training.codes.layout import HELD_OUT_SHARE
 from onedpiece.training.data.files import is_held_out
-
-HELD_OUT_SHARE = 0.1
-"""Of the photos, by the hash of their keys, that are never trained on where no folder says which."""
 
 
 class ShardRows(NamedTuple):

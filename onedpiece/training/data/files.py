@@ -174,9 +174,14 @@ class Split(NamedTuple):
     held_out: list[int]
 
 
+def hash_of(key: str) -> int:
+    """Return the hash, in [0, 2^64), that says whether a picture is held out."""
+    return int.from_bytes(sha256(key.encode()).digest()[:8], "big")
+
+
 def is_held_out(key: str, share: float) -> bool:
     """Say whether the picture called `key` is never trained on: its hash lies in the lowest `share`."""
-    return int.from_bytes(sha256(key.encode()).digest()[:8], "big") < share * 2**64
+    return hash_of(key) < share * 2**64
 
 
 def split(members: Sequence[Member], share: float) -> Split:

@@ -198,5 +198,5 @@ def test_a_resumed_run_draws_what_comes_next(source: DepthScenes, tmp_path: Path
 
 @pytest.mark.usefixtures("loaded")
 def test_neither_cache_nor_source(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"set data\.source to tokenize photos"):
+    with pytest.raises(ValueError, match=r"set data\.path or data\.source to tokenize photos"):
         CodeData(str(tmp_path / "none.parquet")).prepare_data()

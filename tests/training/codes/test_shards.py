@@ -119,9 +119,15 @@ trainer: {accelerator: cpu, devices: 1, log_every_n_steps: 20}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("target", "lengths"), [({}, "per_batch"), ({"psnr": 12.0}, "per_sample")])
+@pytest.mark.parametrize(
+    ("target", "lengths", "option"), [({}, "per_batch", "cache"), ({"psnr": 12.0}, "per_sample", "path")]
+)
 def test_a_head_trains_from_a_bulk_run_as_it_is(
-    target: dict[str, Any], lengths: str, stirred_tokenizer: Callable[..., Tokenizer], tmp_path: Path
+    target: dict[str, Any],
+    lengths: str,
+    option: str,
+    stirred_tokenizer: Callable[..., Tokenizer],
+    tmp_path: Path,
 ) -> None:
     """Dark pictures and light ones, tokenized in bulk; a head that learns nothing has about half right."""
     from PIL import Image
@@ -139,7 +145,7 @@ def test_a_head_trains_from_a_bulk_run_as_it_is(
         worker.work(unit)
     config = tmp_path / "head.yaml"
     config.write_text(CONFIG.replace("LENGTHS", lengths))
-    words = [f"--config={config}", f"--data.cache={run}", f"--trainer.default_root_dir={tmp_path / 'run'}"]
+    words = [f"--config={config}", f"--data.{option}={run}", f"--trainer.default_root_dir={tmp_path / 'run'}"]
     head_main(["fit", *words, f"--data.model={model}"])
     loaded = load_head(tmp_path / "run" / "head.safetensors")
     assert loaded.code_space == fingerprint(load_tokenizer(model))
