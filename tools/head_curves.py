@@ -6,10 +6,10 @@
         [--caches runs/codes] [--work runs/head_curves] [--out onedpiece/heads]
 
 `measure` scores a trained head (by default the task's bundled one) at 8 to 256 tokens. Then it trains the
-same network, fresh, on decoded WebP scaled to the size of the head's linear picture, for as many minutes of
-this process as the head's file says (or --minutes), and scores it on WebP of the bytes that our files of so
-many tokens have. Each WebP file is the best in PSNR over all scales and qualities, which takes about 0.1 s of
-a core; files are made once, --pictures of them to train on, and kept. `draw` makes one picture and one table
+same network, from the head's own weights on, on decoded WebP scaled to the size of the head's linear picture,
+for as many minutes of this process as the head's file says (or --minutes), and scores it on WebP of the bytes
+that our files of so many tokens have: it has what the head has learned, and as many minutes more. Each WebP
+file is the best in PSNR over all scales and qualities, about 0.1 s of a core; files are made once, --pictures of them to train on, and kept. `draw` makes one picture and one table
 of all tasks that were measured.
 """
 
@@ -130,7 +130,7 @@ class Curves:
         counts = counts_within(COUNTS, self.codec.num_tokens)
         tests = {count: files for count in counts if _share(files := self._test_files(count)) >= FITS}
         torch.set_num_threads(1)
-        network = PixelHead(self.head.head.config, self.args.seed)
+        network = PixelHead(self.head.head)
         sets = self._training_sets(network, list(tests))
         fitted = fit(network, pixel_loss(sets, self.settings, self.args.seed), self.settings)
         return [self._point(fitted.network.eval(), count, tests[count], fitted.steps) for count in tests]

@@ -1,13 +1,14 @@
 """A head's own network on pixels in the place of tokens: the same layers, trained for the same time."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onedpiece.heads import Head, HeadConfig, Output
+from onedpiece.heads import Head, Output
 from onedpiece.heads.backbone import PICTURE_MEAN, PICTURE_STD
 from onedpiece.heads.embeddings import PIXELS
 from onedpiece.training.augment import draw_views
@@ -23,25 +24,24 @@ _BATCH = 100  # photos that are tested together
 
 
 class PixelHead(nn.Module):
-    """A head whose linear picture is a picture that it is given.
+    """A head whose linear picture is a picture that it is given, and whose code tokens are left out.
+
+    It starts from the head's own weights, so that it has the same past.
 
     Args:
-        config: of the head, whose network sees nothing but the linear picture.
-        seed: of the fresh weights.
+        head: whose network sees the linear picture.
 
     Raises:
-        ValueError: the head reads code tokens, which pixels have none of.
+        ValueError: the head sees code tokens alone.
     """
 
-    def __init__(self, config: HeadConfig, seed: int) -> None:
+    def __init__(self, head: Head) -> None:
         super().__init__()
-        if config.codes or not config.linear_picture:
-            raise ValueError(
-                "this head reads code tokens, which pixels have none of; give one with codes: false"
-            )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.head = Head(config)
+        if not head.config.linear_picture:
+            raise ValueError("this head reads code tokens alone, which pixels have none of")
+        self.head = Head(replace(head.config, codes=False))
+        mine = self.head.state_dict()
+        self.head.load_state_dict({name: each for name, each in head.state_dict().items() if name in mine})
 
     def forward(self, pictures: Tensor) -> Output:
         """Predict from pictures (B, 3, S, S) in [0, 1]."""

@@ -108,8 +108,7 @@ def test_the_network_on_pixels_is_the_heads_own(codec: Codec) -> None:
     config = HeadConfig(classes=("a", "b"), **HEAD)  # type: ignore[arg-type]
     torch.manual_seed(0)
     head = build_head(config, codec.tokenizer).eval()
-    network = PixelHead(head.config, seed=1).eval()
-    network.head.load_state_dict(head.state_dict())
+    network = PixelHead(head).eval()
     indices = codec.tokenizer.tokenize(torch.rand(2, 3, 64, 64))
     with torch.inference_mode():
         drawn = head.backbone(head.backbone.codebook(indices)).linear
@@ -119,8 +118,16 @@ def test_the_network_on_pixels_is_the_heads_own(codec: Codec) -> None:
     assert isinstance(said, ClassLogits)
     assert isinstance(expected, ClassLogits)
     torch.testing.assert_close(said.logits, expected.logits)
-    with pytest.raises(ValueError, match="reads code tokens, which pixels have none of"):
-        PixelHead(HeadConfig(classes=("a",)), seed=0)
+    with pytest.raises(ValueError, match="reads code tokens alone"):
+        PixelHead(build_head(HeadConfig(classes=("a",)), codec.tokenizer))
+
+
+def test_code_tokens_are_left_out_on_pixels(codec: Codec) -> None:
+    config = HeadConfig(classes=("a", "b"), **(HEAD | {"codes": True}))  # type: ignore[arg-type]
+    head = build_head(config, codec.tokenizer)
+    network = PixelHead(head)
+    assert not network.head.config.codes
+    assert torch.equal(network.head.task_head.logits.weight, head.task_head.logits.weight)  # type: ignore[union-attr,arg-type]
 
 
 def points(task: Task) -> list[Point]:
