@@ -9,8 +9,8 @@
 same network, from the head's own weights on, on decoded WebP scaled to the size of the head's linear picture,
 for as many minutes of this process as the head's file says (or --minutes), and scores it on WebP of the bytes
 that our files of so many tokens have: it has what the head has learned, and as many minutes more. Each WebP
-file is the best in PSNR over all scales and qualities, about 0.1 s of a core; files are made once, --pictures of them to train on, and kept. `draw` makes one picture and one table
-of all tasks that were measured.
+file is the best in PSNR over all scales and qualities, about 0.1 s of a core; they are made once, --pictures
+of them to train on, and kept. `draw` makes one picture and one table of all tasks that were measured.
 """
 
 import argparse
