@@ -1,16 +1,15 @@
 """What heads on our tokens are worth, beside networks of their size on pixels of as many bytes.
 
     python -m tools.make_codes --out runs/codes      # once
-    python -m tools.study_heads [train,table,speed,reduce,dense] [--caches runs/codes]
+    python -m tools.study_heads [train,table,speed,reduce] [--caches runs/codes]
         [--work runs/head_study] [--shared FOLDER] [--inputs codes,webp,ours] [--seeds 0,1,2]
-        [--minutes 3] [--config configs/head_classify_imagenette.yaml] [--head segment --head FILE ...]
+        [--minutes 3] [--config configs/head_classify_imagenette.yaml]
 
 `train` trains a classifier for each input and seed, the same minutes each and on one core (the process's
 own minutes, so that other work on the machine takes nothing away); pictures for the networks on pixels are
 coded first and kept, and what is finished is not done again. `table` gives the means and results.csv. `speed`
 times a head on 64 tokens and the network on pixels in turns. `reduce` puts a reducer in front of a
-trained head. `dense` scores heads by token count and draws what they see. Every part but the first prints a
-Markdown table and leaves it as PART.md below the work folder.
+trained head. Every part but the first prints a Markdown table and leaves it as PART.md below the work folder.
 """
 
 import argparse
@@ -20,10 +19,8 @@ from pathlib import Path
 import torch
 
 import onedpiece
-from onedpiece.heads import bundled_head, load_head
+from onedpiece.heads import load_head
 from onedpiece.training.codes.base import TEST
-from tools.head_study.coded import COUNTS
-from tools.head_study.dense import dense_scores, draw_answers
 from tools.head_study.inputs import INPUTS, Input, Material
 from tools.head_study.networks import fresh_head, fresh_vit, to_network
 from tools.head_study.reduced import reduce_in_front
@@ -35,13 +32,6 @@ from tools.make_codes import source
 from tools.shared import add_shared
 
 ROOT = Path(__file__).resolve().parents[1]
-CACHES = {"classify": "imagenette", "segment": "camvid", "detect": "pennfudan", "depth": "scenes"}
-TITLES = {
-    "classify": "Imagenette top-1 %",
-    "segment": "CamVid mIoU %",
-    "detect": "Penn-Fudan AP50 %",
-    "depth": "scenes AbsRel % ↓",
-}
 SHARES = (0.7, 0.6, 0.5, 0.4)
 BATCH = 64
 TOKENS = 64
@@ -58,7 +48,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--inputs", default=",".join(INPUTS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--minutes", type=float, default=3.0, help="of each training")
-    parser.add_argument("--head", action="append", default=[], help="dense: a task's bundled head, or a file")
     parser.add_argument("--model", help="a name or a folder; the bundled one by default")
     return parser.parse_args(argv)
 
@@ -125,19 +114,6 @@ class Study:
             ]
         self._say("reduce", "\n".join(lines))
 
-    def dense(self) -> None:
-        """Score heads and draw what they see."""
-        lines = ["| | " + " | ".join(map(str, COUNTS)) + " |", "|---|" + "---:|" * len(COUNTS)]
-        for name in self.args.head or ["segment"]:
-            loaded = load_head(name if Path(name).exists() else bundled_head(name))
-            task = loaded.head.config.task
-            scores = dense_scores(loaded, self.args.caches / f"{CACHES[task]}.parquet")
-            values = " | ".join(f"{100 * score.value:.1f}" for score in scores)
-            lines.append(f"| {TITLES[task]} | {values} |")
-            folder = self.results / f"overlays-{task}"
-            draw_answers(loaded, source(CACHES[task], self.args.shared), self.codec, folder, (16, 64, 256))
-        self._say("dense", "\n".join(lines))
-
     def _say(self, part: str, text: str) -> None:
         (self.results / f"{part}.md").write_text(text + "\n", encoding="utf-8")
         print(text, flush=True)
@@ -148,7 +124,6 @@ PARTS: dict[str, Callable[[Study], None]] = {
     "table": Study.table,
     "speed": Study.speed,
     "reduce": Study.reduce,
-    "dense": Study.dense,
 }
 
 

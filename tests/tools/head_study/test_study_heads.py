@@ -66,8 +66,16 @@ def test_heads_of_other_tasks_are_scored_and_drawn(
     config = HeadConfig(task="depth", width=32, layers=1, heads=1, grid=4)
     head = build_head(config, codec.tokenizer)
     path = save_head(head, tmp_path / "depth.safetensors", codec.fingerprint)
-    words = ["--work", str(tmp_path / "work"), "--shared", str(shared), "--caches", str(caches)]
-    tools("study_heads").main(["dense", *words, "--head", str(path)])
-    assert capsys.readouterr().out.splitlines()[2].startswith("| scenes AbsRel % ↓ | ")
-    drawn = list((tmp_path / "work" / "01020304" / "overlays-depth").iterdir())
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- begin: scores -->\n<!-- end: scores -->\n")
+    words = ["--shared", str(shared), "--caches", str(caches), "--head", str(path)]
+    tools("score_heads").main([*words, "--draw", str(tmp_path / "drawn"), "--write", str(readme)])
+    line = readme.read_text().splitlines()[3]
+    assert line in capsys.readouterr().out
+    # The head and its size; scores at 8 to 64 tokens, all that this model has; two times and their ratio.
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[0].endswith("`: rendered scenes, AbsRel % ↓")
+    assert len(cells) == 2 + 4 + 3
+    assert float(cells[-1]) == pytest.approx(float(cells[-3]) / float(cells[-2]), abs=0.1)
+    drawn = list((tmp_path / "drawn" / "depth").iterdir())
     assert len(drawn) == 2 * 3  # two photos at 16, 64 and (as many as there are) 256 tokens
