@@ -7,15 +7,12 @@ from types import ModuleType
 import pytest
 import torch
 
-pytest.importorskip("timm")
 pytest.importorskip("pyarrow")
 
 from onedpiece.codec import Codec
 from onedpiece.heads import HeadConfig, build_head, save_head
 from onedpiece.training.codes import DepthScenes
 from onedpiece.training.codes.cache_file import read_metadata
-from tools.head_study.report import write_cells
-from tools.head_study.run import Cell
 
 Tool = Callable[[str], ModuleType]
 
@@ -44,19 +41,6 @@ def test_codes_are_made_once(tools: Tool, caches: Path, capsys: pytest.CaptureFi
     tools("make_codes").main(["scenes", "--out", str(caches), "--variants", "plain"])
     assert capsys.readouterr().out == f"{caches}/scenes.parquet: 0.0 MiB\n"
     assert read_metadata(caches / "scenes.parquet").code_space == "01020304"
-
-
-def test_the_table_is_written_and_printed(
-    tools: Tool, tmp_path: Path, shared: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    results = tmp_path / "work" / "01020304"
-    results.mkdir(parents=True)
-    write_cells(results / "codes-0.json", [Cell("codes", 0, 64, 90.0, 500, 0.5, 100)])
-    tools("study_heads").main(["table", "--work", str(tmp_path / "work"), "--shared", str(shared)])
-    out = capsys.readouterr().out
-    assert "| head on our tokens | 100 | 50.0 |" in out
-    assert (results / "table.md").read_text() == out
-    assert (results / "results.csv").read_text().splitlines()[1] == "codes,0,64,90.0,500,0.5,100"
 
 
 def test_heads_of_other_tasks_are_scored_and_drawn(
