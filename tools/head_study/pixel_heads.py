@@ -1,13 +1,14 @@
 """A head's own network on pixels in the place of tokens: the same layers, trained for the same time."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onedpiece.heads import Head, HeadConfig, Output
+from onedpiece.heads import Head, HeadConfig, Output, start_from
 from onedpiece.heads.backbone import PICTURE_MEAN, PICTURE_STD
 from onedpiece.heads.embeddings import PIXELS
 from onedpiece.training.augment import draw_views
@@ -23,25 +24,29 @@ _BATCH = 100  # photos that are tested together
 
 
 class PixelHead(nn.Module):
-    """A head whose linear picture is a picture that it is given.
+    """A head whose linear picture is a picture that it is given, and that has no code tokens.
 
     Args:
-        config: of the head, whose network sees nothing but the linear picture.
+        config: of the head, which sees the linear picture.
         seed: of the fresh weights.
+        start: the file of a head to start from, which reads the picture alone (`start_from`); None: fresh.
 
     Raises:
-        ValueError: the head reads code tokens, which pixels have none of.
+        ValueError: the head sees no linear picture, or the start has another geometry.
+        OSError: the start cannot be read.
     """
 
-    def __init__(self, config: HeadConfig, seed: int) -> None:
+    def __init__(self, config: HeadConfig, seed: int, start: str | None = None) -> None:
         super().__init__()
-        if config.codes or not config.linear_picture:
+        if not config.linear_picture:
             raise ValueError(
-                "this head reads code tokens, which pixels have none of; give one with codes: false"
+                "this head reads code tokens alone, which pixels have none of; give one with linear_picture"
             )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.head = Head(config)
+            self.head = Head(replace(config, codes=False))
+        if start is not None:
+            start_from(self.head, start)
 
     def forward(self, pictures: Tensor) -> Output:
         """Predict from pictures (B, 3, S, S) in [0, 1]."""
