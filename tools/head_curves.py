@@ -2,18 +2,15 @@
 
     python -m tools.make_codes     # once: runs/codes/{imagenette,camvid,pennfudan,scenes}.parquet
     python -m tools.head_curves [measure,draw] [--tasks classify,segment,detect,depth] [--shared FOLDER]
-        [--head TASK=FILE ...] [--config TASK=FILE ...] [--start TASK=FILE ...] [--minutes M] [--pictures N]
-        [--views plain,crop1] [--caches runs/codes] [--work runs/head_curves] [--out onedpiece/heads]
+        [--head TASK=FILE ...] [--config TASK=FILE ...] [--minutes M] [--pictures N] [--views plain,crop1]
+        [--caches runs/codes] [--work runs/head_curves] [--out onedpiece/heads]
 
 `measure` scores a trained head (by default the task's bundled one) at 8 to 256 tokens. Then it trains the
-same network, without code tokens if it has any, on decoded WebP scaled to the size of the head's linear
-picture, for as many minutes of this process as the head's file says (or --minutes), and scores it on WebP of
-the bytes that our files of so many tokens have. A head that was started from another should have a rival that
-was, too: --start names a head that reads the picture alone.
-
-Each WebP file is the best in PSNR over all scales and qualities, which takes about 0.1 s of a core; files are
-made once, --pictures of them to train on, and kept. `draw` makes one picture and one table of all tasks that
-were measured.
+same network, from the head's own weights on, on decoded WebP scaled to the size of the head's linear picture,
+for as many minutes of this process as the head's file says (or --minutes), and scores it on WebP of the bytes
+that our files of so many tokens have: it has what the head has learned, and as many minutes more. Each WebP
+file is the best in PSNR over all scales and qualities, about 0.1 s of a core; they are made once, --pictures
+of them to train on, and kept. `draw` makes one picture and one table of all tasks that were measured.
 """
 
 import argparse
@@ -65,7 +62,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tasks", default=",".join(CACHES))
     parser.add_argument("--head", action="append", default=[], metavar="TASK=FILE")
     parser.add_argument("--config", action="append", default=[], metavar="TASK=FILE")
-    parser.add_argument("--start", action="append", default=[], metavar="TASK=FILE", help="of WebP's network")
     parser.add_argument("--minutes", type=float, help="of training on WebP; the head's own by default")
     parser.add_argument(
         "--pictures", type=int, help="WebP files to train on; one a view of a photo by default"
@@ -98,7 +94,6 @@ class Curves:
         head = _given(args.head).get(task)
         self.head = load_head(bundled_head(task) if head is None else head)
         config = _given(args.config).get(task, str(ROOT / "configs" / CONFIGS[task]))
-        self.start = _given(args.start).get(task)
         trained = re.search(r"([\d.]+) min, (\d+) steps", self.head.note)
         self.minutes, self.steps = (float(trained[1]), int(trained[2])) if trained else (0.0, 0)
         self.settings = read_settings(Path(config), args.minutes or self.minutes or None, args.precision)
@@ -135,7 +130,7 @@ class Curves:
         counts = counts_within(COUNTS, self.codec.num_tokens)
         tests = {count: files for count in counts if _share(files := self._test_files(count)) >= FITS}
         torch.set_num_threads(1)
-        network = PixelHead(self.head.head.config, self.args.seed, self.start)
+        network = PixelHead(self.head.head)
         sets = self._training_sets(network, list(tests))
         fitted = fit(network, pixel_loss(sets, self.settings, self.args.seed), self.settings)
         return [self._point(fitted.network.eval(), count, tests[count], fitted.steps) for count in tests]
@@ -145,9 +140,7 @@ class Curves:
         value = score(network, Pictures(pixels, self._test.targets))
         size = float(np.mean([len(data) for data in files.data if data]))
         minutes = self.settings.schedule.minutes or 0.0
-        start = "" if self.start is None else str(self.start)
-        fit = _share(files)
-        return Point(self.task, "webp", count, size, fit, value, len(files.data), minutes, steps, start)
+        return Point(self.task, "webp", count, size, _share(files), value, len(files.data), minutes, steps)
 
     def _training_sets(self, network: PixelHead, counts: Sequence[int]) -> dict[int, Pictures]:
         views = tuple(self.args.views.split(","))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onedpiece.heads import Head, HeadConfig, Output, start_from
+from onedpiece.heads import Head, Output
 from onedpiece.heads.backbone import PICTURE_MEAN, PICTURE_STD
 from onedpiece.heads.embeddings import PIXELS
 from onedpiece.training.augment import draw_views
@@ -24,29 +24,24 @@ _BATCH = 100  # photos that are tested together
 
 
 class PixelHead(nn.Module):
-    """A head whose linear picture is a picture that it is given, and that has no code tokens.
+    """A head whose linear picture is a picture that it is given, and whose code tokens are left out.
+
+    It starts from the head's own weights, so that it has the same past.
 
     Args:
-        config: of the head, which sees the linear picture.
-        seed: of the fresh weights.
-        start: the file of a head to start from, which reads the picture alone (`start_from`); None: fresh.
+        head: whose network sees the linear picture.
 
     Raises:
-        ValueError: the head sees no linear picture, or the start has another geometry.
-        OSError: the start cannot be read.
+        ValueError: the head sees code tokens alone.
     """
 
-    def __init__(self, config: HeadConfig, seed: int, start: str | None = None) -> None:
+    def __init__(self, head: Head) -> None:
         super().__init__()
-        if not config.linear_picture:
-            raise ValueError(
-                "this head reads code tokens alone, which pixels have none of; give one with linear_picture"
-            )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.head = Head(replace(config, codes=False))
-        if start is not None:
-            start_from(self.head, start)
+        if not head.config.linear_picture:
+            raise ValueError("this head reads code tokens alone, which pixels have none of")
+        self.head = Head(replace(head.config, codes=False))
+        mine = self.head.state_dict()
+        self.head.load_state_dict({name: each for name, each in head.state_dict().items() if name in mine})
 
     def forward(self, pictures: Tensor) -> Output:
         """Predict from pictures (B, 3, S, S) in [0, 1]."""

@@ -40,7 +40,6 @@ class Point(NamedTuple):
         photos: that were tested.
         minutes: of processor time that the network was trained for; 0: not known.
         steps: likewise.
-        start: what a network on pixels began with, its file's name; empty: fresh weights.
     """
 
     task: Task
@@ -52,7 +51,6 @@ class Point(NamedTuple):
     photos: int
     minutes: float
     steps: int
-    start: str = ""
 
 
 def write_points(path: Path, points: Sequence[Point]) -> None:
@@ -74,7 +72,7 @@ def _point(row: dict[str, str]) -> Point:
     (reads,) = [name for name in get_args(Reads) if name == row["reads"]]
     size, fit, score, minutes = (float(row[name]) for name in ("bytes", "fit", "score", "minutes"))
     photos, steps = int(row["photos"]), int(row["steps"])
-    return Point(task, reads, int(row["tokens"]), size, fit, score, photos, minutes, steps, row["start"])
+    return Point(task, reads, int(row["tokens"]), size, fit, score, photos, minutes, steps)
 
 
 def curve(points: Sequence[Point], task: Task, reads: Reads) -> list[Point]:
@@ -123,14 +121,11 @@ def _cell(points: dict[int, Point], count: int, field: Literal["bytes", "score"]
 
 
 def trainings(points: Sequence[Point]) -> list[str]:
-    """Say for each task how long its networks were trained, and what those on pixels began with."""
+    """Say for each task how long its networks were trained."""
     lines = []
     for task, title in TITLES.items():
         firsts = {reads: found[0] for reads in NAMES if (found := curve(points, task, reads))}
         parts = [f"{NAMES[reads]} {p.minutes:g} minutes, {p.steps:,} steps" for reads, p in firsts.items()]
-        if "webp" in firsts:
-            start = firsts["webp"].start
-            parts.append(f"the latter from {f'`{start}`' if start else 'fresh weights'}")
         lines += [f"{title.split(',')[0]}: {', '.join(parts)}"] if parts else []
     return lines
 
