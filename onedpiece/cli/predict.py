@@ -40,7 +40,7 @@ _RARE = 0.005  # classes of fewer pixels are not named
 def predict(
     inputs: Annotated[list[str], typer.Argument(metavar="IN", help="Photos, .odp files, folders, or -.")],
     head: Annotated[
-        str, typer.Option(metavar="H", help="classify, segment, or the file of another head.")
+        str, typer.Option(metavar="H", help="classify, segment, detect, depth, or a head's file.")
     ] = "classify",
     tokens: Annotated[int | None, typer.Option(metavar="K", help="Read the first K tokens only.")] = None,
     overlay: Annotated[
@@ -61,7 +61,8 @@ def predict(
 ) -> None:
     """Say what is in photos, from their tokens alone: the class, a class a pixel, depth, or objects.
 
-    The bundled heads know Imagenette's ten classes (classify) and CamVid's eleven of road scenes (segment).
+    The bundled heads know Imagenette's ten classes (classify), CamVid's eleven of road scenes (segment),
+    pedestrians (detect) and the distances in rendered scenes (depth); for your own: onedpiece train-head.
 
     Example: onedpiece predict photo.jpg --head classify
     """

@@ -23,7 +23,12 @@ from onedpiece.tokenizer.transformer import assign_weights, no_init_weights
 FORMAT = "onedpiece-head-3"
 QUERIES = "queries.query_embedding"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
-_FILES = {"classify": "classify_imagenette.safetensors", "segment": "segment_camvid.safetensors"}
+_FILES: dict[str, str] = {
+    "classify": "classify_imagenette.safetensors",
+    "segment": "segment_camvid.safetensors",
+    "detect": "detect_pennfudan.safetensors",
+    "depth": "depth_scenes.safetensors",
+}
 
 
 def code_space_of(codec: Codec) -> bytes:

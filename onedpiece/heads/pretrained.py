@@ -38,7 +38,7 @@ def load_pretrained(name: str, **options: Unpack[HubOptions]) -> Head:
 
     Args:
         name: a folder that `save_pretrained` wrote, a file that `save_head` wrote, OWNER/NAME, or a task
-            that a head is bundled for: "classify" or "segment".
+            ("classify", "segment", "detect" or "depth").
         options: how the hub is asked.
 
     Raises:

@@ -144,7 +144,6 @@ def test_a_tiled_file_is_refused(cli: Any, photos: Path, heads: dict[str, Path])
     [
         (("--head", "missing.safetensors"), "missing.safetensors: No such file or directory"),
         (("--head", "clasify"), "no head 'clasify': it is no file, and the names are: classify, "),
-        (("--head", "depth"), "no head for 'depth' is bundled; there are: classify, segment"),
         (("--head", "a.png"), "a.png is damaged or no head"),
         (("--head", "HEAD", "--tokens", 17), "tokens is 17; tiny takes 1 to 16"),
         (

@@ -12,6 +12,7 @@ from torch import Tensor
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
 from onedpiece.heads import Head, HeadError, bundled_head, code_space_of, load_head, save_head, start_from
+from onedpiece.heads.checkpoint import bundled_tasks
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.weights import fingerprint
 
@@ -139,10 +140,11 @@ def test_it_starts_from_no_head_of_another_shape_or_space(make_head: Make, tmp_p
         start_from(head, str(path))
 
 
-def test_only_two_are_bundled() -> None:
-    assert bundled_head("segment").name == "segment_camvid.safetensors"
-    with pytest.raises(HeadError, match="no head for 'depth' is bundled; there are: classify, segment"):
-        bundled_head("depth")
+def test_every_task_has_a_bundled_head() -> None:
+    assert bundled_tasks() == ("classify", "segment", "detect", "depth")
+    assert all(bundled_head(task).is_file() for task in bundled_tasks())
+    with pytest.raises(HeadError, match="no head for 'paint' is bundled; there are: classify, segment"):
+        bundled_head("paint")
 
 
 def test_the_code_space_is_what_the_codec_names(fsq_tokenizer: Tokenizer) -> None:

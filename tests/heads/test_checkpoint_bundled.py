@@ -6,16 +6,28 @@ import torch
 
 import onedpiece
 from onedpiece.bitstream import Code
-from onedpiece.heads import ClassScores, HeadError, LoadedHead, Mask, bundled_head, code_space_of, load_head
+from onedpiece.heads import (
+    ClassScores,
+    Depth,
+    Detections,
+    HeadError,
+    LoadedHead,
+    Mask,
+    bundled_head,
+    code_space_of,
+    load_head,
+)
 
 MAX_BYTES = 3 * 2**20
 NAMES = {
     "classify": ("tench", "English springer", "cassette player", "chain saw", "church"),
     "segment": ("sky", "building", "pole", "road", "pavement"),
+    "detect": ("pedestrian",),
+    "depth": (),
 }
 
 
-@pytest.fixture(scope="module", params=["classify", "segment"])
+@pytest.fixture(scope="module", params=list(NAMES))
 def task(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -45,15 +57,21 @@ def test_photos_go_in_and_plain_results_come_out(task: str, bundled: LoadedHead,
     code = codec.encode(data / "astronaut.png")
     whole, short = bundled.predict([code, code[:16]])
     (alone,) = bundled.predict(code[:16])
-    if isinstance(short, Mask) and isinstance(alone, Mask):
-        assert short.classes.shape == (256, 256)
-        assert float((short.classes == alone.classes).float().mean()) > 0.999  # ties may fall otherwise
-    else:
-        assert isinstance(whole, ClassScores)
-        assert isinstance(short, ClassScores)
-        assert isinstance(alone, ClassScores)
-        assert short.probability == pytest.approx(alone.probability, abs=1e-5)
-        assert len(whole.top) == 5
+    match whole, short, alone:
+        case Mask(), Mask(masked), Mask(expected):
+            assert masked.shape == (256, 256)
+            assert float((masked == expected).float().mean()) > 0.999  # ties may fall otherwise
+        case Depth(), Depth(meters), Depth(expected):
+            assert meters.shape == (256, 256)
+            torch.testing.assert_close(meters, expected, rtol=1e-4, atol=1e-4)
+        case Detections(), Detections(boxes, _, scores), Detections(expected, _, others):
+            torch.testing.assert_close(boxes, expected, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(scores, others, rtol=1e-4, atol=1e-4)
+        case ClassScores(top=top), ClassScores(probability=probability), ClassScores(probability=expected):
+            assert probability == pytest.approx(expected, abs=1e-5)
+            assert len(top) == 5
+        case _:
+            pytest.fail(f"{task} gives {whole}")
 
 
 def test_mixed_lengths_equal_one_by_one(bundled: LoadedHead) -> None:

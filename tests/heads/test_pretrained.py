@@ -85,7 +85,7 @@ def test_damage_is_named(make_head: Make, tmp_path: Path) -> None:
 
 def test_bundled_heads_have_names() -> None:
     assert Head.from_pretrained("classify").config.task == "classify"
-    with pytest.raises(HeadError, match="bundled are: classify, segment"):
+    with pytest.raises(HeadError, match="bundled are: classify, segment, detect, depth"):
         Head.from_pretrained("nothing")
 
 
