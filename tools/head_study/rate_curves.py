@@ -71,9 +71,8 @@ def _point(row: dict[str, str]) -> Point:
     (task,) = [name for name in get_args(Task) if name == row["task"]]
     (reads,) = [name for name in get_args(Reads) if name == row["reads"]]
     size, fit, score, minutes = (float(row[name]) for name in ("bytes", "fit", "score", "minutes"))
-    return Point(
-        task, reads, int(row["tokens"]), size, fit, score, int(row["photos"]), minutes, int(row["steps"])
-    )
+    photos, steps = int(row["photos"]), int(row["steps"])
+    return Point(task, reads, int(row["tokens"]), size, fit, score, photos, minutes, steps)
 
 
 def curve(points: Sequence[Point], task: Task, reads: Reads) -> list[Point]:
@@ -121,17 +120,25 @@ def _cell(points: dict[int, Point], count: int, field: Literal["bytes", "score"]
     return f"{points[count].bytes:.0f}" if field == "bytes" else f"{100 * points[count].score:.1f}"
 
 
+def trainings(points: Sequence[Point]) -> list[str]:
+    """Say for each task how long its networks were trained."""
+    lines = []
+    for task, title in TITLES.items():
+        firsts = {reads: found[0] for reads in NAMES if (found := curve(points, task, reads))}
+        parts = [f"{NAMES[reads]} {p.minutes:g} minutes, {p.steps:,} steps" for reads, p in firsts.items()]
+        lines += [f"{title.split(',')[0]}: {', '.join(parts)}"] if parts else []
+    return lines
+
+
 def report(points: Sequence[Point], folder: Path, readme: Path) -> None:
     """Write rate_curves.csv and rate_curves.png to a folder, and picture and table into a README there."""
     write_points(folder / "rate_curves.csv", points)
     draw(points, folder / "rate_curves.png")
-    minutes = sorted({point.minutes for point in points if point.reads == "webp"})
-    spent = " / ".join(f"{each:g}" for each in minutes)
     text = "\n\n".join(
         [
             "![Score over bytes for each task: our tokens, and WebP](rate_curves.png)",
             table(points),
-            f"WebP: the same network on pixels of as many bytes, trained {spent} minutes of processor time.",
+            "\n".join(f"- {line}" for line in trainings(points)),
         ]
     )
     if not readme.exists():

@@ -159,6 +159,8 @@ def test_a_report_is_picture_csv_and_readme(tmp_path: Path) -> None:
     assert text.startswith("# Heads\n")
     assert text.endswith("more\n")
     assert "(rate_curves.png)" in text
+    said = "head on our tokens 8 minutes, 100 steps, same network on WebP 8 minutes, 90 steps"
+    assert f"- CamVid: {said}\n" in text
 
 
 CONFIG = """
