@@ -2,11 +2,11 @@
 
     python -m tools.make_codes imagenette                     # once
     python -m tools.study_embeddings --cache runs/codes/imagenette.parquet [--minutes 3] [--seeds 0,1,2]
-        [--embeddings view,scaled,position,index,fourier,bands,resampler] [--out runs/study_embeddings]
+        [--embeddings view,scaled,…] [--out runs/study_embeddings]
         [--write onedpiece/heads/README.md]
 
-Every embedding is followed by the same blocks and trained as a classifier, as many minutes of one core's time
-each, on prefixes of random length, and tested at every token count; what is finished is not done again.
+Every embedding is followed by four blocks (two behind residual ones, which cost as much) and trained as a
+classifier, as many minutes of one core's time each, on prefixes of random length, and tested at every token count; what is finished is not done again.
 The last columns are milliseconds of processor time a photo, in batches of 64, and their ratio.
 """
 
@@ -26,7 +26,7 @@ from torch.nn import functional as F
 import onedpiece
 from onedpiece.codec import Codec
 from onedpiece.heads import code_space_of
-from onedpiece.heads.embeddings import Codebook
+from onedpiece.heads.embeddings import Codebook, ResidualBlock
 from onedpiece.tokenizer.transformer import build_blocks, truncated_normal
 from onedpiece.training.augment import ViewConfig, draw_views
 from onedpiece.training.codes import CodeDataset
@@ -34,7 +34,7 @@ from onedpiece.training.codes.base import TEST, TRAIN
 from tools.markdown import replace_part
 
 COUNTS = (8, 16, 32, 64, 128, 256)
-WIDTH, LAYERS, HEADS, BATCH = 128, 4, 2, 64
+WIDTH, HEADS, BATCH = 128, 2, 64
 VIEWS = ViewConfig(min_scale=0.65, aspect=0.2, flip=True, brightness=0.3, colour=0.1)
 STEM = 48  # channels of the first convolution of those that see places
 
@@ -67,11 +67,16 @@ class Places(Embedding):
         codec: whose tokens they are.
         grid: cells along a side for all tokens, four pixels each.
         growth: power of the share of the tokens with which the side grows; 0: always `grid`.
+        blocks: residual blocks behind the two convolutions.
+        views: what the picture goes through in training.
     """
 
-    def __init__(self, codec: Codec, grid: int, growth: float) -> None:
+    def __init__(
+        self, codec: Codec, grid: int, growth: float, blocks: int = 0, views: ViewConfig = VIEWS
+    ) -> None:
         super().__init__(codec)
-        self.grid, self.growth = grid, growth
+        self.grid, self.growth, self.views = grid, growth, views
+        self.blocks = nn.Sequential(*(ResidualBlock(WIDTH) for _ in range(blocks)))
         self.halve_1 = nn.Conv2d(3, STEM, 3, 2, 1)
         self.halve_2 = nn.Conv2d(STEM, WIDTH, 3, 2, 1)
         self.position = nn.Parameter(truncated_normal(WIDTH, grid, grid))
@@ -82,8 +87,8 @@ class Places(Embedding):
         with torch.no_grad():
             picture = (self.path.synthesise(self.codebook(indices), size=4 * side) - 0.45) / 0.25
         if generator is not None:
-            picture = draw_views(len(indices), VIEWS, generator).picture(picture)
-        cells = self.halve_2(F.gelu(self.halve_1(picture)))
+            picture = draw_views(len(indices), self.views, generator).picture(picture)
+        cells = self.blocks(self.halve_2(F.gelu(self.halve_1(picture))))
         position = F.interpolate(self.position[None], (side, side), mode="bilinear", align_corners=False)
         out: Tensor = (cells + position).flatten(2).transpose(1, 2)
         return out
@@ -187,27 +192,50 @@ class Resampler(Embedding):
         return out
 
 
-EMBEDDINGS: dict[str, tuple[str, Callable[[Codec], Embedding]]] = {
-    "view": ("inverse DCT on 8×8 cells at every count", lambda codec: Places(codec, 8, 0.0)),
-    "scaled": ("inverse DCT on cells that follow the count", lambda codec: Places(codec, 13, 0.28)),
-    "one-to-one": ("inverse DCT on one cell a token", lambda codec: Places(codec, 16, 0.5)),
-    "position": ("code vectors, a projection each position", Positions),
-    "index": ("table of indices, shared by a grade", Indices),
-    "fourier": ("coefficients with Fourier places", Fourier),
-    "bands": ("four neighbouring tokens as one", Bands),
-    "resampler": ("16 to 64 queries attend to code vectors", Resampler),
+class Both(Embedding):
+    """Places behind residual blocks, and bands; the picture stays where it is, as the codes do."""
+
+    def __init__(self, codec: Codec) -> None:
+        super().__init__(codec)
+        self.places = Places(codec, 8, 0.3, 2, ViewConfig(brightness=0.3, colour=0.1))
+        self.bands = Bands(codec)
+
+    def forward(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Put both side by side."""
+        return torch.cat([self.places(indices, generator), self.bands(indices, generator)], dim=1)
+
+
+class Kind(NamedTuple):
+    """An embedding: what the table calls it, what makes it, and how many blocks follow."""
+
+    title: str
+    make: Callable[[Codec], Embedding]
+    layers: int = 4
+
+
+EMBEDDINGS = {
+    "view": Kind("inverse DCT on 8×8 cells at every count", lambda codec: Places(codec, 8, 0.0)),
+    "scaled": Kind("inverse DCT on cells that follow the count", lambda codec: Places(codec, 13, 0.28)),
+    "one-to-one": Kind("inverse DCT on one cell a token", lambda codec: Places(codec, 16, 0.5)),
+    "residual": Kind("the same, 8×8 at most, residual blocks", lambda codec: Places(codec, 8, 0.3, 2), 2),
+    "position": Kind("code vectors, a projection each position", Positions),
+    "index": Kind("table of indices, shared by a grade", Indices),
+    "fourier": Kind("coefficients with Fourier places", Fourier),
+    "bands": Kind("four neighbouring tokens as one", Bands),
+    "resampler": Kind("16 to 64 queries attend to code vectors", Resampler),
+    "both": Kind("residual blocks and four as one: the bundled classifier", Both, 2),
 }
 
 
 class Classifier(nn.Module):
     """An embedding, a class token, blocks and a linear layer."""
 
-    def __init__(self, embedding: Embedding, classes: int) -> None:
+    def __init__(self, embedding: Embedding, layers: int, classes: int) -> None:
         super().__init__()
         self.embedding = embedding
         self.class_token = nn.Parameter(truncated_normal(1, WIDTH))
         self.ln_pre, self.ln_post = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.blocks = build_blocks(WIDTH, HEADS, LAYERS)
+        self.blocks = build_blocks(WIDTH, HEADS, layers)
         self.logits = nn.Linear(WIDTH, classes)
 
     def forward(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -215,7 +243,7 @@ class Classifier(nn.Module):
         tokens = self.embedding(indices, generator)
         hidden = self.ln_pre(torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], dim=1))
         for i, block in enumerate(self.blocks):
-            hidden = block(hidden, None, 1 if i == LAYERS - 1 else None)
+            hidden = block(hidden, None, 1 if i == len(self.blocks) - 1 else None)
         out: Tensor = self.logits(self.ln_post(hidden[:, 0]))
         return out
 
@@ -236,7 +264,8 @@ def train(name: str, codec: Codec, cache: Path, minutes: float, seed: int) -> Re
     generator = torch.Generator().manual_seed(seed)
     space = code_space_of(codec)
     data, test = CodeDataset(cache, TRAIN, space), CodeDataset(cache, TEST, space)
-    network = Classifier(EMBEDDINGS[name][1](codec), len(data.metadata.classes))
+    kind = EMBEDDINGS[name]
+    network = Classifier(kind.make(codec), kind.layers, len(data.metadata.classes))
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     average = [parameter.detach().clone() for parameter in learned]
     optimizer = torch.optim.AdamW(learned, lr=1e-3, weight_decay=0.1, betas=(0.9, 0.99))
@@ -282,7 +311,7 @@ def table(results: Sequence[Result]) -> str:
     """Return Markdown: means over the seeds, and their standard deviations."""
     head = "| reads | steps | " + " | ".join(map(str, COUNTS)) + " | ms at 16 | ms at 256 | 16 / 256 |"
     lines = [head, "| --- |" + " ---: |" * (len(COUNTS) + 4)]
-    for name, (title, _) in EMBEDDINGS.items():
+    for name, (title, _, _) in EMBEDDINGS.items():
         of_name = [result for result in results if result.name == name]
         if not of_name:
             continue
