@@ -6,8 +6,9 @@
         [--write onedpiece/heads/README.md]
 
 Every embedding is followed by four blocks (two behind residual ones, which cost as much) and trained as a
-classifier, as many minutes of one core's time each, on prefixes of random length, and tested at every token count; what is finished is not done again.
-The last columns are milliseconds of processor time a photo, in batches of 64, and their ratio.
+classifier, as many minutes of one core's time each, on prefixes of random length, and tested at every token
+count; what is finished is not done again. The last columns are milliseconds of processor time a photo, in
+batches of 64, and their ratio.
 """
 
 import argparse
