@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import box_convert
+from torchvision.ops import batched_nms, box_convert
 
 from onedpiece.heads.config import HeadConfig
 
@@ -13,6 +13,10 @@ TOP = 5
 
 MIN_SCORE = 0.05
 """Objects less sure than this are left out; precision-recall curves need the weak ones above it."""
+
+
+SAME = 0.65
+"""Two boxes of one class whose IoU is above this are one object: heads trained for minutes say things twice."""
 
 
 class ClassLogits(NamedTuple):
@@ -122,4 +126,6 @@ def _detections(probabilities: Tensor, boxes: Tensor) -> Detections:
     order = scores.argsort(descending=True)
     order = order[scores[order] >= MIN_SCORE]
     corners = box_convert(boxes[order], "cxcywh", "xyxy").clamp(0, 1)
+    kept = batched_nms(corners, scores[order], labels[order], SAME)
+    order, corners = order[kept], corners[kept]
     return Detections(corners, labels[order], scores[order])

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from onedpiece.bitstream import Code
-from onedpiece.heads import Head, HeadConfig, HeadError, ReducerConfig, build_head
+from onedpiece.heads import Boxes, Detections, Head, HeadConfig, HeadError, ReducerConfig, build_head
+from onedpiece.heads.outputs import to_predictions
 from onedpiece.tokenizer import Tokenizer
 
 Make = Callable[..., Head]
@@ -228,6 +229,18 @@ def test_detections_are_sorted_boxes_in_the_picture(make_head: Make, indices: Te
         assert torch.equal(found.scores, found.scores.sort(descending=True).values)
         assert bool((found.boxes[:, 2:] >= found.boxes[:, :2]).all())
         assert bool(((found.boxes >= 0) & (found.boxes <= 1)).all())
+
+
+def test_what_is_said_twice_is_one_object() -> None:
+    config = HeadConfig(task="detect", classes=("a", "b"), width=32, heads=2, grid=2)
+    logits = torch.tensor([[[4.0, 0.0, 0.0], [5.0, 0.0, 0.0], [0.0, 5.0, 0.0], [5.0, 0.0, 0.0]]])
+    # Two almost equal boxes of class a, one of b in the same place, one of a elsewhere.
+    first, near, far = [0.3, 0.3, 0.2, 0.2], [0.31, 0.3, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2]
+    boxes = torch.tensor([[first, near, first, far]])
+    (found,) = to_predictions(Boxes(logits, boxes), config)
+    assert isinstance(found, Detections)
+    assert sorted(found.labels.tolist()) == [0, 0, 1]
+    assert not (found.boxes[:, 0] - 0.2).abs().lt(1e-6).logical_and(found.labels == 0).any()  # the less sure
 
 
 def test_queries_start_at_their_cells(fsq_tokenizer: Tokenizer) -> None:
