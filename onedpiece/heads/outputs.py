@@ -16,7 +16,7 @@ MIN_SCORE = 0.05
 
 
 SAME = 0.65
-"""Two boxes of one class whose IoU is above this are one object: heads trained for minutes say things twice."""
+"""IoU above which two boxes of a class are one object: heads trained for minutes say things twice."""
 
 
 class ClassLogits(NamedTuple):
