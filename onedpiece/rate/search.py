@@ -5,7 +5,7 @@ about a forecast of the scores, and decodes where it expects to save most.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from itertools import accumulate
 from math import erf, log2, sqrt
 from typing import NamedTuple
@@ -28,6 +28,9 @@ LASTING_TOL = 0.02
 """LPIPS by which more tokens may miss what fewer reach, for the fewer to be an answer, and by which they must
 be better for still more not to be looked at."""
 
+ALIKE = 0.71
+"""Ratio of two lengths that tell the same about whether an answer lasts."""
+
 FEW = 16
 """Tokens that may well be such an answer, so that longer ones are looked at more closely."""
 
@@ -44,6 +47,9 @@ Curve = NDArray[np.float64]
 OUT_OF_REACH_SIGMA = 2.0
 """Standard deviations by which every prefix must fall short for a target to be out of reach."""
 
+ACCEPT_Z = -0.2
+"""Until one reaches the target, the shortest prefix is decoded that does by so many standard deviations."""
+
 MIN_STD = 1e-4
 """The smallest deviation by which a miss is counted, as a share of what all tokens are worth."""
 
@@ -59,9 +65,8 @@ class Belief(NamedTuple):
         slope_std: the same of its slope, as a share.
         step_std: the same from one token to the next, in expected gains there: the mean gain, and the token's
             own.
-        least_saving: in tokens: a shorter prefix is decoded as long as what it may save, times the square
-            root of the probability that it reaches the target, is more. The root is for seldom and large
-            errors to count more than frequent and small ones.
+        least_saving: in tokens: a shorter prefix is decoded as long as what it would save, times the
+            probability that it reaches the target, is more.
         least_share: the same as a share of the answer; the larger of both holds.
     """
 
@@ -73,9 +78,9 @@ class Belief(NamedTuple):
 
 
 BELIEFS = {
-    "psnr": Belief(0.25, 0.1, 0.6, 0.32, 0.0),
-    "ssim": Belief(0.02, 0.25, 0.6, 2.0, 0.02),
-    "lpips": Belief(0.1, 0.3, 0.5, 2.0, 0.1),
+    "psnr": Belief(0.25, 0.1, 0.6, 0.06, 0.0),
+    "ssim": Belief(0.02, 0.25, 0.6, 0.7, 0.01),
+    "lpips": Belief(0.07, 0.3, 0.5, 0.3, 0.11),
 }
 """As the curves of 8 photos are fitted; of LPIPS, of sharp pictures, those of 10."""
 
@@ -263,7 +268,7 @@ def find_min_tokens_gp(
         found = _search(measured, expected, belief, skipped)
         if measured(found) < 0 or target.metric != "lpips":
             break
-        short = _falls_back(measured, found, count)
+        short = _falls_back(measured, found, count, scores)
         if not short or short == count:
             return SearchResult(found, scores[found], True, len(scores))
         skipped = short
@@ -272,12 +277,16 @@ def find_min_tokens_gp(
     return SearchResult.best(target, scores)
 
 
-def _falls_back(margin: Measure, tokens: int, count: int) -> int:
+def _falls_back(margin: Measure, tokens: int, count: int, known: Container[int]) -> int:
     """Return a longer prefix that misses what `tokens` reach; 0 where the answer lasts."""
     best, short = margin(tokens), 0
     factor = 2**0.5 if tokens < FEW else 2.0
     while best >= 0 and tokens < count:
-        tokens = min(max(round(factor * tokens), tokens + 1), count)
+        wanted = min(max(round(factor * tokens), tokens + 1), count)
+        # What was decoded on the way here will do where it is about as long.
+        alike = range(max(tokens + 1, round(ALIKE * wanted)), min(count, round(wanted / ALIKE)) + 1)
+        near = [k for k in alike if k in known]
+        tokens = min(near, key=lambda k: abs(k - wanted), default=wanted)
         more = margin(tokens)
         if more < -LASTING_TOL:
             short = tokens
@@ -331,10 +340,10 @@ def _next_gp(hopes: Curve, margins: Mapping[int, float], belief: Belief) -> int 
     risky = [k for k in range(1, count + 1) if k not in margins and hopes[k - 1] > -OUT_OF_REACH_SIGMA]
     # All tokens are looked at before a target is called out of reach.
     risky = risky or [count] * (count not in margins)
-    likely = (tokens for tokens in risky if hopes[tokens - 1] >= 0)
+    likely = (tokens for tokens in risky if hopes[tokens - 1] >= ACCEPT_Z)
     return next(likely, max(risky, key=lambda tokens: float(hopes[tokens - 1]), default=None))
 
 
 def _saving(tokens: int, hope: float) -> float:
-    """What decoding a prefix shorter by so many tokens is worth, in tokens."""
-    return tokens * sqrt((1 + erf(hope / sqrt(2))) / 2)
+    """What decoding a prefix shorter by so many tokens is expected to save, in tokens."""
+    return tokens * (1 + erf(hope / sqrt(2))) / 2
