@@ -78,8 +78,8 @@ class Belief(NamedTuple):
 
 
 BELIEFS = {
-    "psnr": Belief(0.25, 0.1, 0.6, 0.06, 0.0),
-    "ssim": Belief(0.02, 0.25, 0.6, 0.7, 0.01),
+    "psnr": Belief(0.25, 0.1, 0.5, 0.1, 0.0),
+    "ssim": Belief(0.02, 0.25, 0.6, 1.0, 0.02),
     "lpips": Belief(0.07, 0.3, 0.5, 0.3, 0.11),
 }
 """As the curves of 8 photos are fitted; of LPIPS, of sharp pictures, those of 10."""
