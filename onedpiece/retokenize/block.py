@@ -127,7 +127,7 @@ def attention_map(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
     scale: float = q.shape[-1] ** -0.5
     if bias is None:
         return ((q * scale) @ k.transpose(-2, -1)).softmax(dim=-1)
-    # Scale and bias inside of the product: a map is the largest tensor of a block, which a pass over it shows.
+    # Scale and bias inside of the product: a map is the largest tensor of a block, and passes over it show.
     batch, heads, queries, keys = *q.shape[:3], k.shape[2]
     offset = bias.expand(batch, heads, -1, keys).reshape(batch * heads, bias.shape[2], keys)
     pairs = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
