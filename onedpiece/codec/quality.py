@@ -130,15 +130,15 @@ def estimate_ssim_curve(
 def _score_small(
     photo: Image.Image, pictures: Sequence[Image.Image], side: int, score: ImageScorer
 ) -> list[float]:
-    """Return the SSIM of small pictures beside a photo.
+    """Return the SSIM of small pictures beside a photo, worst to best.
 
-    A large photo is scored as a square of `side` pixels, and only the middle picture at its own size, which
-    says how far the others are off.
+    A large photo is scored as a square of `side` pixels, and only the two ends at its own size, between which
+    the others keep their places.
     """
     size, square = photo.size, (side, side)
     if size[0] * size[1] <= MAX_SQUARES * side**2:
         return score([resize(picture, size) for picture in pictures])
-    scores = scorer_beside("ssim", resize(photo, square))([resize(picture, square) for picture in pictures])
-    middle = len(pictures) // 2
-    shift = score([resize(pictures[middle], size)])[0] - scores[middle]
-    return [value + shift for value in scores]
+    small = scorer_beside("ssim", resize(photo, square))([resize(picture, square) for picture in pictures])
+    first, last = score([resize(picture, size) for picture in (pictures[0], pictures[-1])])
+    stretch = (last - first) / max(small[-1] - small[0], 1e-3)
+    return [first + stretch * (value - small[0]) for value in small]
