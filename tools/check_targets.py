@@ -5,10 +5,10 @@
 Decodes every prefix of every photo once (20 to 40 s a photo on one core, and with lpips, whose targets are
 those of the sharp look, 8 minutes), keeps their scores in --cache, so that a run that was stopped goes on,
 and searches for --trials random targets between the worst and the best score of each photo. Reports for each
-metric how many targets were met, how far the answer is above the fewest tokens that brute force finds, the
-largest ripple, the decodes, and the processor time of an encode to a target beside that of a plain encode
-plus decode of as many tokens. Status 1 where a target is missed, or an answer of PSNR or bytes is more than
-one token above.
+metric how many targets were met, how far the answer is above the fewest tokens that brute force finds (in
+the mean, in 99 of 100, at most), the largest ripple, the decodes, and the processor time of an encode to a
+target beside that of a plain encode plus decode of as many tokens. Status 1 where a target is missed, or more
+than one PSNR target in twenty, or any of bytes, is more than one token above.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from onedpiece.codec.find import find_images
 from onedpiece.codec.images import read_picture
 from onedpiece.evaluation.baselines import start_executor
 from onedpiece.rate import METRICS, QualityTarget
-from onedpiece.rate.search import BELIEFS, SearchResult, find_min_tokens, find_min_tokens_gp
+from onedpiece.rate.search import SearchResult, find_min_tokens, find_min_tokens_gp
 from onedpiece.rate.target import RateTarget
 from onedpiece.weights.checkpoint import load
 from tools.prefix_curves import Curves, stored_curves
@@ -72,9 +72,10 @@ def ripple(margins: NDArray[np.float64]) -> float:
 def try_targets(metric: str, found: Curves, trials: int, seed: int) -> list[Trial]:
     """Search for random targets on known scores, as `Codec.reach` does."""
     scores = found[metric].tolist()
-    forecast = found["forecast"].tolist() if "forecast" in found else None
+    forecast = found.get(f"{metric} forecast")
+    expected = None if forecast is None else forecast.tolist()
     values = np.random.default_rng(seed).uniform(min(scores), max(scores), trials)
-    return [_try_target(QualityTarget(metric, float(value)), scores, forecast) for value in values]
+    return [_try_target(QualityTarget(metric, float(value)), scores, expected) for value in values]
 
 
 def _try_target(target: QualityTarget, scores: list[float], forecast: list[float] | None) -> Trial:
@@ -149,17 +150,20 @@ def check(path: Path, seed: int, asked: Asked) -> Checked:
 
 def report(photos: Sequence[Checked]) -> int:
     """Print the table, and return 1 where a promise is broken."""
-    print("| metric | trials | met | exact | above, mean (most) | decodes, mean (95 %, most) | most ripple |")
+    print(
+        "| metric | trials | met | exact | above, mean (99 %, most) | decodes, mean (95 %, most) | ripple |"
+    )
     print("|---|---|---|---|---|---|---|")
     broken = 0
     for kind in photos[0].trials:
         done = list(chain(*(photo.trials[kind] for photo in photos)))
         met, exact = np.mean([trial.met for trial in done]), np.mean([trial.above == 0 for trial in done])
-        mean_above = np.mean([trial.above for trial in done])
-        above, decodes = max(trial.above for trial in done), [trial.decodes for trial in done]
-        broken |= int(met < 1 or (above > 1 and not (kind in BELIEFS and BELIEFS[kind].slack)))
+        above, decodes = [trial.above for trial in done], [trial.decodes for trial in done]
+        high, highest = np.quantile(above, 0.95), np.quantile(above, 0.99)
+        broken |= int(met < 1 or (kind == "psnr" and high > 1) or (kind == "max-bytes" and max(above) > 1))
         print(
-            f"| {kind} | {len(done)} | {100 * met:.2f} % | {100 * exact:.2f} % | {mean_above:.2f} ({above}) "
+            f"| {kind} | {len(done)} | {100 * met:.2f} % | {100 * exact:.2f} % "
+            f"| {np.mean(above):.2f} ({highest:.0f}, {max(above)}) "
             f"| {np.mean(decodes):.1f} ({np.quantile(decodes, 0.95):.0f}, {max(decodes)}) "
             f"| {max(photo.ripples[kind] for photo in photos):.4f} |"
         )

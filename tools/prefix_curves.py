@@ -10,14 +10,14 @@ from PIL import Image
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
 from onedpiece.codec.images import read_picture
-from onedpiece.codec.model import FAITHFUL_METRICS
-from onedpiece.codec.tensors import to_tensor
+from onedpiece.codec.quality import FAITHFUL_METRICS, estimate_psnr_curve, estimate_ssim_curve, scorer_beside
+from onedpiece.codec.tensors import Photo, to_tensor
 from onedpiece.evaluation.photos import batches
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.metrics.registry import Scorer
 
 Curves = dict[str, NDArray[np.float64]]
-"""By metric, and "forecast" where the model has one: (N,) scores of 1 to N tokens."""
+"""By metric, and what was expected of it, as "psnr forecast", where the model can tell: (N,)."""
 
 
 def prefix_curves(codec: Codec, photo: Image.Image, code: Code, scorer: Scorer) -> Curves:
@@ -48,7 +48,7 @@ def prefix_curves(codec: Codec, photo: Image.Image, code: Code, scorer: Scorer) 
 
 
 def stored_curves(codec: Codec, path: Path, metrics: Sequence[str], folder: Path) -> Curves:
-    """Return the curves of a photo's file, and its forecast; from `folder` where an earlier run left them.
+    """Return the curves of a photo's file, and their forecasts; scores from `folder` where a run left them.
 
     Args:
         codec: whose fingerprint is in the name of what is stored.
@@ -57,15 +57,22 @@ def stored_curves(codec: Codec, path: Path, metrics: Sequence[str], folder: Path
         folder: of the stored curves; it exists.
     """
     stored = folder / f"{codec.fingerprint.hex()}-{path.stem}.npz"
-    if stored.exists() and set(metrics) <= set(kept := dict(np.load(stored))):
-        return kept
     photo = read_picture(path)
     code = codec.encode(photo, tiles=False)
-    found = prefix_curves(codec, photo, code, Scorer(metrics))
-    forecast = codec.estimate_psnr_curve(photo, code)
-    if forecast is not None:
-        found["forecast"] = np.array(forecast)
-    partial = stored.with_suffix(".partial.npz")
-    np.savez(partial, **found)  # type: ignore[arg-type]
-    partial.replace(stored)
-    return found
+    found = dict(np.load(stored)) if stored.exists() else {}
+    if not {"psnr", *metrics} <= set(found):
+        found = prefix_curves(codec, photo, code, Scorer(metrics))
+        partial = stored.with_suffix(".partial.npz")
+        np.savez(partial, **found)  # type: ignore[arg-type]
+        partial.replace(stored)
+    return found | forecasts(codec, photo, code, metrics)
+
+
+def forecasts(codec: Codec, photo: Image.Image, code: Code, metrics: Sequence[str]) -> Curves:
+    """Return what is expected of PSNR and of the others of `metrics` that the model can tell."""
+    expected = {"psnr forecast": estimate_psnr_curve(codec.model, Photo(photo), code)}
+    decibels = expected["psnr forecast"]
+    if decibels is not None and "ssim" in metrics:
+        score = scorer_beside("ssim", photo)
+        expected["ssim forecast"] = estimate_ssim_curve(codec.model, Photo(photo), code, decibels, score)
+    return {name: np.array(curve) for name, curve in expected.items() if curve is not None}

@@ -1,7 +1,7 @@
 """Measure again the numbers and pictures of the READMEs and the model card, and write them in.
 
     python -m tools.update_readme [--shared FOLDER]
-        [--only picture,speed,quality,compare,downstream,retokenize,failures]
+        [--only picture,speed,quality,compare,downstream,targets,retokenize,failures]
 
 Each part runs the command that stands beside its table; a part replaces what stands between
 `<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about 25 minutes on 4 cores. Two tables
@@ -182,6 +182,15 @@ def picture(shared: Path) -> None:
     whole.quantize(256).save(PICTURE, optimize=True)
 
 
+def targets(shared: Path) -> None:
+    """What a quality target costs, beside trying every prefix."""
+    words = ["--metrics", "psnr,ssim", "--photos", "6", "--trials", "100", "--timings", "1", "--workers", "1"]
+    text = run(
+        shared, "-m", "tools.check_targets", "--data", shared / "data" / "eval" / "imagenet100", *words
+    )
+    replace_part(EVALUATION, "targets", text)
+
+
 def retokenize(shared: Path) -> None:
     """DeiT-S at batch 64 with each reducer, as the benchmark prints it."""
     text = run(shared, "-m", "tools.bench_retokenize", "--models", "DeiT-S", "--batches", "64")
@@ -201,6 +210,7 @@ PARTS: dict[str, Callable[[Path], None]] = {
     "quality": quality,
     "compare": compare,
     "downstream": downstream,
+    "targets": targets,
     "retokenize": retokenize,
     "failures": failures,
 }

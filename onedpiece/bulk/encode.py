@@ -16,7 +16,8 @@ from onedpiece.bulk.storage import Folder, is_address
 from onedpiece.bulk.units import Unit
 from onedpiece.codec.codec import Codec
 from onedpiece.codec.images import read_converted
-from onedpiece.codec.model import FAITHFUL_METRICS, EncodeResult
+from onedpiece.codec.model import EncodeResult
+from onedpiece.codec.quality import FAITHFUL_METRICS
 from onedpiece.codec.tensors import Photo
 from onedpiece.codec.view import pixel_box, view_named
 from onedpiece.codes import MAX_CODEBOOK_SIZE, ShardInfo

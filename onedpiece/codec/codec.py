@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from PIL import Image
 
 import onedpiece.codec.model as models  # `from onedpiece.codec` would ask its lazy names first
+import onedpiece.codec.quality as quality
 import onedpiece.codec.tensors as tensors
 from onedpiece.bitstream import Code
 from onedpiece.bitstream.packing import Tables
@@ -275,7 +276,7 @@ class Codec:
 
     def estimate_psnr_curve(self, photo: Image.Image, code: Code) -> list[float] | None:
         """Estimate the PSNR of every prefix of a photo's code, in dB; None if the model cannot tell."""
-        return models.estimate_psnr_curve(self.model, Photo(photo), code)
+        return quality.estimate_psnr_curve(self.model, Photo(photo), code)
 
     def decode(
         self, code: CodeLike, tokens: int | None = None, *, sharpness: float | None = None

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from math import log2
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,9 +14,8 @@ from onedpiece.bitstream import Code, Tiles
 from onedpiece.bitstream.packing import Tables, known_tables
 from onedpiece.codec.tensors import Photo, Pixels, resize, to_image
 from onedpiece.errors import TooManyTokensError, WrongModelError
-from onedpiece.metrics.pixel import ImageScorer, image_psnr, missing_torch, psnr_scorer
-from onedpiece.rate.search import SearchResult, find_min_tokens, find_min_tokens_gp
-from onedpiece.rate.target import QualityTarget, RateTarget
+from onedpiece.rate.search import SearchResult
+from onedpiece.rate.target import RateTarget
 from onedpiece.tokenizer.config import TokenizerConfig
 
 if TYPE_CHECKING:
@@ -31,9 +29,6 @@ RETIRED = dict.fromkeys(("0a9efe93", "129ade3c", "434c6612", "c2999fe5"), "0.1.0
 
 BATCH = 32
 """Squares that go through the network together, unless `LoadedModel.batch` says otherwise."""
-
-FAITHFUL_METRICS = ("psnr", "ssim")
-"""A file made for one of them asks to be decoded faithfully, so that what was reached is what is shown."""
 
 
 class EncodeResult(NamedTuple):
@@ -120,6 +115,17 @@ class LoadedModel(ABC):
         Returns:
             (B, N), of values in [0, 1].
         """
+
+    def linear_pictures(self, rows: Sequence[NDArray[np.int64]]) -> list[Pixels] | None:
+        """Return small pictures of codes without running a network; None if the model has none such.
+
+        Args:
+            rows: (k,) each, 1 ≤ k ≤ N.
+
+        Returns:
+            (3, s, s) each, in [0, 1].
+        """
+        return None
 
     @property
     def num_tokens(self) -> int:
@@ -283,6 +289,15 @@ class NetworkModel(LoadedModel):
             decibels = path.forecast(squares, codes).double().cpu().numpy()
         return np.asarray(10 ** (-decibels / 10))
 
+    def linear_pictures(self, rows: Sequence[NDArray[np.int64]]) -> list[Pixels] | None:
+        """Return the pictures of the DCT path, as `LoadedModel.linear_pictures`."""
+        import torch
+
+        if self.tokenizer.linear_path is None:
+            return None
+        tokens = (torch.tensor(row[None], device=self._device) for row in rows)
+        return [self.tokenizer.detokenize_linear(each)[0] for each in tokens]
+
 
 def encode_squares(model: LoadedModel, photos: Sequence[Photo]) -> list[Code]:
     """Return all tokens of each photo, resized to one square."""
@@ -319,15 +334,11 @@ def decode_square(
 
 
 def fit_square(model: LoadedModel, photo: Photo, code: Code, target: RateTarget) -> EncodeResult:
-    """Cut a photo's whole code to the target; where a quality is out of reach, to the best there is.
+    """Cut a photo's whole code to a number of tokens or bytes; for a quality, see `quality.reach_square`.
 
     Raises:
-        ValueError: not even one token fits the budget, or the photo's size is none for the metric.
+        ValueError: not even one token fits the budget.
     """
-    if target.quality:
-        code = replace(code, faithful=target.quality.metric in FAITHFUL_METRICS)
-        found = reach(model, photo, code, target.quality)
-        return EncodeResult(code.first(found.tokens), found)
     budget = target.bytes_for(photo.size)
     if budget is None:
         return EncodeResult(code if target.tokens is None else code.first(target.tokens), None)
@@ -336,58 +347,3 @@ def fit_square(model: LoadedModel, photo: Photo, code: Code, target: RateTarget)
         text = target.budget_text(photo.size)
         raise ValueError(f"{text}; the file of one token of this code takes {smallest}")
     return EncodeResult(code.fit(budget), None)
-
-
-def reach(model: LoadedModel, photo: Photo, code: Code, target: QualityTarget) -> SearchResult:
-    """Search for the fewest tokens of a photo's code that reach a quality, or else for the best there is.
-
-    The guarantee is that of `rate.search.find_min_tokens_gp`; of `find_min_tokens` for a PSNR or an SSIM
-    where the model cannot estimate the curve.
-
-    Args:
-        model: made the code.
-        photo: what was encoded.
-        code: all of its tokens.
-        target: what the decoded file is to reach, at the photo's own size.
-
-    Raises:
-        ValueError: the photo's size is none for the metric.
-    """
-    score, curve = scorer_beside(target.metric, photo.image), estimate_psnr_curve(model, photo, code)
-
-    def measure(tokens: int) -> float:
-        return score([decode_square(model, code[:tokens], photo.size)])[0]
-
-    if target.metric == "lpips" or curve is not None:
-        return find_min_tokens_gp(target, measure, len(code), curve)
-    return find_min_tokens(target, measure, len(code), curve)
-
-
-def scorer_beside(metric: str, photo: Image.Image) -> ImageScorer:
-    """Return what scores pictures by `metric` beside a photo; what needs torch loads it.
-
-    Raises:
-        ValueError: the photo is too small or too large for the metric.
-        MissingExtraError: torch is not installed.
-    """
-    if metric == "psnr":
-        return psnr_scorer(photo)
-    try:
-        from onedpiece.metrics.registry import image_scorer
-    except ModuleNotFoundError as error:
-        raise missing_torch(metric) from error
-    return image_scorer(metric, photo)
-
-
-def estimate_psnr_curve(model: LoadedModel, photo: Photo, code: Code) -> list[float] | None:
-    """Estimate the PSNR of every prefix of a photo's code, in dB; None if the model cannot tell.
-
-    It is that of the decoded file, at the photo's own size: what resizing loses comes on top.
-    """
-    lost = model.estimate_errors(photo.pixels(model.image_size)[None], code.indices[None])
-    if lost is None:
-        return None
-    square = (model.image_size, model.image_size)
-    there_and_back = resize(resize(photo.image, square), photo.size)
-    resized = 10 ** (-image_psnr(photo.image, there_and_back) / 10)
-    return [float(decibels) for decibels in -10 * np.log10(resized + lost[0])]

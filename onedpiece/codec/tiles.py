@@ -17,14 +17,8 @@ from onedpiece._progress import Progress
 from onedpiece.bitstream import Code, Tiles
 from onedpiece.bitstream.format import MAX_TILED_TOKENS
 from onedpiece.bitstream.tiles import order, tile_count
-from onedpiece.codec.model import (
-    FAITHFUL_METRICS,
-    EncodeResult,
-    LoadedModel,
-    decode_square,
-    fit_square,
-    scorer_beside,
-)
+from onedpiece.codec.model import EncodeResult, LoadedModel, decode_square, fit_square
+from onedpiece.codec.quality import FAITHFUL_METRICS, reach_square, scorer_beside
 from onedpiece.codec.tensors import Photo, as_array, resize, to_array, to_image
 from onedpiece.codec.tile_grid import blend, cut, grid_of, weights
 from onedpiece.metrics.pixel import image_psnr
@@ -195,7 +189,10 @@ def fit_photo(
     """
     if square is None:
         return encode_tiled(model, photo.image, target, best_effort=best_effort, progress=progress)
-    result = fit_square(model, photo, square, target)
+    if target.quality:
+        result = reach_square(model, photo, square, target.quality)
+    else:
+        result = fit_square(model, photo, square, target)
     if tiles is None and _asks_for_more(model, photo, result, target):
         tiled = encode_tiled(model, photo.image, target, best_effort=True, progress=progress)
         result = _better(model, photo, result, tiled, target)

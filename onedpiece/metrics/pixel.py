@@ -5,7 +5,7 @@ The PSNR of images needs no torch, which loads where tensors are scored.
 
 from collections.abc import Callable, Sequence
 from math import log10
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageChops
@@ -39,12 +39,46 @@ def psnr(reference: "Tensor", images: "Tensor") -> "Tensor":
     return -10 * error.log10()
 
 
-def ssim(reference: "Tensor", images: "Tensor") -> "Tensor":
+class SsimReference(NamedTuple):
+    """What SSIM asks of a reference, for many pictures beside it.
+
+    Attributes:
+        centred: (B, 3, H, W), about the middle of the range, where differences of squares keep their digits.
+        means: (B, 3, H - 10, W - 10), of each window.
+        variances: the same shape.
+    """
+
+    centred: "Tensor"
+    means: "Tensor"
+    variances: "Tensor"
+
+
+def ssim_reference(reference: "Tensor") -> SsimReference:
+    """Return what `ssim` needs of (B, 3, H, W) in [0, 1], to compute it only once.
+
+    Raises:
+        ValueError: a side is shorter than the window.
+    """
+    import torch
+
+    _check_side("ssim", reference)
+    pixels = round_to_8_bits(reference)
+    means = torch.cat([_window_mean(pixels[:, c : c + 1]) for c in range(3)], dim=1)
+    centred = pixels - 0.5
+    squares = [_window_mean(centred[:, c : c + 1].square()) for c in range(3)]
+    return SsimReference(centred, means, torch.cat(squares, dim=1) - (means - 0.5).square())
+
+
+def ssim(reference: "Tensor | SsimReference", images: "Tensor") -> "Tensor":
     """Return the SSIM of each picture, (B,); shapes as in `psnr`, sides of at least 11 pixels.
 
     Gaussian window of 11 pixels, σ 1.5, only where it lies wholly inside, the mean over channels. It is what
     `skimage.metrics.structural_similarity(a, b, channel_axis=-1, data_range=255, gaussian_weights=True,
     sigma=1.5, use_sample_covariance=False)` returns for the 8-bit pictures.
+
+    Args:
+        reference: as in `psnr`, or what `ssim_reference` makes of it.
+        images: as in `psnr`.
 
     Raises:
         ValueError: a side is shorter than the window.
@@ -54,21 +88,24 @@ def ssim(reference: "Tensor", images: "Tensor") -> "Tensor":
     import torch
 
     _check_side("ssim", images)
-    reference, images = round_to_8_bits(reference), round_to_8_bits(images)
+    beside = reference if isinstance(reference, SsimReference) else ssim_reference(reference)
+    images = round_to_8_bits(images)
     # A channel at a time: ten maps of a large photo are a lot of memory.
-    channels = [_ssim_of_channel(reference[:, c : c + 1], images[:, c : c + 1]) for c in range(3)]
+    channels = [
+        _ssim_of_channel(SsimReference(*(part[:, c : c + 1] for part in beside)), images[:, c : c + 1])
+        for c in range(3)
+    ]
     return torch.stack(channels).mean(dim=0)
 
 
-def _ssim_of_channel(a: "Tensor", b: "Tensor") -> "Tensor":
-    """Return (B,) for one channel, (B, 1, H, W) and (1 or B, 1, H, W)."""
-    mean_a, mean_b = _window_mean(a), _window_mean(b)
-    # About the middle of the range: the differences of large squares lose half of the digits.
-    a, b = a - 0.5, b - 0.5
-    shifted_a, shifted_b = mean_a - 0.5, mean_b - 0.5
-    variances = _window_mean(a * a) - shifted_a.square() + _window_mean(b * b) - shifted_b.square()
-    covariance = _window_mean(a * b) - shifted_a * shifted_b
-    luminance = (2 * mean_a * mean_b + _C1) / (mean_a.square() + mean_b.square() + _C1)
+def _ssim_of_channel(a: SsimReference, b: "Tensor") -> "Tensor":
+    """Return (B,) for one channel, each part of `a` and `b` with one."""
+    mean_b = _window_mean(b)
+    b = b - 0.5
+    shifted_a, shifted_b = a.means - 0.5, mean_b - 0.5
+    variances = a.variances + _window_mean(b * b) - shifted_b.square()
+    covariance = _window_mean(a.centred * b) - shifted_a * shifted_b
+    luminance = (2 * a.means * mean_b + _C1) / (a.means.square() + mean_b.square() + _C1)
     return (luminance * (2 * covariance + _C2) / (variances + _C2)).mean(dim=(1, 2, 3))
 
 

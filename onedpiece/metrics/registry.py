@@ -16,7 +16,15 @@ from torch import Tensor
 from onedpiece.errors import MissingWeightsError
 from onedpiece.metrics.descriptors import METRICS, Metric, metric
 from onedpiece.metrics.perceptual import Lpips
-from onedpiece.metrics.pixel import ImageScorer, ms_ssim, psnr, psnr_scorer, round_to_8_bits, ssim
+from onedpiece.metrics.pixel import (
+    ImageScorer,
+    ms_ssim,
+    psnr,
+    psnr_scorer,
+    round_to_8_bits,
+    ssim,
+    ssim_reference,
+)
 
 _CHUNK = 4  # pictures scored at once: more take a worker past a gigabyte and are no faster
 _LPIPS_NETS = {"lpips": "alex", "lpips-squeeze": "squeeze"}
@@ -100,7 +108,7 @@ def image_scorer(metric: str, photo: Image.Image) -> ImageScorer:
 
 
 def _ssim_beside(photo: Image.Image) -> ImageScorer:
-    reference = _to_batch(photo)
+    reference = ssim_reference(_to_batch(photo))
     # One at a time, here and below: their feature maps are what takes memory.
     return lambda pictures: [float(ssim(reference, _to_batch(picture))) for picture in pictures]
 

@@ -1,13 +1,13 @@
 """Search for the fewest tokens that reach a quality, from a handful of decodes.
 
 `find_min_tokens` allows for a tolerance of non-monotonicity; `find_min_tokens_gp` fits a Gaussian process
-about the estimated PSNR curve.
+about a forecast of the scores, and decodes where it expects to save most.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from itertools import accumulate
-from math import log2
+from math import erf, log2, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -28,8 +28,14 @@ LASTING_TOL = 0.02
 """LPIPS by which more tokens may miss what fewer reach, for the fewer to be an answer, and by which they must
 be better for still more not to be looked at."""
 
+ALIKE = 0.71
+"""Ratio of two lengths that tell the same about whether an answer lasts."""
+
 FEW = 16
 """Tokens that may well be such an answer, so that longer ones are looked at more closely."""
+
+LPIPS_AT_64, LPIPS_AN_OCTAVE = 0.505, -0.059
+"""About what a photo's 64 tokens score, sharp, and twice as many more: by the curves of 11 photos."""
 
 PRIOR_SLOPE = {"psnr": 1.0, "ssim": 0.04, "lpips": -0.03}
 """Score per estimated dB, until two measurements give a better slope."""
@@ -38,58 +44,45 @@ PRIOR_SLOPE = {"psnr": 1.0, "ssim": 0.04, "lpips": -0.03}
 Curve = NDArray[np.float64]
 """One value a prefix, (N,)."""
 
-OUTLIER_SIGMA = 1.5
-"""Standard deviations by which a score may miss its prediction; one that misses by more is taken to show that
-this photo's deviations are that much larger than they are thought to be."""
-
 OUT_OF_REACH_SIGMA = 2.0
-"""Standard deviations, at least, by which every prefix must fall short for a target to be out of reach."""
+"""Standard deviations by which every prefix must fall short for a target to be out of reach."""
 
-MIN_STD = 0.001
-"""In dB, the smallest deviation by which a miss is counted."""
+ACCEPT_Z = -0.2
+"""Until one reaches the target, the shortest prefix is decoded that does by so many standard deviations."""
 
-ACCEPT_Z = -0.3
-"""A prefix is decoded as the likely answer from so many standard deviations on; shortest first."""
+MIN_STD = 1e-4
+"""The smallest deviation by which a miss is counted, as a share of what all tokens are worth."""
 
-STRICT_Z = 0.5
-"""The same while more are open than can be decoded: one that reaches then closes most of the gap."""
+PRIOR_MISSES = 4.0
+"""Predictions that hold as well as they are thought to, which those that were seen are averaged with."""
 
 
 class Belief(NamedTuple):
-    """What is thought of a metric's scores before one is measured.
+    """What is thought of how far a metric's scores are from their forecast, and what an answer is worth.
 
     Attributes:
-        origin: a place on the axis, which is the estimated PSNR in dB; of LPIPS it is log2(tokens), which
-            foretells it better.
-        score: the score there.
-        slope: score per dB, or per octave.
-        offset_std: standard deviation of what a whole photo scores beside that, in the metric's unit.
-        slope_std: the same of the slope, as a share of it.
-        step_std: the same from one token to the next, in expected gains there: the mean gain, and the largest
-            of the token's own and its neighbours', since what follows a jump is as uncertain as the jump.
-        n_sigma: standard deviations by which a prediction must fall short for its prefix not to be decoded.
-        max_decodes: prefixes decoded for one photo, after which an answer may be one token above the fewest,
-            or so large a share of its tokens as `slack` says.
-        slack: that share.
+        offset_std: standard deviation of what a whole photo scores beside it, in the metric's unit.
+        slope_std: the same of its slope, as a share.
+        step_std: the same from one token to the next, in expected gains there: the mean gain, and the token's
+            own.
+        least_saving: in tokens: a shorter prefix is decoded as long as what it would save, times the
+            probability that it reaches the target, is more.
+        least_share: the same as a share of the answer; the larger of both holds.
     """
 
-    origin: float
-    score: float
-    slope: float
     offset_std: float
     slope_std: float
     step_std: float
-    n_sigma: float
-    max_decodes: int
-    slack: float
+    least_saving: float
+    least_share: float
 
 
 BELIEFS = {
-    "psnr": Belief(20.0, 20.0, 1.0, 0.25, 0.1, 0.5, 4.0, 3, 0.0),
-    "ssim": Belief(20.0, 0.525, 0.025, 0.14, 0.5, 0.5, 1.0, 3, 0.06),
-    "lpips": Belief(6.0, 0.505, -0.059, 0.1, 0.3, 0.5, 0.5, 2, 0.15),
+    "psnr": Belief(0.25, 0.1, 0.5, 0.1, 0.0),
+    "ssim": Belief(0.02, 0.25, 0.6, 1.0, 0.02),
+    "lpips": Belief(0.07, 0.3, 0.5, 0.3, 0.11),
 }
-"""The estimate is a PSNR itself. SSIM by the curves of 25 photos, LPIPS of sharp pictures by those of 11."""
+"""By the curves of 9 photos; LPIPS, of sharp pictures, by 26 prefixes of each of 5."""
 
 WINDOW = 12
 """Tokens to either side over which that mean gain is taken."""
@@ -213,9 +206,8 @@ def covariance(expected: Curve, belief: Belief = BELIEFS["psnr"]) -> Curve:
     place = np.arange(count)
     first, last = np.maximum(place - WINDOW, 0), np.minimum(place + WINDOW, count - 1)
     gains = (rising[last] - rising[first]) / np.maximum(last - first, 1)
-    own = np.pad(np.abs(np.diff(expected)), (2, 1))
-    largest = np.maximum(own[1:-1], np.maximum(own[:-2], own[2:]))
-    walked = np.cumsum(belief.step_std**2 * (gains**2 + largest**2))
+    own = np.diff(expected, prepend=expected[0])
+    walked = np.cumsum(belief.step_std**2 * (gains**2 + own**2))
     tilted = belief.slope_std * (expected - expected.mean())
     return np.asarray(belief.offset_std**2 + np.outer(tilted, tilted) + np.minimum.outer(walked, walked))
 
@@ -241,17 +233,14 @@ def predict(expected: Curve, spread: Curve, scores: Mapping[int, float]) -> Pred
 
 
 def find_min_tokens_gp(
-    target: QualityTarget, measure: Measure, count: int, psnr_curve: Sequence[float] | None
+    target: QualityTarget, measure: Measure, count: int, forecast: Sequence[float] | None
 ) -> SearchResult:
-    """Return the fewest tokens that reach the target, or nearly, from a handful of decodes.
+    """Return about the fewest tokens that reach the target, from a handful of decodes.
 
-    Guarantee: the answer was measured and reaches the target. Every prefix that is two or more tokens shorter
-    (of SSIM and LPIPS: shorter by more than the belief's `slack`) was measured and falls short, or is ruled
-    out, because its prediction falls short by the belief's standard deviations, and by more in a photo whose
-    scores were seen to miss their predictions (OUTLIER_SIGMA). As far as the predictions hold, the answer is
-    thus at most so much above what measuring every prefix gives, and equal to it where the belief's decodes
-    were enough to rule out the shorter ones as well. A target is called out of reach when that holds for
-    every prefix, and all tokens were measured.
+    Guarantee: the answer was measured and reaches the target. Whether a shorter prefix does as well is a bet:
+    the search goes on as long as one is expected to save more than the belief's `least_saving`. A photo whose
+    scores were seen to miss their predictions is trusted less. A target is called out of reach when the
+    predictions of all prefixes fall short by OUT_OF_REACH_SIGMA, and all tokens were measured.
 
     LPIPS may like a grey square better than a poor picture, so that one token beats forty. Its answer must
     last: twice as many tokens are better, or else they and four times as many and so on (of few, √2 times)
@@ -261,12 +250,12 @@ def find_min_tokens_gp(
         target: what to reach.
         measure: decodes and scores one prefix; called once a count at most.
         count: N, tokens of the whole code.
-        psnr_curve: (N,), about the PSNR of every prefix; LPIPS needs none.
+        forecast: (N,), about the score of every prefix; None, of LPIPS: what photos score in the mean.
     """
     belief = BELIEFS[target.metric]
-    axis = np.log2(np.arange(1, count + 1)) if target.metric == "lpips" else np.array(psnr_curve, np.float64)
-    likely = belief.score + belief.slope * (axis - belief.origin)
-    expected = np.array([target.margin(float(score)) for score in likely])
+    if forecast is None:
+        forecast = [LPIPS_AT_64 + LPIPS_AN_OCTAVE * (log2(tokens) - 6) for tokens in range(1, count + 1)]
+    expected = np.array([target.margin(score) for score in forecast])
     scores: dict[int, float] = {}
 
     def measured(tokens: int) -> float:
@@ -279,7 +268,7 @@ def find_min_tokens_gp(
         found = _search(measured, expected, belief, skipped)
         if measured(found) < 0 or target.metric != "lpips":
             break
-        short = _falls_back(measured, found, count)
+        short = _falls_back(measured, found, count, scores)
         if not short or short == count:
             return SearchResult(found, scores[found], True, len(scores))
         skipped = short
@@ -288,12 +277,16 @@ def find_min_tokens_gp(
     return SearchResult.best(target, scores)
 
 
-def _falls_back(margin: Measure, tokens: int, count: int) -> int:
+def _falls_back(margin: Measure, tokens: int, count: int, known: Container[int]) -> int:
     """Return a longer prefix that misses what `tokens` reach; 0 where the answer lasts."""
     best, short = margin(tokens), 0
     factor = 2**0.5 if tokens < FEW else 2.0
     while best >= 0 and tokens < count:
-        tokens = min(max(round(factor * tokens), tokens + 1), count)
+        wanted = min(max(round(factor * tokens), tokens + 1), count)
+        # What was decoded on the way here will do where it is about as long.
+        alike = range(max(tokens + 1, round(ALIKE * wanted)), min(count, round(wanted / ALIKE)) + 1)
+        near = [k for k in alike if k in known]
+        tokens = min(near, key=lambda k: abs(k - wanted), default=wanted)
         more = margin(tokens)
         if more < -LASTING_TOL:
             short = tokens
@@ -303,46 +296,54 @@ def _falls_back(margin: Measure, tokens: int, count: int) -> int:
 
 
 def _search(margin: Measure, expected: Curve, belief: Belief, skipped: int) -> int:
-    """Return the fewest of the tokens above `skipped` whose margin was measured to be 0 or more.
+    """Return about the fewest of the tokens above `skipped` whose margin was measured to be 0 or more.
 
     Where none is, those of the best.
     """
     expected = expected[skipped:]
     spread = covariance(expected, belief)
+    least = MIN_STD * float(np.ptp(expected))
     margins: dict[int, float] = {}
-    sure = belief.n_sigma
+    misses: list[float] = []
     while True:
         prediction = predict(expected, spread, margins)
-        tokens = _next_gp(prediction, margins, sure, belief)
+        # By how much worse predictions were than thought: the root of the mean square of what was missed.
+        doubt = sqrt((PRIOR_MISSES + sum(misses)) / (PRIOR_MISSES + len(misses)))
+        hopes = prediction.mean / np.maximum(doubt * prediction.deviation, 1e-9)
+        tokens = _next_gp(hopes, margins, belief)
         if tokens is None:
             best = max(margins, key=lambda tokens: margins[tokens])
             return skipped + min((tokens for tokens in margins if margins[tokens] >= 0), default=best)
-        margins[tokens] = margin(skipped + tokens)
-        missed = abs(margins[tokens] - float(prediction.mean[tokens - 1]))
-        deviation = max(float(prediction.deviation[tokens - 1]), MIN_STD * abs(belief.slope))
-        sure = max(sure, belief.n_sigma * missed / (OUTLIER_SIGMA * deviation))
+        found = margin(skipped + tokens)
+        if margins:  # the first miss is the photo's own offset
+            missed = found - float(prediction.mean[tokens - 1])
+            misses.append((missed / max(float(prediction.deviation[tokens - 1]), least)) ** 2)
+        margins[tokens] = found
 
 
-def _next_gp(prediction: Prediction, margins: Mapping[int, float], sure: float, belief: Belief) -> int | None:
-    """The count to measure next; None at the end."""
-    count = len(prediction.mean)
-    answer = min((tokens for tokens, margin in margins.items() if margin >= 0), default=count + 1)
-    # By how many standard deviations each prefix is expected to reach the target.
-    hopes = prediction.mean / np.maximum(prediction.deviation, 1e-9)
-    if answer > count:
-        sure *= max(1.0, OUT_OF_REACH_SIGMA / belief.n_sigma)
-    risky = [tokens for tokens in range(1, answer) if tokens not in margins and hopes[tokens - 1] > -sure]
-    if answer > count:
-        # All tokens are looked at before a target is called out of reach.
-        return _likely(risky or [count] * (count not in margins), hopes, ACCEPT_Z)
-    left = belief.max_decodes - len(margins)
-    if len(risky) <= left:
-        return _likely(risky, hopes, ACCEPT_Z)
-    shorter = [tokens for tokens in risky if tokens < answer - max(1, belief.slack * answer)]
-    return _likely(shorter, hopes, STRICT_Z if left > 0 else ACCEPT_Z)
+def _next_gp(hopes: Curve, margins: Mapping[int, float], belief: Belief) -> int | None:
+    """The count to measure next; None at the end.
+
+    Args:
+        hopes: (N,), by how many standard deviations each prefix is expected to reach the target.
+        margins: token count -> by how much it does.
+        belief: what an answer is worth.
+    """
+    count = len(hopes)
+    reached = [tokens for tokens, margin in margins.items() if margin >= 0]
+    if reached:
+        answer = min(reached)
+        least = max(belief.least_saving, belief.least_share * answer)
+        savings = {k: _saving(answer - k, hopes[k - 1]) for k in range(1, answer) if k not in margins}
+        best = max(savings, key=lambda tokens: savings[tokens], default=0)
+        return best if best and savings[best] > least else None
+    risky = [k for k in range(1, count + 1) if k not in margins and hopes[k - 1] > -OUT_OF_REACH_SIGMA]
+    # All tokens are looked at before a target is called out of reach.
+    risky = risky or [count] * (count not in margins)
+    likely = (tokens for tokens in risky if hopes[tokens - 1] >= ACCEPT_Z)
+    return next(likely, max(risky, key=lambda tokens: float(hopes[tokens - 1]), default=None))
 
 
-def _likely(open_counts: Sequence[int], hopes: Curve, least: float) -> int | None:
-    """The shortest with a hope of at least `least`, or else the one with most hope; None of none."""
-    likely = (tokens for tokens in open_counts if hopes[tokens - 1] >= least)
-    return next(likely, max(open_counts, key=lambda tokens: float(hopes[tokens - 1]), default=None))
+def _saving(tokens: int, hope: float) -> float:
+    """What decoding a prefix shorter by so many tokens is expected to save, in tokens."""
+    return tokens * (1 + erf(hope / sqrt(2))) / 2

@@ -125,9 +125,14 @@ def size_bias(size: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 def attention_map(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
     """Softmax over the keys: q (B, H, Q, D), k (B, H, N, D), bias broadcastable, give (B, H, Q, N)."""
     scale: float = q.shape[-1] ** -0.5
-    logits = (q * scale) @ k.transpose(-2, -1)
-    # In place: a map is the largest tensor of a block, and the product's gradient does not need it.
-    return (logits if bias is None else logits.add_(bias)).softmax(dim=-1)
+    if bias is None:
+        return ((q * scale) @ k.transpose(-2, -1)).softmax(dim=-1)
+    # Scale and bias inside of the product: a map is the largest tensor of a block, and passes over it show.
+    batch, heads, queries, keys = *q.shape[:3], k.shape[2]
+    offset = bias.expand(batch, heads, -1, keys).reshape(batch * heads, bias.shape[2], keys)
+    pairs = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
+    logits: Tensor = torch.baddbmm(offset, *pairs, alpha=scale)
+    return logits.view(batch, heads, queries, keys).softmax(dim=-1)
 
 
 def importance(q: Tensor, k: Tensor, bias: Tensor | None, score_tokens: slice) -> Tensor:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from onedpiece.codec.tensors import to_tensor
 from onedpiece.metrics.descriptors import METRICS, TARGET_METRICS, metric
-from onedpiece.metrics.pixel import ms_ssim, psnr, round_to_8_bits, ssim
+from onedpiece.metrics.pixel import ms_ssim, psnr, round_to_8_bits, ssim, ssim_reference
 from onedpiece.metrics.registry import Scorer
 
 
@@ -57,6 +57,14 @@ def test_ssim_is_that_of_scikit_image(photo: Image.Image, strength: float) -> No
         use_sample_covariance=False,
     )
     assert ssim(a, b).item() == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_prepared_reference_gives_the_same_ssim_to_the_last_bit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    reference, images = (torch.rand(count, 3, 24, 40, generator=generator) for count in (1, 3))
+    prepared = ssim_reference(reference)
+    assert torch.equal(ssim(prepared, images), ssim(reference, images))
+    assert torch.equal(ssim(prepared, images[1:2]), ssim(reference, images)[1:2])
 
 
 def test_ssim_refuses_what_is_smaller_than_its_window() -> None:

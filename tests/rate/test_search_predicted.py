@@ -76,7 +76,7 @@ def test_a_photo_that_ripples_more_than_thought_is_searched_with_more_care(
         return sum(more > 1 for more in above)
 
     careful = too_long()
-    monkeypatch.setattr(search, "OUTLIER_SIGMA", np.inf)
+    monkeypatch.setattr(search, "PRIOR_MISSES", 1e12)
     assert careful < 0.2 * too_long()
 
 

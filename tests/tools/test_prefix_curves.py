@@ -33,7 +33,7 @@ def test_what_was_stored_is_not_decoded_again(
     assert [kept.name for kept in tmp_path.iterdir()] == [f"{codec.fingerprint.hex()}-coffee.npz"]
     monkeypatch.setattr(Codec, "decode", None)
     again = stored_curves(codec, path, [], tmp_path)
-    assert set(again) == {"psnr", "ssim", "forecast"}
+    assert set(again) == {"psnr", "ssim", "psnr forecast"}
     np.testing.assert_array_equal(again["psnr"], first["psnr"])
 
 
@@ -57,7 +57,7 @@ def test_the_tool_ends_well_where_all_promises_hold(
     out = capsys.readouterr().out
     # Two photos of 20 trials each, of two kinds.
     assert "| psnr | 40 | 100.00 % |" in out
-    assert "| max-bytes | 40 | 100.00 % | 100.00 % | 0.00 (0) |" in out
+    assert "| max-bytes | 40 | 100.00 % | 100.00 % | 0.00 (0, 0) |" in out
     assert "processor time, 2 searches" in out
 
 
