@@ -3,8 +3,8 @@
     python -m tools.bench_head_reducers PHOTO… [--keep 0.5] [--into onedpiece/retokenize/README.md]
 
 The photos' whole codes are read, one at a time and 16 together, by the head as `onedpiece predict
---retokenize` builds it (the other bundled heads have no tokens to merge). All settings take turns in one run; a
-ratio is that of medians of processor time.
+--retokenize` builds it (the other bundled heads have no tokens to merge). All settings take turns in one run;
+a ratio is that of medians of processor time.
 """
 
 import argparse
