@@ -1,6 +1,7 @@
 """Networks that read the codes themselves, at any length: no decoding, and less work for fewer tokens."""
 
 from onedpiece.errors import HeadError
+from onedpiece.heads.batch import CodeBatch, Codes, check_codes, pad_codes
 from onedpiece.heads.checkpoint import (
     LoadedHead,
     bundled_head,
@@ -11,7 +12,7 @@ from onedpiece.heads.checkpoint import (
     start_from,
 )
 from onedpiece.heads.config import HeadConfig, ReducerConfig, Task
-from onedpiece.heads.head import CodeBatch, Codes, Head, build_head, check_codes, pad_codes
+from onedpiece.heads.head import Head, build_head
 from onedpiece.heads.outputs import (
     Boxes,
     ClassLogits,

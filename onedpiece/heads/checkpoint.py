@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from onedpiece._files import atomic_write_bytes, one_line
 from onedpiece.codec.codec import Codec
 from onedpiece.errors import HeadError
+from onedpiece.heads.batch import Codes, check_codes
 from onedpiece.heads.config import DENSE, HeadConfig, ReducerConfig, Task
-from onedpiece.heads.head import Codes, Head, check_codes
+from onedpiece.heads.head import Head
 from onedpiece.heads.outputs import Prediction
 from onedpiece.tokenizer.transformer import assign_weights, no_init_weights
 

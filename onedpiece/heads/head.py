@@ -2,81 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from onedpiece._providers import Pretrained
-from onedpiece.bitstream import Code
 from onedpiece.errors import HeadError
 from onedpiece.heads.backbone import Augment, CodeBackbone
+from onedpiece.heads.batch import Codes, check_codes, pad_codes
 from onedpiece.heads.config import HeadConfig
 from onedpiece.heads.outputs import Output, Prediction, to_predictions
 from onedpiece.heads.reduce import in_groups
 from onedpiece.heads.task_heads import build_task_head
 from onedpiece.tokenizer import Kept, Tokenizer, cut_to_longest
 from onedpiece.weights.checkpoint import fingerprint
-
-Codes = Code | Tensor | Sequence[Code | Tensor]
-"""One photo's code, a (B, k) tensor of equally long ones, or a list of codes of any lengths."""
-
-
-class CodeBatch(NamedTuple):
-    """Codes side by side.
-
-    Attributes:
-        indices: (B, k) int64; 0 behind a sample's length.
-        lengths: (B,) int64 in 1…k; None where all are k long.
-    """
-
-    indices: Tensor
-    lengths: Tensor | None
-
-
-def pad_codes(codes: Codes) -> CodeBatch:
-    """Return codes as one batch, padded to the longest.
-
-    Args:
-        codes: a Code; a (k,) or (B, k) integer tensor; or a list of Codes and (k,) tensors.
-
-    Raises:
-        HeadError: there are none, one is empty, or one is cut into tiles.
-    """
-    if isinstance(codes, Tensor) and codes.ndim == 2:
-        return CodeBatch(codes.long(), None)
-    single = [codes] if isinstance(codes, Code | Tensor) else list(codes)
-    rows = [_row(code) for code in single]
-    if not rows:
-        raise HeadError("no codes were given; a head reads one or more")
-    lengths = torch.tensor([len(row) for row in rows])
-    indices = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    return CodeBatch(indices, None if bool((lengths == lengths[0]).all()) else lengths)
-
-
-def _row(code: Code | Tensor) -> Tensor:
-    if isinstance(code, Code):
-        if code.tiles is not None:
-            raise HeadError("this code is a mosaic of tiles; heads read one piece, encode without tiles")
-        return torch.from_numpy(code.indices.copy())
-    if code.ndim != 1 or not len(code):
-        raise HeadError(f"a code is {tuple(code.shape)}; give (k,) integers, k at least 1")
-    return code.long()
-
-
-def check_codes(codes: Codes, code_space: bytes) -> None:
-    """Refuse a Code of another code space; bare tensors say nothing of where they are from.
-
-    Raises:
-        HeadError: the code spaces differ.
-    """
-    several = [codes] if isinstance(codes, Code | Tensor) else codes
-    for code in several:
-        if isinstance(code, Code) and code.fingerprint != code_space:
-            raise HeadError(
-                f"the code is of code space {code.fingerprint.hex()}, the head reads code space "
-                f"{code_space.hex()}; encode the photo with that model, or take a head for this one"
-            )
 
 
 class Head(Pretrained, nn.Module):
@@ -106,8 +45,8 @@ class Head(Pretrained, nn.Module):
         """Predict for a batch; differentiable in the parameters.
 
         Args:
-            indices: (B, k) integers, 1 ≤ k ≤ N; or a Code, or a list of Codes and (k,) tensors of any
-                lengths, which bring their lengths along.
+            indices: (B, k) integers, 1 ≤ k ≤ N; or codes, files and rows of any lengths, which bring their
+                lengths along (see `Codes`).
             lengths: (B,) in 1…k beside a padded tensor (what stands behind a sample's length is ignored);
                 None: all k.
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import onedpiece
 from onedpiece.bitstream import Code
 from onedpiece.heads import Boxes, Detections, Head, HeadConfig, HeadError, ReducerConfig, build_head
 from onedpiece.heads.outputs import to_predictions
@@ -157,6 +158,27 @@ def test_codes_lists_and_tensors_say_the_same(make_head: Make, indices: Tensor) 
         assert torch.equal(head(codes).logits, expected)
         assert torch.equal(head([torch.from_numpy(code.indices.copy()) for code in codes]).logits, expected)
         assert torch.allclose(head(codes[1]).logits, expected[1:2], atol=1e-5)
+
+
+def test_files_arrays_and_rows_say_the_same(make_head: Make, indices: Tensor) -> None:
+    head = make_head("classify")
+    codes = [Code(row[:k].numpy(), 4096, b"abcd") for row, k in zip(indices, LENGTHS.tolist(), strict=True)]
+    rows = [{"key": "a", "tokens": code.indices.tolist(), "code_space": "61626364"} for code in codes]
+    with torch.no_grad():
+        expected = head(indices, LENGTHS).logits
+        assert torch.equal(head([code.to_bytes() for code in codes]).logits, expected)
+        assert torch.equal(head([code.indices.astype(np.uint16) for code in codes]).logits, expected)
+        assert torch.equal(head(rows).logits, expected)
+        assert torch.equal(head(onedpiece.codes.batch(rows, pad_to=16)).logits, expected)
+        assert torch.equal(head(indices.numpy()).logits, head(indices).logits)
+    head.code_space = b"abcd"
+    assert len(head.predict(rows)) == len(head.predict(codes[0].to_bytes()) * 5) == 5
+    head.code_space = b"else"
+    for one in (codes[0], codes[0].to_bytes(), rows[0]):
+        with pytest.raises(HeadError, match="the code is of code space 61626364"):
+            head.predict(one)
+    with pytest.raises(HeadError, match="a has no tokens: truncated"):
+        head([{"key": "a", "tokens": None, "error": "truncated"}])
 
 
 def test_a_learned_codebook(vq_tokenizer: Tokenizer, make_head: Make, indices: Tensor) -> None:
