@@ -15,7 +15,7 @@ MIN_SCORE = 0.05
 """Objects less sure than this are left out; precision-recall curves need the weak ones above it."""
 
 
-SAME = 0.65
+SAME = 0.45
 """IoU above which two boxes of a class are one object: heads trained for minutes say things twice."""
 
 
