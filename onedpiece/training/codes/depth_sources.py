@@ -5,7 +5,6 @@ Scenes are boxes and spheres on a floor, drawn by casting rays, so that the dept
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from onedpiece.codec.images import read_picture
 from onedpiece.training.codes.base import TEST, TRAIN, Example, Labelled, Source
-from onedpiece.training.data.files import Member, is_held_out, read, tar_members
+from onedpiece.training.codes.teacher import Unlabelled
 from onedpiece.weights.third_party import depth_seen, transformers_pair
 
 Teacher = Callable[[Image.Image], Tensor]
@@ -30,7 +28,7 @@ _LIGHT = np.array([0.4, 0.8, -0.45])  # direction to it, of length 1 within 1 %
 Array = NDArray[np.float64]
 
 
-class DistilledDepth(Source):
+class DistilledDepth(Unlabelled):
     """WebDataset tars, labelled by a depth network of transformers.
 
     Args:
@@ -50,7 +48,8 @@ class DistilledDepth(Source):
         test_share: float = 0.05,
         limit: int | None = None,
     ) -> None:
-        self.path, self.network, self.test_share, self.limit = path, network, test_share, limit
+        super().__init__(path, test_share, limit)
+        self.network = network
 
     @property
     def name(self) -> str:
@@ -62,24 +61,9 @@ class DistilledDepth(Source):
         """The network, loaded when the first photo is."""
         return load_teacher(self.network)
 
-    def examples(self) -> list[Example]:
-        """List the photos.
-
-        Raises:
-            FileNotFoundError: there is no tar.
-        """
-        return [
-            Example(
-                member.key,
-                TEST if is_held_out(member.key, self.test_share) else TRAIN,
-                partial(self._load, member),
-            )
-            for member in tar_members(self.path)[: self.limit]
-        ]
-
-    def _load(self, member: Member) -> Labelled:
-        image = read_picture(BytesIO(read(member)))
-        return Labelled(image, self.teacher(image))
+    def label(self, image: Image.Image) -> Tensor:
+        """Return the depth that the network sees."""
+        return self.teacher(image)
 
 
 def load_teacher(network: str) -> Teacher:

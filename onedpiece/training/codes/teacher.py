@@ -5,6 +5,7 @@ and is there for photos that nobody has labelled. The network looks at each view
 show something else than the photo (arXiv 2106.05237: a consistent teacher).
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from io import BytesIO
@@ -17,7 +18,7 @@ from torch import Tensor
 from onedpiece.codec.images import read_picture
 from onedpiece.codec.tensors import resize, to_tensor
 from onedpiece.metrics.perceptual import EfficientNetClassifier
-from onedpiece.training.codes.base import TEST, TRAIN, Example, Labelled, Source
+from onedpiece.training.codes.base import TEST, TRAIN, Example, Labelled, Source, Target
 from onedpiece.training.data.files import Member, is_held_out, read, tar_members
 
 SIDE = 224
@@ -64,31 +65,21 @@ def imagenet_classes() -> tuple[str, ...]:
     return tuple(f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names))
 
 
-class DistilledClasses(Source):
-    """WebDataset tars without labels: what the teacher sees is what the head is to say.
+class Unlabelled(Source):
+    """WebDataset tars without labels, for a teacher to look at.
 
     Args:
         path: one tar, or a folder of them.
-        weights: the teacher's (see `load_teacher`).
         test_share: share of the photos to test on, by the hash of their keys.
         limit: most photos to take, from the first on; None: all.
     """
 
-    task = "classify"
-    name = "classes by EfficientNet-Lite0"
+    def __init__(self, path: str, test_share: float, limit: int | None) -> None:
+        self.path, self.test_share, self.limit = path, test_share, limit
 
-    def __init__(self, path: str, weights: str, test_share: float = 0.03, limit: int | None = None) -> None:
-        self.path, self.weights, self.test_share, self.limit = path, weights, test_share, limit
-
-    @cached_property
-    def classes(self) -> tuple[str, ...]:
-        """ImageNet's 1,000."""
-        return imagenet_classes()
-
-    @cached_property
-    def teacher(self) -> Teacher:
-        """The network, loaded when the first photo is."""
-        return load_teacher(self.weights)
+    @abstractmethod
+    def label(self, image: Image.Image) -> Target | Callable[[Image.Image], Target]:
+        """Return what the teacher says of a photo, or what it will say of a view."""
 
     def examples(self) -> list[Example]:
         """List the photos.
@@ -106,7 +97,40 @@ class DistilledClasses(Source):
         ]
 
     def _load(self, member: Member) -> Labelled:
-        return Labelled(read_picture(BytesIO(read(member))), self.teacher)
+        image = read_picture(BytesIO(read(member)))
+        return Labelled(image, self.label(image))
+
+
+class DistilledClasses(Unlabelled):
+    """WebDataset tars without labels: what the teacher sees is what the head is to say.
+
+    Args:
+        path: one tar, or a folder of them.
+        weights: the teacher's (see `load_teacher`).
+        test_share: share of the photos to test on, by the hash of their keys.
+        limit: most photos to take, from the first on; None: all.
+    """
+
+    task = "classify"
+    name = "classes by EfficientNet-Lite0"
+
+    def __init__(self, path: str, weights: str, test_share: float = 0.03, limit: int | None = None) -> None:
+        super().__init__(path, test_share, limit)
+        self.weights = weights
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """ImageNet's 1,000."""
+        return imagenet_classes()
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The network, loaded when the first photo is."""
+        return load_teacher(self.weights)
+
+    def label(self, image: Image.Image) -> Teacher:
+        """Return the teacher, which looks at each view."""
+        return self.teacher
 
 
 class TaughtClasses(Source):
