@@ -70,9 +70,7 @@ def export(
     prefix). encode, decode and info take it as --model OUT. With --head OUT is one graph, from K tokens to
     what the head says. It is compared with torch before it appears.
 
-    Examples: onedpiece export --format onnx ti-256.onnx
-
-    onedpiece export --head classify --tokens 64 classify_64.onnx
+    Example: onedpiece export --format onnx ti-256.onnx
     """
     if file_format not in FORMATS:
         raise ValueError(f"--format is {file_format!r}; there are: {', '.join(FORMATS)}")

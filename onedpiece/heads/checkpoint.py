@@ -225,7 +225,7 @@ def _check_same(name: str, what: str, found: object, expected: object) -> None:
     if found != expected:
         raise HeadError(
             f"the head {name} cannot be started from: its {what} is {found}, here it is {expected}; "
-            "give the head the same geometry"
+            "give the head the same geometry, or leave init_from out (null)"
         )
 
 

@@ -115,6 +115,7 @@ def test_other_labels_become_heads_that_draw(
     small = (
         "--model.head.width=32",
         "--model.head.layers=1",
+        "--model.init_from=null",
         '--model.schedule={"minutes": null, "steps": 4}',
     )
     fit("own", f"--data.model={model}", *small)
