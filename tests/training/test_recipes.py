@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import yaml
 from PIL import Image
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
 from onedpiece.cli.main import main as onedpiece
+from onedpiece.heads import HeadConfig, build_head, save_head
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.tokenizer.pixel_heads import SharpNetwork
 from onedpiece.tokenizer.vqgan import VQGAN
@@ -24,7 +26,7 @@ from onedpiece.training import sharp_module
 from onedpiece.training.classifier_module import ClassifierConfig, build_classifier
 from onedpiece.training.codes import DistilledDepth
 from onedpiece.training.codes.sources import CLASSES
-from onedpiece.weights import save
+from onedpiece.weights import load, save
 
 from .test_configs import CONFIGS, KINDS, ROOT
 from .test_sharp_module import RandomFeatures
@@ -92,6 +94,19 @@ def weights(config: dict[str, Any], folder: Path) -> None:
     save(Tokenizer(TokenizerConfig.from_dict(config)), folder)
 
 
+def heads_before(folder: Path, model: dict[str, Any]) -> None:
+    """Write a head to start from, and a teacher of random weights."""
+    path = folder / model.get("init_from", "segment")
+    if path.suffix:
+        codec = load()
+        config = HeadConfig(**(model["head"] | {"task": "classify", "classes": ("any",), "layers": 1}))
+        save_head(build_head(config, codec.tokenizer), path, codec.fingerprint)
+    (folder / "priors").mkdir(exist_ok=True)
+    teacher = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    state = {name: each.contiguous() for name, each in teacher.items() if each.ndim}
+    save_file(state, folder / "priors" / "efficientnet_lite0.safetensors")
+
+
 def before(stem: str, folder: Path, model: dict[str, Any]) -> list[str]:
     """Write what a recipe starts from, and return the options that make it small."""
     if stem.startswith("retokenize"):
@@ -108,6 +123,7 @@ def before(stem: str, folder: Path, model: dict[str, Any]) -> list[str]:
             "--data.workers=0",
         ]
     if stem.startswith("head"):
+        heads_before(folder, model)
         options = ["--data.batch=2", "--data.variants=[plain]", "--model.head.layers=1"]
         if stem == "head_depth_synthetic":
             options += ["--data.source.init_args.train=4", "--data.source.init_args.test=2"]
