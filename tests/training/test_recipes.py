@@ -127,7 +127,9 @@ def before(stem: str, folder: Path, model: dict[str, Any]) -> list[str]:
         options = ["--data.batch=2", "--data.variants=[plain]", "--model.head.layers=1"]
         if stem == "head_depth_synthetic":
             options += ["--data.source.init_args.train=4", "--data.source.init_args.test=2"]
-        return options + (["--data.split=train"] if stem == "head_depth_distilled" else [])
+        if stem == "head_own":  # starts from a bundled head, whose layers it has
+            return ["--data.batch=2", "--data.variants=[plain]", "--data.path=data/imagenette2-320"]
+        return options + (["--data.split=train"] if "distilled" in stem else [])
     loader = ["--data.init_args.batch=2", "--data.init_args.workers=0", "--data.init_args.size=64"]
     loader.append("--data.init_args.val_share=0")  # of eight photos a hundredth is none
     if stem == "sharp":
