@@ -36,16 +36,10 @@ from tools.head_study.pixel_heads import Pictures, PixelHead, pixel_loss, rows_o
 from tools.head_study.rate_curves import FITS, Point, read_points, report, write_points
 from tools.head_study.settings import read_settings
 from tools.head_study.webp_files import Files, Job, WebpFiles, decoded, rows_name, training_jobs
-from tools.make_codes import source
+from tools.make_codes import SOURCES, source
 from tools.shared import add_shared
 
 ROOT = Path(__file__).resolve().parents[1]
-CACHES: dict[Task, str] = {
-    "classify": "imagenette",
-    "segment": "camvid",
-    "detect": "pennfudan",
-    "depth": "scenes",
-}
 CONFIGS: dict[Task, str] = {
     "classify": "head_classify_imagenette.yaml",
     "segment": "head_segment_camvid.yaml",
@@ -59,7 +53,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("parts", nargs="?", default="measure,draw", help="of measure and draw, by commas")
-    parser.add_argument("--tasks", default=",".join(CACHES))
+    parser.add_argument("--tasks", default=",".join(SOURCES))
     parser.add_argument("--head", action="append", default=[], metavar="TASK=FILE")
     parser.add_argument("--config", action="append", default=[], metavar="TASK=FILE")
     parser.add_argument("--minutes", type=float, help="of training on WebP; the head's own by default")
@@ -89,7 +83,7 @@ class Curves:
 
     def __init__(self, task: Task, args: argparse.Namespace) -> None:
         self.task, self.args = task, args
-        self.cache = args.caches / f"{CACHES[task]}.parquet"
+        self.cache = args.caches / f"{SOURCES[task]}.parquet"
         self.codec = onedpiece.load(args.model)
         head = _given(args.head).get(task)
         self.head = load_head(bundled_head(task) if head is None else head)
@@ -97,7 +91,7 @@ class Curves:
         trained = re.search(r"([\d.]+) min, (\d+) steps", self.head.note)
         self.minutes, self.steps = (float(trained[1]), int(trained[2])) if trained else (0.0, 0)
         self.settings = read_settings(Path(config), args.minutes or self.minutes or None, args.precision)
-        self.examples = {each.key: each for each in source(CACHES[task], args.shared).examples()}
+        self.examples = {each.key: each for each in source(SOURCES[task], args.shared).examples()}
 
     def points(self) -> list[Point]:
         """Measure both curves."""
@@ -206,7 +200,7 @@ def measure(args: argparse.Namespace) -> None:
 
 def draw(args: argparse.Namespace) -> None:
     """Draw all that was measured, be it now or before."""
-    files = [args.work / f"{task}.csv" for task in CACHES]
+    files = [args.work / f"{task}.csv" for task in SOURCES]
     points = [point for path in files if path.exists() for point in read_points(path)]
     report(points, args.out, args.out / "README.md")
     print(args.out / "rate_curves.png")

@@ -10,11 +10,20 @@ from pathlib import Path
 
 import onedpiece
 from onedpiece._progress import progress_bar
+from onedpiece.heads import Task
 from onedpiece.training.codes import CamVid, DepthScenes, Imagenette, PennFudan, Source, build_cache
 from tools.shared import add_shared, needed
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("imagenette", "camvid", "pennfudan", "scenes")
+SOURCES: dict[Task, str] = {
+    "classify": "imagenette",
+    "segment": "camvid",
+    "detect": "pennfudan",
+    "depth": "scenes",
+}
+"""Which photos stand for a task."""
+
+NAMES = tuple(SOURCES.values())
 
 
 def source(name: str, shared: Path | None) -> Source:

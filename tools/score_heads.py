@@ -25,17 +25,11 @@ from onedpiece.training.codes.base import TEST
 from onedpiece.training.metrics import Score
 from tools.head_study.coded import COUNTS
 from tools.head_study.dense import dense_scores, draw_answers
-from tools.make_codes import source
+from tools.make_codes import SOURCES, source
 from tools.markdown import replace_part, table
 from tools.shared import add_shared
 
 ROOT = Path(__file__).resolve().parents[1]
-CACHES: dict[Task, str] = {
-    "classify": "imagenette",
-    "segment": "camvid",
-    "detect": "pennfudan",
-    "depth": "scenes",
-}
 TITLES: dict[Task, str] = {
     "classify": "Imagenette, top-1 %",
     "segment": "CamVid, mIoU %",
@@ -96,11 +90,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         path = Path(name) if Path(name).exists() else bundled_head(name)
         head = find_head(name)
         task = head.head.config.task
-        cache = args.caches / f"{CACHES[task]}.parquet"
+        cache = args.caches / f"{SOURCES[task]}.parquet"
         lines.append(row(name, head, path, dense_scores(head, cache), cost(head, CodeDataset(cache, TEST))))
         print(" ".join(lines[-1]), flush=True)
         if args.draw is not None:
-            photos, codec = source(CACHES[task], args.shared), onedpiece.load()
+            photos, codec = source(SOURCES[task], args.shared), onedpiece.load()
             draw_answers(load_head(path), photos, codec, args.draw / task, (FEW, 64, MANY))
     header = ["head", "MB", *map(str, COUNTS), f"ms at {FEW}", f"ms at {MANY}", f"{FEW} / {MANY}"]
     text = table(header, lines)

@@ -75,6 +75,8 @@ def export(
     if file_format not in FORMATS:
         raise ValueError(f"--format is {file_format!r}; there are: {', '.join(FORMATS)}")
     if head is not None:
+        if model is not None:
+            raise typer.BadParameter("--head and --model both say what is exported; leave one out")
         _export_head(head, out, tokens)
         return
     if tokens is not None:

@@ -165,7 +165,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise HeadError(f"{path} is damaged or no head: {one_line(error)}") from error
     if metadata.get("format") != FORMAT:
         raise HeadError(
-            f"{path} has format {metadata.get('format')!r}; this onedpiece reads heads of format {FORMAT}"
+            f"{path} has format {metadata.get('format')!r}; this onedpiece reads heads of format {FORMAT}: "
+            "train it again"
         )
     return metadata, tensors
 

@@ -61,10 +61,19 @@ def test_mixed_lengths_equal_one_by_one(
     assert _apart(whole, alone) > 1e-3  # lengths do matter, so that the line above says something
 
 
+PICTURE = {"grid": 4, "linear_picture": True, "codes": False}
+
+
 @pytest.mark.parametrize("task", TASKS)
-def test_the_linear_view_alone_reads_any_length(task: str, make_head: Make, indices: Tensor) -> None:
-    head = make_head(task, grid=4, linear_picture=True, codes=False)
-    assert not any("projection" in name for name, _ in head.named_parameters())
+@pytest.mark.parametrize(
+    "options",
+    [PICTURE, PICTURE | {"growth": 0.5, "stem_blocks": 1}, {"group": 4}],
+    ids=["picture", "a grid that grows", "groups of codes"],
+)
+def test_whatever_is_read_mixed_lengths_equal_one_by_one(
+    task: str, options: dict[str, Any], make_head: Make, indices: Tensor
+) -> None:
+    head = make_head(task, **options)
     with torch.no_grad():
         mixed = head(indices, LENGTHS)
         alone = [head(row[None, :k]) for row, k in zip(indices, LENGTHS.tolist(), strict=True)]
@@ -72,32 +81,13 @@ def test_the_linear_view_alone_reads_any_length(task: str, make_head: Make, indi
         assert _apart(head(indices), alone) > 1e-3
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_grid_that_grows_reads_mixed_lengths_as_one_by_one(
-    task: str, make_head: Make, indices: Tensor
-) -> None:
-    head = make_head(task, grid=4, growth=0.5, linear_picture=True, codes=False, stem_blocks=1)
+def test_the_sequence_follows_the_count(make_head: Make) -> None:
+    head = make_head("classify", **PICTURE, growth=0.5)
+    assert not any("projection" in name for name, _ in head.named_parameters())
     # 4 · sqrt(k / 16), at least 2: 1 → 2 (1 rounded up to 2), 4 → 2, 9 → 3, 16 → 4.
     assert [head.config.side(k) for k in (1, 4, 9, 16)] == [2, 2, 3, 4]
     assert [head.backbone.sequence_length(k) for k in (1, 9, 16)] == [5, 10, 17]
-    with torch.no_grad():
-        mixed = head(indices, LENGTHS)
-        alone = [head(row[None, :k]) for row, k in zip(indices, LENGTHS.tolist(), strict=True)]
-        assert _apart(mixed, alone) <= 1e-5
-        assert _apart(head(indices), alone) > 1e-3
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_groups_of_codes_read_mixed_lengths_as_one_by_one(
-    task: str, make_head: Make, indices: Tensor
-) -> None:
-    head = make_head(task, group=4)
-    assert head.backbone.sequence_length(9) == 1 + head.config.grid**2 + 3  # ⌈9 / 4⌉
-    with torch.no_grad():
-        mixed = head(indices, LENGTHS)
-        alone = [head(row[None, :k]) for row, k in zip(indices, LENGTHS.tolist(), strict=True)]
-        assert _apart(mixed, alone) <= 1e-5
-        assert _apart(head(indices), alone) > 1e-3
+    assert make_head("classify", group=4).backbone.sequence_length(9) == 1 + 3  # ⌈9 / 4⌉
 
 
 def test_a_group_is_the_sum_of_its_projections(make_head: Make) -> None:

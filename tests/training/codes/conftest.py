@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from onedpiece.training.codes import BoxTarget, Source
+
 Put = Callable[..., Path]
 
 
@@ -25,3 +27,16 @@ def put(tmp_path: Path) -> Put:
         return path
 
     return write
+
+
+@pytest.fixture
+def boxes_of() -> Callable[[Source, str], BoxTarget]:
+    """Return the boxes of a source's photo, by its key."""
+
+    def load(source: Source, key: str) -> BoxTarget:
+        (example,) = [each for each in source.examples() if each.key == key]
+        target = example.load().target
+        assert isinstance(target, BoxTarget)
+        return target
+
+    return load

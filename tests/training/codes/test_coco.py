@@ -14,6 +14,7 @@ from onedpiece.training.codes import BoxTarget, Coco
 from onedpiece.training.codes.coco import find_coco
 
 Put = Callable[..., Path]
+BoxesOf = Callable[[Coco, str], BoxTarget]
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
 
 
@@ -27,13 +28,6 @@ def content(names: dict[int, str], *annotations: dict[str, Any], **size: int) ->
 
 def box(image: int, category: int, *bbox: float, **more: Any) -> dict[str, Any]:
     return {"image_id": image, "category_id": category, "bbox": list(bbox), **more}
-
-
-def target_of(source: Coco, key: str) -> BoxTarget:
-    (example,) = [each for each in source.examples() if each.key == key]
-    target = example.load().target
-    assert isinstance(target, BoxTarget)
-    return target
 
 
 @pytest.fixture
@@ -56,14 +50,14 @@ def published(put: Put, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_boxes_by_hand(published: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_boxes_by_hand(published: Path, caplog: pytest.LogCaptureFixture, boxes_of: BoxesOf) -> None:
     source = Coco(str(published))
     assert (source.task, source.classes) == ("detect", ("cat", "dog"))  # by id: 3, 7
-    target = target_of(source, "train2017/a.jpg")
+    target = boxes_of(source, "train2017/a.jpg")
     assert target.labels.tolist() == [1, 0]
     torch.testing.assert_close(target.boxes, torch.tensor([[0.1, 0.1, 0.3, 0.6], [0.75, 0.75, 1.0, 1.0]]))
-    assert target_of(source, "val2017/c.jpg").boxes.tolist() == [[0.5, 0.0, 1.0, 1.0]]
-    assert len(target_of(source, "train2017/b.jpg").labels) == 0  # background
+    assert boxes_of(source, "val2017/c.jpg").boxes.tolist() == [[0.5, 0.0, 1.0, 1.0]]
+    assert len(boxes_of(source, "train2017/b.jpg").labels) == 0  # background
     assert "1 photos are not there: gone.jpg" in caplog.text
 
 
@@ -113,10 +107,10 @@ def test_a_photo_on_its_side(put: Put, tmp_path: Path, width: int, height: int) 
     assert shown.getpixel((35, 10)) > (200, 200, 200)  # type: ignore[operator]
 
 
-def test_without_a_size_it_is_the_photos(put: Put, tmp_path: Path) -> None:
+def test_without_a_size_it_is_the_photos(put: Put, tmp_path: Path, boxes_of: BoxesOf) -> None:
     put("a.jpg", size=(40, 20))
     put("a.json", content({1: "a.jpg"}, box(1, 3, 10, 0, 10, 10), width=0, height=0))
-    assert target_of(Coco(str(tmp_path)), "a.jpg").boxes.tolist() == [[0.25, 0.0, 0.5, 0.5]]
+    assert boxes_of(Coco(str(tmp_path)), "a.jpg").boxes.tolist() == [[0.25, 0.0, 0.5, 0.5]]
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,7 @@ from onedpiece.training.codes import BoxTarget, Yolo
 from onedpiece.training.codes.yolo import read_labels
 
 Put = Callable[..., Path]
-
-
-def boxes_of(source: Yolo, key: str) -> BoxTarget:
-    (example,) = [each for each in source.examples() if each.key == key]
-    target = example.load().target
-    assert isinstance(target, BoxTarget)
-    return target
+BoxesOf = Callable[[Yolo, str], BoxTarget]
 
 
 @pytest.fixture
@@ -34,7 +28,7 @@ def ultralytics(put: Put, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_boxes_by_hand(ultralytics: Path) -> None:
+def test_boxes_by_hand(ultralytics: Path, boxes_of: BoxesOf) -> None:
     source = Yolo(str(ultralytics))
     assert (source.task, source.classes) == ("detect", ("cat", "dog"))
     target = boxes_of(source, "images/train/a.jpg")
@@ -43,7 +37,7 @@ def test_boxes_by_hand(ultralytics: Path) -> None:
     torch.testing.assert_close(target.boxes, torch.tensor([[0.4, 0.0, 0.6, 0.5], [0.7, 0.4, 1.0, 0.6]]))
 
 
-def test_photos_without_objects_are_background(ultralytics: Path) -> None:
+def test_photos_without_objects_are_background(ultralytics: Path, boxes_of: BoxesOf) -> None:
     source = Yolo(str(ultralytics))
     for key in ("images/train/b.jpg", "images/train/c.jpg"):
         assert len(boxes_of(source, key).labels) == 0
@@ -76,7 +70,7 @@ def test_lists_of_photos(ultralytics: Path, put: Put, caplog: pytest.LogCaptureF
     assert "1 photos are not there" in caplog.text
 
 
-def test_roboflow_names_folders_that_lie_elsewhere(put: Put, tmp_path: Path) -> None:
+def test_roboflow_names_folders_that_lie_elsewhere(put: Put, tmp_path: Path, boxes_of: BoxesOf) -> None:
     put("train/images/a.jpg")
     put("train/labels/a.txt", "0 0.5 0.5 0.5 0.5")
     put("valid/images/b.jpg")
@@ -89,7 +83,7 @@ def test_roboflow_names_folders_that_lie_elsewhere(put: Put, tmp_path: Path) -> 
     assert boxes_of(source, "train/images/a.jpg").boxes.tolist() == [[0.25, 0.25, 0.75, 0.75]]
 
 
-def test_texts_beside_photos_and_classes_txt(put: Put, tmp_path: Path) -> None:
+def test_texts_beside_photos_and_classes_txt(put: Put, tmp_path: Path, boxes_of: BoxesOf) -> None:
     put("a.jpg")
     put("a.txt", "2 0.5 0.5 0.5 0.5")
     put("b.jpg")
