@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from onedpiece.cli.main import main
 from onedpiece.heads import Head, HeadError, LoadedHead
 from onedpiece.heads.export import export_head
 
@@ -35,6 +36,20 @@ def test_every_task_at_a_count_of_its_own(
     found = session.run(list(expected._fields), {"tokens": indices[:, :9].numpy()})
     for got, wanted in zip(found, expected, strict=True):
         np.testing.assert_allclose(got, wanted.numpy(), atol=1e-4 * float(wanted.abs().max()))
+
+
+def test_the_verb_writes_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / "classify_16.onnx"
+    words = ["export", "--head", "classify", "--tokens", "16", str(out)]
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: 16 tokens to classify, within ")
+    assert out.stat().st_size > 2e6
+    assert main([*words, "--model", "ti-256"]) == 2
+    assert "--head and --model both say what is exported" in capsys.readouterr().err
+    assert main(["export", "--tokens", "16", str(out)]) == 2
+    assert main(["export", "--head", "classify", "--tokens", "257", str(out)]) == 2
+    assert "tokens is 257; this head reads 1 to 256" in capsys.readouterr().err
 
 
 def test_code_tokens_too_and_no_count_beyond_the_code(make_head: Make, tmp_path: Path) -> None:
