@@ -10,7 +10,7 @@ import torch
 pytest.importorskip("pyarrow")
 
 from onedpiece.codec import Codec
-from onedpiece.heads import HeadConfig, build_head, save_head
+from onedpiece.heads import HeadConfig, LoadedHead, build_head, save_head
 from onedpiece.training.codes import DepthScenes
 from onedpiece.training.codes.cache_file import read_metadata
 
@@ -41,6 +41,18 @@ def test_codes_are_made_once(tools: Tool, caches: Path, capsys: pytest.CaptureFi
     tools("make_codes").main(["scenes", "--out", str(caches), "--variants", "plain"])
     assert capsys.readouterr().out == f"{caches}/scenes.parquet: 0.0 MiB\n"
     assert read_metadata(caches / "scenes.parquet").code_space == "01020304"
+
+
+def test_a_classifier_of_more_classes_answers_among_the_sets_own(tools: Tool, codec: Codec) -> None:
+    among = tools("score_heads").among
+    head = build_head(HeadConfig(classes=("a", "b", "c"), width=32, layers=1, heads=1), codec.tokenizer)
+    loaded = LoadedHead(head.eval(), codec.fingerprint, "")
+    assert among(loaded, ("a", "b", "c")) is loaded
+    indices = torch.randint(16**3, (2, 64))
+    with torch.no_grad():
+        all_logits, some = head(indices).logits, among(loaded, ("c", "a")).head(indices).logits
+    assert torch.equal(some, all_logits[:, [2, 0]])
+    assert among(loaded, ("c", "a")).head.config.classes == ("c", "a")
 
 
 def test_heads_of_other_tasks_are_scored_and_drawn(
