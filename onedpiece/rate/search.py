@@ -78,7 +78,7 @@ class Belief(NamedTuple):
 
 
 BELIEFS = {
-    "psnr": Belief(0.25, 0.1, 0.5, 0.1, 0.0),
+    "psnr": Belief(0.25, 0.1, 0.8, 0.03, 0.0),
     "ssim": Belief(0.02, 0.25, 0.6, 1.0, 0.02),
     "lpips": Belief(0.07, 0.3, 0.5, 0.3, 0.11),
 }
