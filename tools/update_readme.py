@@ -184,7 +184,7 @@ def picture(shared: Path) -> None:
 
 def targets(shared: Path) -> None:
     """What a quality target costs, beside trying every prefix."""
-    words = ["--metrics", "psnr,ssim", "--photos", "6", "--trials", "100", "--timings", "1", "--workers", "1"]
+    words = ["--metrics", "psnr,ssim", "--photos", "6", "--trials", "200", "--timings", "2", "--workers", "1"]
     text = run(
         shared, "-m", "tools.check_targets", "--data", shared / "data" / "eval" / "imagenet100", *words
     )
