@@ -186,7 +186,7 @@ def test_both_curves_from_end_to_end(
     photos = DepthScenes(train=8, test=4, side=64) if task == "depth" else _folders(tmp_path / "photos")
     curves = tool("head_curves")
     monkeypatch.setattr(curves, "source", lambda name, shared: photos)
-    name = curves.CACHES[task]
+    name = curves.SOURCES[task]
     build_cache(tmp_path / f"{name}.parquet", photos, codec, ("plain", "crop1"))
     config = HeadConfig(task=task, classes=photos.classes, **HEAD)  # type: ignore[arg-type]
     head = save_head(build_head(config, codec.tokenizer), tmp_path / "head.safetensors", codec.fingerprint)
