@@ -112,3 +112,27 @@ def test_nothing_to_fuse_keeps_everything() -> None:
     assert torch.equal(fused.x, x)
     torch.testing.assert_close(fused.attn, attn)
     assert mctf.fuse(x[:, :3], attn[:, :, :3, :3], r=16).x.shape[1] == 3  # never below 10
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("num_protected", [0, 1, 2])
+def test_a_compiler_sees_one_operator(bidirectional: bool, num_protected: int) -> None:
+    torch.manual_seed(0)
+    x, received, size = torch.randn(2, 20, 8), torch.rand(2, 20), torch.ones(2, 20, 1)
+    options = (5, 1.0, 20.0, 40.0, bidirectional, num_protected)
+    torch.library.opcheck(mctf._plan_op, (x, received, size, *options))
+    seen: list[torch.fx.GraphModule] = []
+
+    def keep(graph: torch.fx.GraphModule, _: object) -> torch.fx.GraphModule:
+        seen.append(graph)
+        return graph
+
+    whole = torch.compile(mctf.plan, backend=keep, fullgraph=True)
+    found = whole(x, received, size, 5, (1, 20, 40), bidirectional, num_protected)
+    for ours, plain in zip(
+        found, mctf.plan(x, received, size, 5, (1, 20, 40), bidirectional, num_protected), strict=True
+    ):
+        assert torch.equal(ours, plain)
+    calls = [str(node.target) for node in seen[0].graph.nodes if node.op == "call_function"]
+    assert [each for each in calls if "onedpiece" in each] == ["onedpiece.mctf_plan.default"]
+    assert not any("sort" in each for each in calls)
