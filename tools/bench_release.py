@@ -28,6 +28,7 @@ import inspect, json, sys, time
 import torch
 from PIL import Image
 import onedpiece
+print(onedpiece.__file__, flush=True)
 photo = Image.open(sys.argv[1]).convert("RGB").resize((256, 256))
 if int(sys.argv[2]):
     torch.set_num_threads(int(sys.argv[2]))
@@ -38,10 +39,10 @@ files = {}
 for line in sys.stdin:
     what, batch, tokens = json.loads(line)
     if what == "encode":
-        call = lambda: [each.to_bytes() for each in codec.encode_batch([photo] * batch, tokens)]
+        call = lambda: [each.to_bytes() for each in codec.encode_batch([photo] * batch, tokens=tokens)]
     else:
         if tokens not in files:
-            files[tokens] = codec.encode(photo, tokens).to_bytes()
+            files[tokens] = codec.encode(photo, tokens=tokens).to_bytes()
         call = lambda: codec.decode_batch([files[tokens]] * batch, **look)
     start = clock()
     call()
@@ -72,6 +73,9 @@ class Checkout:
         folder: a checkout's root.
         threads: of torch; 0: as many as it likes.
         clock: "wall", or "process" for the processor time of all threads.
+
+    Raises:
+        ValueError: the folder holds no package of ours, so that another one would be timed.
     """
 
     def __init__(self, folder: Path, threads: int, clock: str) -> None:
@@ -79,14 +83,20 @@ class Checkout:
         self._process = subprocess.Popen(
             words, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        found = Path(self._answer())
+        if folder.resolve() not in found.resolve().parents:
+            self.close()
+            raise ValueError(f"{folder} holds no onedpiece, {found} would be timed; give a checkout's root")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Let the process end."""
+        self._process.communicate()  # closes its input, at whose end it ends
 
     def seconds(self, case: Case) -> float:
         """Return how long one call takes.
@@ -95,12 +105,15 @@ class Checkout:
             RuntimeError: the process ended.
         """
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         print(json.dumps([case.what, case.batch, case.tokens]), file=self._process.stdin, flush=True)
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError("a checkout's process ended; what it said stands above")
-        return float(answer)
+        return answer.strip()
 
 
 def cases_of(batches: Sequence[int], counts: Sequence[int]) -> list[Case]:

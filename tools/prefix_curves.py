@@ -20,8 +20,10 @@ Curves = dict[str, NDArray[np.float64]]
 """By metric, and what was expected of it, as "psnr forecast", where the model can tell: (N,)."""
 
 
-def prefix_curves(codec: Codec, photo: Image.Image, code: Code, scorer: Scorer) -> Curves:
-    """Return the score of every prefix of a photo's code by each metric of the scorer, and by PSNR.
+def prefix_curves(
+    codec: Codec, photo: Image.Image, code: Code, scorer: Scorer, counts: Sequence[int] | None = None
+) -> Curves:
+    """Return the score of prefixes of a photo's code by each metric of the scorer, and by PSNR.
 
     PSNR and SSIM are those of the faithful look, as targets of them are; the others those of the default one.
 
@@ -30,18 +32,19 @@ def prefix_curves(codec: Codec, photo: Image.Image, code: Code, scorer: Scorer) 
         photo: RGB, of any size.
         code: all of its tokens, in one square.
         scorer: of the other metrics.
+        counts: tokens of the prefixes; all by default.
     """
     names = [metric.name for metric in scorer.metrics]
     rows: dict[str, list[float]] = {name: [] for name in ("psnr", *names)}
     reference = to_tensor([photo])
     sharp = [name for name in names if name not in FAITHFUL_METRICS]
-    for counts in batches(range(1, len(code) + 1)):
-        pictures = [codec.decode(code, tokens, sharpness=0.0) for tokens in counts]
+    for each in batches(range(1, len(code) + 1) if counts is None else counts):
+        pictures = [codec.decode(code, tokens, sharpness=0.0) for tokens in each]
         rows["psnr"] += [image_psnr(photo, picture) for picture in pictures]
         for name in set(names) - set(sharp):
             rows[name] += scorer.score(name, reference, to_tensor(pictures))
         if sharp:
-            pictures = [codec.decode(code, tokens) for tokens in counts]
+            pictures = [codec.decode(code, tokens) for tokens in each]
         for name in sharp:
             rows[name] += scorer.score(name, reference, to_tensor(pictures))
     return {name: np.array(row) for name, row in rows.items()}

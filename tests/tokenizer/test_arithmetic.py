@@ -32,8 +32,12 @@ def pictures(count: int = 2) -> torch.Tensor:
     return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.parametrize("onednn", [False, True])
 @pytest.mark.parametrize("gelu", [False, True])
-def test_dense_is_a_linear_layer_and_its_gelu(gelu: bool) -> None:
+def test_dense_is_a_linear_layer_and_its_gelu(
+    gelu: bool, onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformer, "prefers_onednn", lambda: onednn)
     x, weight, bias = torch.randn(2, 5, 16), torch.randn(24, 16), torch.randn(24)
     expected = F.linear(x, weight, bias)
     expected = F.gelu(expected) if gelu else expected
@@ -45,7 +49,8 @@ def test_dense_is_a_linear_layer_and_its_gelu(gelu: bool) -> None:
     torch.testing.assert_close(trained.detach(), expected, atol=0, rtol=0)
 
 
-def test_half_precision_and_autocast_are_left_to_torch() -> None:
+def test_half_precision_and_autocast_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformer, "prefers_onednn", lambda: True)
     x, weight = torch.randn(3, 16), torch.randn(8, 16)
     with torch.no_grad():
         assert dense(x.bfloat16(), weight.bfloat16(), None).dtype == torch.bfloat16
@@ -77,10 +82,11 @@ def test_both_paths_give_the_same_of_100_photos(monkeypatch: pytest.MonkeyPatch)
     assert drawn.encoder is not None
     torch.nn.init.normal_(drawn.encoder.conv_out.weight, std=0.05)  # else the encoder adds nothing
     for codec in (bundled, Codec(drawn, b"test")):
-        codes = codec.encode_batch(photos)
-        few = codec.decode_batch(codes[::10], sharpness=0.0, output_type="pt")
         with monkeypatch.context() as patched:
-            patched.setattr(transformer, "_is_plain_inference", lambda *_: False)
+            patched.setattr(transformer, "prefers_onednn", lambda: True)
+            codes = codec.encode_batch(photos)
+            few = codec.decode_batch(codes[::10], sharpness=0.0, output_type="pt")
+            patched.setattr(transformer, "prefers_onednn", lambda: False)
             assert codec.encode_batch(photos) == codes
             plain = codec.decode_batch(codes[::10], sharpness=0.0, output_type="pt")
         assert float((few - plain).abs().max()) < 1e-3 * LEVEL

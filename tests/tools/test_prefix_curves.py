@@ -51,14 +51,16 @@ def test_the_tool_ends_well_where_all_promises_hold(
         copy(data / name, folder)
     module = tool("check_targets")
     monkeypatch.setattr(module, "load", lambda _: codec)
-    words = ["--data", folder, "--trials", 20, "--timings", 1, "--metrics", "psnr", "--workers", 1]
-    monkeypatch.setattr("sys.argv", ["check_targets", *map(str, words), "--cache", str(tmp_path / "cache")])
+    words = ["--data", folder, "--trials", 20, "--timings", 1, "--metrics", "psnr", "--timed", "psnr,ssim"]
+    words += ["--workers", 1, "--cache", tmp_path / "cache"]
+    monkeypatch.setattr("sys.argv", ["check_targets", *map(str, words)])
     assert module.main() == 0
     out = capsys.readouterr().out
     # Two photos of 20 trials each, of two kinds.
     assert "| psnr | 40 | 100.00 % |" in out
     assert "| max-bytes | 40 | 100.00 % | 100.00 % | 0.00 (0, 0) |" in out
-    assert "processor time, 2 searches" in out
+    for metric in ("psnr", "ssim"):
+        assert f"{metric} target over plain encode + decode, processor time, 2 searches: mean" in out
 
 
 def test_the_tool_tells_of_a_broken_promise(tool: Callable[[str], ModuleType]) -> None:
