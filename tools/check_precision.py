@@ -119,9 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1
-    print(
-        "| networks in | look | tokens | float32, dB | change, dB | worst photo, dB | largest change, levels |"
-    )
+    print("| networks in | look | tokens | float32, dB | change, dB | worst photo, dB | pixel, levels |")
     print("|---|---|---:|---:|---:|---:|---:|")
     for cost in found:
         print(row(cost))
