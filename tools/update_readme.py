@@ -1,7 +1,7 @@
 """Measure again the numbers and pictures of the READMEs and the model card, and write them in.
 
     python -m tools.update_readme [--shared FOLDER]
-        [--only picture,speed,quality,compare,downstream,targets,retokenize,failures]
+        [--only picture,speed,release,precision,quality,compare,downstream,targets,retokenize,failures]
 
 Each part runs the command that stands beside its table; a part replaces what stands between
 `<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about 25 minutes on 4 cores. Two tables
@@ -33,6 +33,9 @@ EVALUATION = ROOT / "onedpiece" / "evaluation" / "README.md"
 CARD = ROOT / "onedpiece" / "weights" / "ti-256" / "MODEL_CARD.md"
 REDUCERS = ROOT / "onedpiece" / "retokenize" / "README.md"
 PICTURE = ROOT / "onedpiece" / "weights" / "ti-256" / "reconstructions.png"
+FIRST_RELEASE = "9444547"
+"""The last commit of 0.1, whose weights and code the speed is held against."""
+
 FREE = [ROOT / "tests" / "data" / f"{name}.png" for name in ("astronaut", "chelsea", "coffee", "rocket")]
 
 
@@ -135,7 +138,8 @@ def speed(shared: Path) -> None:
     """Milliseconds an image of both geometries, and their ratio."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "speed.json"
-        run(shared, "-m", "tools.bench_speed", "--json", out)
+        words = ["--threads", "1", "--clock", "process", "--rounds", "3"]
+        run(shared, "-m", "tools.bench_speed", *words, "--json", out)
         report = json.loads(out.read_text(encoding="utf-8"))
     rows = {(row["what"], row["batch"]): row for row in report["rows"]}
     whats, batches = (list(dict.fromkeys(key[at] for key in rows)) for at in range(2))
@@ -162,9 +166,29 @@ def _around_speed(report: dict[str, Any]) -> list[str]:
         f"Peak memory of a process that decodes one picture, and weights: {'; '.join(sizes)}.",
         f"A fresh process beside `import torch` ({own:.2f} s): {', '.join(starts)}.",
         f"Folders, pictures a second: {', '.join(folders)}.",
-        f"One run, {report['threads']} threads, float32, torch {report['torch']}; matrix products in "
-        f"GFLOP/s: {', '.join(rates)}.",
+        f"One run, {report['threads']} threads, {report['clock']} time, float32, torch {report['torch']}; matrix "
+        f"products in GFLOP/s: {', '.join(rates)}.",
     ]
+
+
+def release(shared: Path) -> None:
+    """Encoding and decoding beside release 0.1's."""
+    with tempfile.TemporaryDirectory() as folder:
+        before = Path(folder) / "before"
+        git = ["git", "-C", str(ROOT), "worktree"]
+        subprocess.run([*git, "add", "--detach", str(before), FIRST_RELEASE], check=True)
+        try:
+            words = ["--threads", "1", "--clock", "process", "--rounds", "5"]
+            text = run(shared, "-m", "tools.bench_release", before, *words)
+        finally:
+            subprocess.run([*git, "remove", "--force", str(before)], check=True)
+    replace_part(EVALUATION, "release", text.strip())
+
+
+def precision(shared: Path) -> None:
+    """What networks in half precision cost."""
+    words = ["--data", shared / "data/eval/imagenet100", "--photos", "8", "--threads", "1"]
+    replace_part(EVALUATION, "precision", run(shared, "-m", "tools.check_precision", *words).strip())
 
 
 def picture(shared: Path) -> None:
@@ -192,8 +216,9 @@ def targets(shared: Path) -> None:
 
 
 def retokenize(shared: Path) -> None:
-    """DeiT-S at batch 64 with each reducer, as the benchmark prints it."""
-    text = run(shared, "-m", "tools.bench_retokenize", "--models", "DeiT-S", "--batches", "64")
+    """DeiT-S at batch 32 with each reducer, as the benchmark prints it."""
+    words = ["--models", "DeiT-S", "--batches", "32", "--threads", "1", "--clock", "process", "--rounds", "3"]
+    text = run(shared, "-m", "tools.bench_retokenize", *words)
     head, *rest = text.strip().splitlines()
     table = [line for line in rest if line.startswith("|")]
     replace_part(REDUCERS, "bench", "\n".join([*table, "", f"{head}."]))
@@ -207,6 +232,8 @@ def failures(shared: Path) -> None:
 PARTS: dict[str, Callable[[Path], None]] = {
     "picture": picture,
     "speed": speed,
+    "release": release,
+    "precision": precision,
     "quality": quality,
     "compare": compare,
     "downstream": downstream,

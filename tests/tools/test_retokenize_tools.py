@@ -56,3 +56,13 @@ def test_the_profile_counts_calls(run: Callable[..., str]) -> None:
         if len(cells) == 9 and cells[-2].strip().isdigit()
     }
     assert calls["base"] < calls["EViT 0.7"] < calls["MCTF r = 16"]  # in none, in three, in eleven layers
+
+
+@pytest.mark.slow
+def test_compiling_is_timed(run: Callable[..., str]) -> None:
+    words = ["--model", "DeiT-T", "--batch", "1", "--labels", "base,MCTF r = 16", "--backend", "aot_eager"]
+    _, _, base, mctf = run("bench_compile", *words).splitlines()
+    assert base.split("|")[1].strip() == "base"
+    assert base.split("|")[3].strip() == "1.0×"
+    assert float(mctf.split("|")[2]) > 0
+    assert all(float(cell) > 0 for cell in mctf.split("|")[4:7])

@@ -1,0 +1,114 @@
+"""Time `torch.compile` of reduced models beside the plain one: to compile, and what then runs how fast.
+
+    python -m tools.bench_compile [--model DeiT-S] [--batch 8] [--threads 1]
+        [--labels "base,MCTF r = 16,ToMe r = 13"]
+
+Every setting of bench_retokenize compiles in a process of its own with an empty cache and one compiler at a
+time. A plain ViT's blocks are all alike, so that one block's kernels serve twelve; where tokens fall from
+block to block, each number of tokens has its own.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import timm
+import torch
+
+from tools.bench_retokenize import MODELS, SETTINGS, configure
+
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What one setting came to.
+
+    Attributes:
+        label: the setting's.
+        seconds: of the first call, which compiles.
+        eager: processor seconds of one batch before, the least of some.
+        compiled: and afterwards.
+    """
+
+    label: str
+    seconds: float
+    eager: float
+    compiled: float
+
+
+def measure(label: str, model: str, batch: int, backend: str) -> Compiled:
+    """Compile one setting, here and now.
+
+    Raises:
+        RuntimeError: the compiled model says something else.
+    """
+    setting = next(each for each in SETTINGS if each.label == label)
+    vit = timm.create_model(MODELS[model]).eval()
+    configure(vit, setting)
+    pictures = torch.randn(batch, 3, 224, 224)
+    with torch.no_grad():
+        expected = vit(pictures)
+        eager = _least(lambda: vit(pictures))
+        whole = torch.compile(vit, dynamic=False, backend=backend)
+        start = time.perf_counter()
+        found = whole(pictures)
+        seconds = time.perf_counter() - start
+        if not torch.allclose(found, expected, atol=1e-4):
+            raise RuntimeError(f"{label}: compiled, it says something else")
+        return Compiled(label, seconds, eager, _least(lambda: whole(pictures)))
+
+
+def _least(call: Callable[[], object]) -> float:
+    taken = []
+    for _ in range(_ROUNDS):
+        start = time.process_time()
+        call()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+def in_a_fresh_process(label: str, args: argparse.Namespace) -> Compiled:
+    """Measure one setting where nothing was compiled before."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+        words = [f"--one={label}", f"--model={args.model}", f"--batch={args.batch}"]
+        words += [f"--threads={args.threads}", f"--backend={args.backend}"]
+        command = [sys.executable, "-m", "tools.bench_compile", *words]
+        done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return Compiled(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool and return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", choices=MODELS, default="DeiT-S")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--labels", default="base,MCTF r = 16,ToMe r = 13", help="by commas; base is first")
+    parser.add_argument("--backend", default="inductor")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.one:
+        torch.set_num_threads(args.threads)
+        print(json.dumps(asdict(measure(args.one, args.model, args.batch, args.backend))))
+        return 0
+    found = [in_a_fresh_process(label, args) for label in args.labels.split(",")]
+    base = found[0]
+    print("| | to compile, s | beside base | speed-up, eager | speed-up, compiled | compiled over eager |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for each in found:
+        ratios = (base.eager / each.eager, base.compiled / each.compiled, each.eager / each.compiled)
+        cells = " | ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"| {each.label} | {each.seconds:.0f} | {each.seconds / base.seconds:.1f}× | {cells} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
