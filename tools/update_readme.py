@@ -166,8 +166,8 @@ def _around_speed(report: dict[str, Any]) -> list[str]:
         f"Peak memory of a process that decodes one picture, and weights: {'; '.join(sizes)}.",
         f"A fresh process beside `import torch` ({own:.2f} s): {', '.join(starts)}.",
         f"Folders, pictures a second: {', '.join(folders)}.",
-        f"One run, {report['threads']} threads, {report['clock']} time, float32, torch {report['torch']}; matrix "
-        f"products in GFLOP/s: {', '.join(rates)}.",
+        f"One run, {report['threads']} threads, {report['clock']} time, float32, torch {report['torch']}; "
+        f"matrix products in GFLOP/s: {', '.join(rates)}.",
     ]
 
 
@@ -187,8 +187,9 @@ def release(shared: Path) -> None:
 
 def precision(shared: Path) -> None:
     """What networks in half precision cost."""
-    words = ["--data", shared / "data/eval/imagenet100", "--photos", "8", "--threads", "1"]
-    replace_part(EVALUATION, "precision", run(shared, "-m", "tools.check_precision", *words).strip())
+    photos = shared / "data/eval/imagenet100"
+    text = run(shared, "-m", "tools.check_precision", "--data", photos, "--photos", "8", "--threads", "1")
+    replace_part(EVALUATION, "precision", text.strip())
 
 
 def picture(shared: Path) -> None:
