@@ -8,6 +8,9 @@ from types import ModuleType
 import pytest
 import torch
 
+from onedpiece.codec import Codec
+from onedpiece.heads import HeadConfig, build_head, load_head
+from onedpiece.heads.checkpoint import save_head
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.weights import load_tokenizer, save
 
@@ -66,3 +69,24 @@ def test_others_are_refused(
     two[1].linear_path.scale.mul_(2)
     with pytest.raises(ValueError, match="different statistics"):
         module.average(*two, 0.5)
+
+
+def test_heads_keep_the_seconds_note(tool: Callable[[str], ModuleType], codec: Codec, tmp_path: Path) -> None:
+    config = HeadConfig(task="classify", classes=("a", "b"), width=32, heads=2, layers=1)
+    files = [
+        save_head(
+            build_head(config, codec.tokenizer), tmp_path / f"{note}.safetensors", codec.fingerprint, note
+        )
+        for note in ("one", "other")
+    ]
+    out = tmp_path / "mean.safetensors"
+    words = [*map(str, files), "--share", "0.5", "--out", str(out)]
+    assert tool("average_weights").main(words) == 0
+    mean, one, other = (load_head(path) for path in (out, *files))
+    assert mean.note == "other"
+    assert mean.code_space == codec.fingerprint
+    for name, value in mean.head.named_parameters():
+        expected = (one.head.get_parameter(name) + other.head.get_parameter(name)) / 2
+        torch.testing.assert_close(value, expected, atol=1e-3, rtol=1e-3)
+    foreign = save_head(other.head, tmp_path / "foreign.safetensors", b"none")
+    assert tool("average_weights").main([str(files[0]), str(foreign), "--out", str(out)]) == 2
