@@ -8,7 +8,8 @@
 PSNR, SSIM, LPIPS-Alex, LPIPS-squeeze, EfficientNet-Lite0's distance, what a held-out classifier says (top-1,
 top-5 and the mean probability of the true class), and the power at the patch period, which shows a mesh
 (1: none). It writes OUT.md, OUT.csv (means and standard errors) and OUT.photos.csv (every photo, for paired
-comparisons).
+comparisons); of several folders also all photos together. `--scored PHOTOS.csv ...` in place of `--data`
+makes the tables of what earlier runs left, as of folders that were measured side by side on several cores.
 
 Labels of a folder FOLDER come from FOLDER.tsv (columns file, imagenet_class_index), or from subfolders that
 are named by WordNet ids. What needs a network that is not named, or not there, is left out.
@@ -296,10 +297,39 @@ def write_photos_csv(path: Path, of_folders: Mapping[str, Looks]) -> None:
                     writer.writerow([folder, photo, *setting, *values])
 
 
+def read_photos_csv(paths: Sequence[Path]) -> dict[str, Looks]:
+    """Read what `write_photos_csv` wrote, of one run or of several."""
+    found: dict[str, Looks] = {}
+    for path in paths:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                looks = found.setdefault(row["data"], Looks())
+                setting = Setting(
+                    int(row["tokens"]) if row["tokens"] else None,
+                    float(row["sharpness"]) if row["sharpness"] else None,
+                )
+                if setting == ORIGINAL:  # of every photo, and first
+                    looks.names.append(row["photo"])
+                looks.add(setting, {name: [float(row[name])] for name in COLUMNS if row[name]})
+    return found
+
+
+def together(of_folders: Mapping[str, Looks]) -> Looks:
+    """Pool the photos of all folders."""
+    pool = Looks()
+    for looks in of_folders.values():
+        pool.names += looks.names
+        for setting, scores in looks.scores.items():
+            pool.add(setting, scores)
+    return pool
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of photos, a table each")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--data", type=Path, nargs="+", help="folders of photos, a table each")
+    given.add_argument("--scored", type=Path, nargs="+", help="OUT.photos.csv of earlier runs")
     parser.add_argument("--model", help="a name or a folder; the bundled model by default")
     parser.add_argument("--tokens", default="32,64,128,256", help="token counts, by commas")
     parser.add_argument("--sharpness", default="0", help="values from 0 to 1, by commas")
@@ -313,11 +343,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool and return the exit status."""
-    args = parse(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
+def measure_folders(args: argparse.Namespace) -> dict[str, Looks]:
+    """Measure the photos of every folder that the command line names."""
     settings = [
         Setting(int(tokens), float(sharpness))
         for tokens in args.tokens.split(",")
@@ -325,11 +352,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     networks = load_networks(args.judge, args.efficientnet)
     codec = onedpiece.load(args.model, device=args.device)
-    of_folders = {
+    print(f"{codec.name}, code space {codec.fingerprint.hex()}", file=sys.stderr)
+    return {
         str(folder): measure(codec, labelled_photos(folder, args.limit), settings, networks, args.batch_size)
         for folder in args.data
     }
-    tables = [markdown(f"{codec.name}, {Path(folder).name}", looks) for folder, looks in of_folders.items()]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool and return the exit status."""
+    args = parse(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    of_folders = read_photos_csv(args.scored) if args.scored else measure_folders(args)
+    tables = [markdown(Path(folder).name, looks) for folder, looks in of_folders.items()]
+    if len(of_folders) > 1:
+        tables.append(markdown("All folders together", together(of_folders)))
     print("\n".join(tables))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)

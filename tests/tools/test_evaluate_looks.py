@@ -60,6 +60,32 @@ def test_tables_of_means_and_of_photos(
     assert float(rows[1]["psnr"]) == pytest.approx(mean)
 
 
+def test_runs_side_by_side_pool_to_the_table_of_one(
+    looks: ModuleType, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "others"
+    other.mkdir()
+    (folder / "coffee.png").rename(other / "coffee.png")
+    options = ["--tokens", "4,16", "--out"]
+    assert looks.main(["--data", str(folder), str(other), *options, str(tmp_path / "both")]) == 0
+    of_one_run = capsys.readouterr().out
+    scored = []
+    for each in (folder, other):
+        assert looks.main(["--data", str(each), *options, str(tmp_path / each.name)]) == 0
+        scored.append(str(tmp_path / f"{each.name}.photos.csv"))
+    assert "together" not in capsys.readouterr().out
+    assert looks.main(["--scored", *scored]) == 0
+    assert capsys.readouterr().out == of_one_run
+    assert "All folders together, 3 photos" in of_one_run
+    # Of 2 and 1 photos: the mean over photos, not that over folders.
+    photos = list(csv.DictReader((tmp_path / "both.photos.csv").open()))
+    mean = sum(float(row["psnr"]) for row in photos if row["tokens"] == "16") / 3
+    assert (
+        f"| 16 | 0 | {sum(float(r['bytes']) for r in photos if r['tokens'] == '16') / 3:.0f} | {mean:.2f}"
+        in (of_one_run.split("together")[1])
+    )
+
+
 def test_classes_are_means_over_the_labelled(looks: ModuleType, folder: Path, codec: Codec) -> None:
     class Sevens:
         """Stands for the TFLite network, whose weights no package has: it says 7 with a half."""
