@@ -5,7 +5,7 @@
     python -m tools.average_weights ONE.safetensors OTHER.safetensors --share 0.7 --out HEAD.safetensors
 
 Takes `--share` of AFTER and the rest of BEFORE, in the parts of the tokenizer that are named (all by
-default); everything else is BEFORE's. The bundled decoder, sharp network and classifier are such means.
+default); everything else is BEFORE's. The bundled decoder and sharp network are such means.
 `--gain` sets how much of the sharp network's detail is drawn, for 1 token and for 256. Files are heads, and
 their mean's note is the second's.
 
