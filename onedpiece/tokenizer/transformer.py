@@ -66,7 +66,7 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False)
     Inference in float32 on a CPU asks whichever of torch's libraries is fast there, both as exact. Only this
     call is affected, none of torch's settings. All else is `F.linear`.
     """
-    if prefers_onednn() and _is_plain_inference(x, weight):
+    if _is_plain_inference(x, weight) and prefers_onednn():
         out: Tensor = torch.ops.mkldnn._linear_pointwise(
             x, weight, bias, "gelu" if gelu else "none", [], "none" if gelu else ""
         )
