@@ -1,6 +1,6 @@
 """What networks in half precision cost in dB: `Codec.to(dtype=)` beside float32, in both looks.
 
-    python -m tools.check_precision --data PHOTOS [--photos 8] [--tokens 64,256] [--dtypes bfloat16,float16]
+    python -m tools.check_precision --data PHOTOS [--photos 4] [--tokens 64,256] [--dtypes bfloat16,float16]
 
 Half precision pays on an accelerator and on processors with bfloat16 units; others compute the same numbers
 ten times slower. Tokens are float32's in any case; the tool ends with status 1 where one differs.
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--photos", type=int, default=8)
+    parser.add_argument("--photos", type=int, default=4)
     parser.add_argument("--tokens", default="64,256")
     parser.add_argument("--dtypes", default="bfloat16,float16")
     parser.add_argument("--model", help="a name or a folder; the bundled one by default")

@@ -138,7 +138,7 @@ def speed(shared: Path) -> None:
     """Milliseconds an image of both geometries, and their ratio."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "speed.json"
-        words = ["--threads", "1", "--clock", "process", "--rounds", "3"]
+        words = ["--threads", "1", "--clock", "process", "--rounds", "2"]
         run(shared, "-m", "tools.bench_speed", *words, "--json", out)
         report = json.loads(out.read_text(encoding="utf-8"))
     rows = {(row["what"], row["batch"]): row for row in report["rows"]}
@@ -188,7 +188,7 @@ def release(shared: Path) -> None:
 def precision(shared: Path) -> None:
     """What networks in half precision cost."""
     photos = shared / "data/eval/imagenet100"
-    text = run(shared, "-m", "tools.check_precision", "--data", photos, "--photos", "8", "--threads", "1")
+    text = run(shared, "-m", "tools.check_precision", "--data", photos, "--photos", "4", "--threads", "1")
     replace_part(EVALUATION, "precision", text.strip())
 
 
