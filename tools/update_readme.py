@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -39,17 +39,23 @@ FIRST_RELEASE = "9444547"
 FREE = [ROOT / "tests" / "data" / f"{name}.png" for name in ("astronaut", "chelsea", "coffee", "rocket")]
 
 
-def run(shared: Path, *words: str | Path) -> str:
-    """Run a command of ours with the offline metric weights, and return what it printed."""
+def run(shared: Path, *words: str | Path, statuses: Sequence[int] = (0,)) -> str:
+    """Run a command of ours with the offline metric weights, and return what it printed.
+
+    Raises:
+        subprocess.CalledProcessError: it ended with another status than those.
+    """
     environment = os.environ | {"TORCH_HOME": str(shared / "torch_home")}
     done = subprocess.run(
         [sys.executable, *map(str, words)],
         cwd=ROOT,
         env=environment,
-        check=True,
+        check=False,
         stdout=subprocess.PIPE,
         text=True,
     )
+    if done.returncode not in statuses:
+        done.check_returncode()
     return done.stdout
 
 
@@ -210,9 +216,9 @@ def picture(shared: Path) -> None:
 def targets(shared: Path) -> None:
     """What a quality target costs, beside trying every prefix."""
     words = ["--metrics", "psnr,ssim", "--photos", "6", "--trials", "200", "--timings", "2", "--workers", "1"]
-    text = run(
-        shared, "-m", "tools.check_targets", "--data", shared / "data" / "eval" / "imagenet100", *words
-    )
+    photos = shared / "data/eval/imagenet100"
+    # 1: a promise is broken, which the table then shows.
+    text = run(shared, "-m", "tools.check_targets", "--data", photos, *words, statuses=(0, 1))
     replace_part(EVALUATION, "targets", text)
 
 
