@@ -25,6 +25,11 @@ def test_a_checkout_beside_itself(
         assert 0.3 < float(ratio.rstrip("×")) < 3
 
 
+def test_milliseconds_are_the_median_rounds_a_picture(tool: Callable[[str], ModuleType]) -> None:
+    case = tool("bench_release").Case("encode", 2, 8, ([0.2, 0.9, 0.4], [0.1, 0.1, 0.3]))
+    assert case.ms == pytest.approx((200.0, 50.0))
+
+
 def test_a_folder_that_is_no_checkout_is_refused(tool: Callable[[str], ModuleType], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no onedpiece"):
         tool("bench_release").main([str(tmp_path), "--threads=1", "--rounds=1"])
