@@ -201,7 +201,13 @@ def start_cases(folder: Path) -> list[Case]:
         "decode": [*module, "decode", code, "-o", picture],
         "decode --sharpness 0": [*module, "decode", code, "-o", picture, "--sharpness", "0"],
     }
-    run = partial(subprocess.run, check=True, stdout=subprocess.DEVNULL)
+    # The call that warms up writes what modules compile to, as pip does where it installs.
+    environment = {
+        **os.environ,
+        "PYTHONPYCACHEPREFIX": str(folder / "compiled"),
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
+    run = partial(subprocess.run, check=True, stdout=subprocess.DEVNULL, env=environment)
     return [Case("start", what, 1, partial(run, words)) for what, words in commands.items()]
 
 

@@ -18,7 +18,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from lightning.pytorch import Trainer, seed_everything
@@ -42,6 +42,7 @@ from tools.markdown import replace_part
 from tools.shared import add_shared, needed
 from tools.study_retokenize_table import append, conditions, read, table
 
+Precision = Literal["bf16-mixed", "32-true"]
 SIDE, SMALL_SIDE = 128, 96
 OPTIONS = {"img_size": SIDE, "dynamic_img_size": True}  # one position table for both sides
 BATCH = 32
@@ -119,8 +120,8 @@ class Score(NamedTuple):
 class Study:
     """Where the pictures are, and where runs and results go."""
 
-    def __init__(self, shared: Path | None, out: Path) -> None:
-        self.shared, self.out = shared, out
+    def __init__(self, shared: Path | None, out: Path, precision: Precision = "bf16-mixed") -> None:
+        self.shared, self.out, self.precision = shared, out, precision
         self._data: dict[int, LabelledData] = {}
 
     def data(self, side: int, seed: int = 0) -> LabelledData:
@@ -179,7 +180,7 @@ class Study:
             seed=seed,
         )
         begun = time.perf_counter()
-        _trainer(folder).fit(module, datamodule=self.data(stage.side, seed))
+        _trainer(folder, self.precision).fit(module, datamodule=self.data(stage.side, seed))
         seconds = time.perf_counter() - begun
         print(f"seed {seed}, {entry.label}, {stage.name}: {stage.steps} steps in {seconds:.0f} s", flush=True)
         return weights
@@ -200,11 +201,11 @@ class Study:
         return _input(pixels[torch.linspace(0, len(pixels) - 1, count).long()])
 
 
-def _trainer(folder: Path) -> Trainer:
+def _trainer(folder: Path, precision: Precision) -> Trainer:
     return Trainer(
         default_root_dir=folder,
         accelerator="cpu",
-        precision="bf16-mixed",
+        precision=precision,
         max_epochs=-1,
         limit_val_batches=0,
         logger=False,
@@ -291,6 +292,12 @@ def main() -> None:
     add_shared(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/study_retokenize"))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="bf16-mixed",
+        help="of training; 32-true is the fast one without AVX512-BF16 and AMX",
+    )
     parser.add_argument("--rounds", type=int, default=7, help="timed passes of each network")
     parser.add_argument("--batch", type=int, default=64, help="pictures a timed pass")
     parser.add_argument("--into", type=Path, help="put the table between this file's marks as well")
@@ -298,7 +305,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    study = Study(options.shared, options.out)
+    study = Study(options.shared, options.out, options.precision)
     if options.part == "train":
         train(study, options.seeds)
     elif options.part == "speed":

@@ -40,7 +40,7 @@ class Decoder:
     ) -> None:
         torch.set_num_threads(threads)
         self.folder, self.options, self.batch = Folder(folder), options, batch
-        self.codec = load(model, device)
+        self.codec = load(model, device, sharp=options.sharpness != 0)
         self.codec.model.batch = batch
         self.format = Image.registered_extensions()[options.ending]
 

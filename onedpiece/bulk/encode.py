@@ -17,7 +17,7 @@ from onedpiece.bulk.units import Unit
 from onedpiece.codec.codec import Codec
 from onedpiece.codec.images import read_converted
 from onedpiece.codec.model import EncodeResult
-from onedpiece.codec.quality import FAITHFUL_METRICS
+from onedpiece.codec.quality import wants_faithful
 from onedpiece.codec.tensors import Photo
 from onedpiece.codec.view import pixel_box, view_named
 from onedpiece.codes import MAX_CODEBOOK_SIZE, ShardInfo
@@ -73,7 +73,7 @@ class Encoder:
     ) -> None:
         torch.set_num_threads(threads)
         self.folder, self.options, self.threads = Folder(folder), options, threads
-        self.codec = load(model, device)
+        self.codec = load(model, device, sharp=options.target.lpips is not None)
         self.codec.model.batch = batch
         self.info = info_of(self.codec, options.target)
         quality = options.target.quality
@@ -187,7 +187,7 @@ def info_of(codec: Codec, target: RateTarget) -> ShardInfo:
         config.codebook_size,
         config.num_tokens,
         config.image_size,
-        quality is not None and quality.metric in FAITHFUL_METRICS,
+        quality is not None and wants_faithful(codec.model, quality),
     )
 
 

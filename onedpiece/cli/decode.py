@@ -65,7 +65,7 @@ def decode(
         raise ValueError(f"--sharpness is {sharpness}; use 0 (faithful) to 1 (most natural)")
     from onedpiece.weights import load
 
-    codec = load(model, device)
+    codec = load(model, device, sharp=sharpness != 0)
     with Report(
         [job.source for job in jobs], as_json=as_json, data_on_stdout=jobs[0].target == STREAM
     ) as report:

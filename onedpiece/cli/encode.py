@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import redirect_stdout
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from onedpiece.codec import Codec, EncodeResult
     from onedpiece.codec.images import Converted
+    from onedpiece.codec.tensors import Pixels
     from onedpiece.rate.search import SearchResult
     from onedpiece.rate.target import RateTarget
 
@@ -97,16 +98,23 @@ def encode(
     from onedpiece.weights import load
 
     target = RateTarget(tokens, max_bytes, bpp, psnr, ssim, lpips)
-    codec = load(model, device)
+    codec = load(model, device, sharp=lpips is not None)  # the one target that is met by a sharp picture
     codec.check_target(target, tiles=tiles)
     if reduced:
         reduced.put_into(codec)
     options = EncodeOptions(target, tiles, best_effort, reduced)
-    with Report(
-        [job.source for job in jobs], as_json=as_json, data_on_stdout=jobs[0].target == STREAM
-    ) as report:
+    with (
+        Report(
+            [job.source for job in jobs], as_json=as_json, data_on_stdout=jobs[0].target == STREAM
+        ) as report,
+        ThreadPoolExecutor(1) as aside,
+    ):
+        scored: list[_Encoded] = []
         for photos in read_ahead(jobs):
-            _encode_together(codec, photos, options, report)
+            encoded = _encode_together(codec, photos, options, report, aside)
+            _tell(scored, options, report)  # while the network had these, those before were scored
+            scored = encoded
+        _tell(scored, options, report)
 
 
 class EncodeOptions(NamedTuple):
@@ -118,9 +126,22 @@ class EncodeOptions(NamedTuple):
     reduction: "FrontEnd | None"
 
 
+class _Encoded(NamedTuple):
+    """A photo whose file is written, and its PSNR in dB, which is still being measured."""
+
+    job: Job
+    photo: "Converted"
+    result: "EncodeResult"
+    psnr: "Future[float]"
+
+
 def _encode_together(
-    codec: "Codec", read: "dict[Job, Converted | Exception]", options: EncodeOptions, report: Report
-) -> None:
+    codec: "Codec",
+    read: "dict[Job, Converted | Exception]",
+    options: EncodeOptions,
+    report: Report,
+    aside: ThreadPoolExecutor,
+) -> list[_Encoded]:
     photos, encoded = {}, {}
     for job, photo in read.items():
         with report.guarding(job.source):
@@ -147,10 +168,40 @@ def _encode_together(
                 raise outcome
             write(job.target, outcome.code.to_bytes())
             encoded[job] = outcome
+    return _scored_aside(codec, photos, encoded, aside)
+
+
+def _scored_aside(
+    codec: "Codec",
+    photos: "dict[Job, Converted]",
+    results: "dict[Job, EncodeResult]",
+    aside: ThreadPoolExecutor,
+) -> list[_Encoded]:
+    """Decode, and have the pictures brought to the photos' sizes and compared by another thread."""
+    from onedpiece.codec.model import decode_squares
+    from onedpiece.codec.tensors import sized
+    from onedpiece.codec.tiles import decode_tiled
+    from onedpiece.metrics.pixel import image_psnr
+
     # Drawing the sharp pictures takes ten times as long, and their PSNR says less of the tokens.
-    images = codec.decode_batch([each.code for each in encoded.values()], sharpness=0.0)
-    for (job, each), image in zip(encoded.items(), images, strict=True):
-        record = _record(job, each, photos[job], image, options)
+    codes = [each.code for each in results.values()]
+    squares = iter(decode_squares(codec.model, [code for code in codes if not code.tiles], 0.0))
+    pictures = [
+        decode_tiled(codec.model, code, sharpness=0.0) if code.tiles else next(squares) for code in codes
+    ]
+
+    def score(photo: "Image.Image", picture: "Image.Image | Pixels") -> float:
+        return image_psnr(photo, sized(picture, photo.size))
+
+    return [
+        _Encoded(job, photos[job], result, aside.submit(score, photos[job].image, picture))
+        for (job, result), picture in zip(results.items(), pictures, strict=True)
+    ]
+
+
+def _tell(encoded: Sequence[_Encoded], options: EncodeOptions, report: Report) -> None:
+    for each in encoded:
+        record = _record(each, options)
         report.done(_line(record), record)
 
 
@@ -181,14 +232,11 @@ def _read(jobs: Sequence[Job]) -> "dict[Job, Converted | Exception]":
     return photos
 
 
-def _record(
-    job: Job, result: "EncodeResult", photo: "Converted", image: "Image.Image", options: EncodeOptions
-) -> dict[str, Any]:
-    from onedpiece.metrics.pixel import image_psnr
-
+def _record(encoded: _Encoded, options: EncodeOptions) -> dict[str, Any]:
+    job, photo, result, score = encoded
     size = len(result.code.to_bytes())
     width, height = photo.image.size
-    quality = image_psnr(photo.image, image)
+    quality = score.result()
     record = {
         "file": job.source,
         "out": job.target,

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,12 @@ def _onnxruntime() -> Any:
 
 
 def open_onnx(
-    folder: Path, tables_of: Callable[[Path, bytes], Tables | None], name: str, device: str = "cpu"
+    folder: Path,
+    tables_of: Callable[[Path, bytes], Tables | None],
+    name: str,
+    device: str = "cpu",
+    *,
+    sharp: bool = True,
 ) -> OnnxModel:
     """Return the exported model in a folder.
 
@@ -177,6 +183,7 @@ def open_onnx(
         tables_of: finds the entropy coder's tables in a folder, by the fingerprint.
         name: for messages.
         device: as for `OnnxModel`.
+        sharp: False leaves a sharp network out.
 
     Raises:
         WeightsError: the config is missing or none of ours.
@@ -190,5 +197,7 @@ def open_onnx(
         found = stated.get("format") if isinstance(stated, dict) else type(stated).__name__
         raise WeightsError(f"{folder / CONFIG} has format {found!r}; this onedpiece reads {FORMAT}")
     model = OnnxModel(folder, stated, name, device)
+    if not sharp:
+        model.config = replace(model.config, sharp_blocks=0)
     model.take_tables(tables_of(folder, model.fingerprint))
     return model

@@ -35,9 +35,14 @@ def reach_square(model: LoadedModel, photo: Photo, code: Code, target: QualityTa
     Raises:
         ValueError: the photo's size is none for the metric.
     """
-    code = replace(code, faithful=target.metric in FAITHFUL_METRICS)
+    code = replace(code, faithful=wants_faithful(model, target))
     found = reach(model, photo, code, target)
     return EncodeResult(code.first(found.tokens), found)
+
+
+def wants_faithful(model: LoadedModel, target: QualityTarget) -> bool:
+    """Whether a file made for a quality asks to be decoded faithfully: as it was when it was measured."""
+    return target.metric in FAITHFUL_METRICS or not model.has_sharp
 
 
 def reach(model: LoadedModel, photo: Photo, code: Code, target: QualityTarget) -> SearchResult:

@@ -18,7 +18,7 @@ from onedpiece.bitstream import Code, Tiles
 from onedpiece.bitstream.format import MAX_TILED_TOKENS
 from onedpiece.bitstream.tiles import order, tile_count
 from onedpiece.codec.model import EncodeResult, LoadedModel, decode_square, fit_square
-from onedpiece.codec.quality import FAITHFUL_METRICS, reach_square, scorer_beside
+from onedpiece.codec.quality import reach_square, scorer_beside, wants_faithful
 from onedpiece.codec.tensors import Photo, as_array, resize, to_array, to_image
 from onedpiece.codec.tile_grid import blend, cut, grid_of, weights
 from onedpiece.metrics.pixel import image_psnr
@@ -262,7 +262,7 @@ def reach_tiled(
     totals = sorted({min(tiles * most, round(tiles * STEP**step)) for step in range(steps + 1)})
     codes = [allocate_tokens(photo.errors, total) for total in totals]
     errors = [photo.errors[np.arange(tiles), counts - 1].mean() for counts in codes]
-    score, faithful = scorer_beside(target.metric, picture), target.metric in FAITHFUL_METRICS
+    score, faithful = scorer_beside(target.metric, picture), wants_faithful(model, target)
     found = find_min_tokens(
         target,
         lambda step: score([decode_tiled(model, compose(model, photo, codes[step - 1], faithful=faithful))])[

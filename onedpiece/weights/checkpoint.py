@@ -4,6 +4,7 @@ import json
 import re
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fnmatch import fnmatch
 from functools import cache
 from hashlib import sha256
@@ -164,8 +165,12 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return card
 
 
-def load_tokenizer(folder: str | Path) -> "Tokenizer":
+def load_tokenizer(folder: str | Path, *, sharp: bool = True) -> "Tokenizer":
     """Read a tokenizer from a folder, strictly, on the CPU in float32 and in evaluation mode.
+
+    Args:
+        folder: as `save` writes it.
+        sharp: False leaves a sharp network out: its weights are checked and take neither time nor memory.
 
     Raises:
         WeightsError: a file is missing or damaged, tensors are missing, unknown or of another shape, or the
@@ -181,15 +186,17 @@ def load_tokenizer(folder: str | Path) -> "Tokenizer":
     folder, card = Path(folder), read_config(folder)
     with ThreadPoolExecutor(1) as aside:
         try:
+            config = TokenizerConfig.from_dict(card["tokenizer"])
             with no_init_weights():
-                tokenizer = Tokenizer(TokenizerConfig.from_dict(card["tokenizer"]))
+                tokenizer = Tokenizer(config if sharp else replace(config, sharp_blocks=0))
             state = {}
             for name in card["files"]:
                 state.update(load_file(folder / Path(name).name, device="cpu"))
+            wanted = state if sharp else {k: v for k, v in state.items() if not k.startswith("sharp.")}
             # The files' own bytes are hashed, while they are converted here: both take as long.
-            written = _as_written(state, _parameters(tokenizer))
-            digest = aside.submit(_sha256, tokenizer.config.to_dict(), written)
-            assign_weights(tokenizer, state)
+            written = state | _as_written(wanted, _parameters(tokenizer))
+            digest = aside.submit(_sha256, config.to_dict(), written)
+            assign_weights(tokenizer, wanted)
         except (
             KeyError,
             TypeError,
@@ -246,7 +253,13 @@ def list_models(pattern: str = "*") -> list[str]:
     return [model.name for model in names() if fnmatch(model.name, pattern)]
 
 
-def load(name: str | Path | None = None, device: str = "cpu", *, compile: bool = False) -> "Codec":  # noqa: A002
+def load(
+    name: str | Path | None = None,
+    device: str = "cpu",
+    *,
+    compile: bool = False,  # noqa: A002
+    sharp: bool = True,
+) -> "Codec":
     """Return a codec that is ready to encode and decode.
 
     >>> codec = load()
@@ -261,6 +274,8 @@ def load(name: str | Path | None = None, device: str = "cpu", *, compile: bool =
         device: where the network runs, as torch names it.
         compile: hand the networks to `torch.compile`: a minute and more for each new batch size, for all
             that comes after it.
+        sharp: False leaves the sharp network out, for a sooner start and less memory: all files are decoded
+            faithfully.
 
     Raises:
         WeightsError: there is no such model, or it is damaged; the message lists the names there are.
@@ -273,8 +288,8 @@ def load(name: str | Path | None = None, device: str = "cpu", *, compile: bool =
             raise ValueError(f"{name} is an exported model, which torch cannot compile")
         from onedpiece.codec.onnx_model import open_onnx
 
-        return Codec.from_model(open_onnx(Path(name), load_tables, name, device))
-    found = find_tokenizer(name)
+        return Codec.from_model(open_onnx(Path(name), load_tables, name, device, sharp=sharp))
+    found = find_tokenizer(name, sharp=sharp)
     tokenizer = found.tokenizer
     if compile:
         for network in (tokenizer.encoder, tokenizer.decoder, tokenizer.sharp):
@@ -297,8 +312,13 @@ class FoundTokenizer(NamedTuple):
     folder: Path | None
 
 
-def find_tokenizer(name: str, **options: Unpack[HubOptions]) -> FoundTokenizer:
+def find_tokenizer(name: str, *, sharp: bool = True, **options: Unpack[HubOptions]) -> FoundTokenizer:
     """Return the tokenizer that `load` means by `name`, in evaluation mode, on the CPU.
+
+    Args:
+        name: as `load` takes it.
+        sharp: False leaves a sharp network out.
+        options: of a download.
 
     Raises:
         WeightsError: as `load`.
@@ -306,7 +326,7 @@ def find_tokenizer(name: str, **options: Unpack[HubOptions]) -> FoundTokenizer:
     folder = find_folder(name, options)
     try:
         if folder is not None:
-            return FoundTokenizer(load_tokenizer(folder), folder)
+            return FoundTokenizer(load_tokenizer(folder, sharp=sharp), folder)
         return FoundTokenizer(_without_folder(name, options), None)
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "safetensors"):

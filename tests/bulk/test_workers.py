@@ -174,6 +174,6 @@ def test_a_codebook_beyond_16_bits_is_refused(
     small_codec: Callable[..., Codec], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     large = small_codec(fsq_grades=((16, (512, 512)),))
-    monkeypatch.setattr("onedpiece.bulk.encode.load", lambda name, device: large)
+    monkeypatch.setattr("onedpiece.bulk.encode.load", lambda name, device, sharp: large)
     with pytest.raises(BulkError, match="tiny has 262144 codes; a row holds 65536"):
         Encoder(str(tmp_path), "x", EncodeOptions(), 8, 1)

@@ -51,7 +51,7 @@ def tiny(small_config: Callable[..., TokenizerConfig]) -> Tokenizer:
 def cli(monkeypatch: pytest.MonkeyPatch, tiny: Tokenizer) -> Run:
     """Run `onedpiece` with these words; terminals are "out" and "err" where the test wants them to be."""
 
-    def load(name: str | None = None, device: str = "cpu") -> Codec:
+    def load(name: str | None = None, device: str = "cpu", *, sharp: bool = True) -> Codec:
         if name not in (None, *PRINTS):
             raise ValueError(f"no model {name!r}")
         return Codec(tiny, PRINTS[name or "tiny"], device, name or "tiny")

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from onedpiece.bitstream import Code
-from onedpiece.codec import Codec
+from onedpiece.cli.io import CHUNK
+from onedpiece.codec.model import NetworkModel
 
 MODEL = Path(__file__).parents[1] / "data" / "golden" / "model"
 
@@ -261,13 +262,30 @@ def test_a_closed_standard_output_is_one_line(photos: Path) -> None:
 def test_the_psnr_is_that_of_the_faithful_picture(
     cli: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: list[float | None] = []
-    decode = Codec.decode_batch
+    looks: list[float] = []
+    detokenize = NetworkModel.detokenize
 
-    def noted(self: Codec, codes: Any, *args: Any, sharpness: float | None = None, **kwargs: Any) -> Any:
+    def noted(self: NetworkModel, rows: Any, sharpness: float = 0.0) -> Any:
         looks.append(sharpness)
-        return decode(self, codes, *args, sharpness=sharpness, **kwargs)
+        return detokenize(self, rows, sharpness)
 
-    monkeypatch.setattr(Codec, "decode_batch", noted)
+    monkeypatch.setattr(NetworkModel, "detokenize", noted)
     assert cli("encode", photos / "a.png", "-o", tmp_path / "a.odp").status == 0
     assert looks == [0.0]
+
+
+@pytest.mark.parametrize("tiles", [(), ("--tiles",)])
+def test_a_folder_of_many_is_told_in_its_order(cli: Any, tmp_path: Path, tiles: tuple[str, ...]) -> None:
+    """Pictures are compared by another thread, while the network has the next ones."""
+    colours = np.random.default_rng(0).integers(0, 256, (2 * CHUNK + 1, 3))
+    for i, colour in enumerate(colours):
+        Image.new("RGB", (300 + i, 40), tuple(map(int, colour))).save(tmp_path / f"{i:02}.png")
+    (tmp_path / "03.png").write_bytes(b"no picture")
+    result = cli("encode", tmp_path, "--json", "--tokens", 9 if tiles else 3, *tiles)
+    records = [json.loads(line) for line in result.out.splitlines()]
+    assert [Path(each["file"]).name for each in records] == [f"{i:02}.png" for i in range(17) if i != 3]
+    assert [each["width"] for each in records] == [300 + i for i in range(17) if i != 3]
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    for each in records[::5]:
+        alone = json.loads(cli("encode", each["file"], "--json", "--tokens", each["tokens"], *tiles).out)
+        assert alone == each

@@ -78,6 +78,15 @@ def test_a_model_without_a_sharp_network(
 
 
 @pytest.mark.parametrize("tiles", [False, True])
+@pytest.mark.usefixtures("random_lpips")
+def test_what_was_reached_without_a_sharp_network_is_shown_without(
+    small_codec: Callable[..., Codec], whole: tuple[Image.Image, Code], tiles: bool
+) -> None:
+    target = RateTarget(lpips=0.9)
+    assert small_codec().encode_to(whole[0], target, tiles=tiles, best_effort=True).code.faithful
+
+
+@pytest.mark.parametrize("tiles", [False, True])
 @pytest.mark.parametrize(
     ("target", "faithful"),
     [

@@ -120,6 +120,29 @@ def test_damage_is_named(folder: Path):
         load_tokenizer(folder)
 
 
+def test_the_sharp_network_may_be_left_out(tmp_path: Path, small: TokenizerConfig):
+    torch.manual_seed(0)
+    whole = Tokenizer(replace(small, sharp_blocks=1))
+    folder = save(whole, tmp_path / "sharp")
+    plain, codec = load_tokenizer(folder, sharp=False), onedpiece.load(folder, sharp=False)
+    assert plain.config == codec.tokenizer.config == small
+    assert plain.sharp is None
+    saved = load_tokenizer(folder).state_dict()
+    assert {name for name in saved if not name.startswith("sharp.")} == set(plain.state_dict())
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in plain.state_dict().items())
+    assert fingerprint(plain) == codec.fingerprint == fingerprint(whole)
+
+
+def test_damage_of_what_is_left_out_is_named(tmp_path: Path, small: TokenizerConfig):
+    folder = save(Tokenizer(replace(small, sharp_blocks=1)), tmp_path / "sharp")
+    (path,) = shards_of(folder)
+    state = load_file(path)
+    state["sharp.conv_last.weight"][0, 0, 0, 0] += 1
+    save_file(state, path)
+    with pytest.raises(WeightsError, match="have digest"):
+        load_tokenizer(folder, sharp=False)
+
+
 def test_statistics_that_are_others_are_named(folder: Path, small: TokenizerConfig):
     """A damaged code space is said to be one: every file would be misread."""
     path = next(path for path in shards_of(folder) if "linear_path.scale" in load_file(path))

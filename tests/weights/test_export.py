@@ -76,6 +76,13 @@ def test_tokens_and_pictures_are_those_of_torch(
             assert max(levels_apart(*pair) for pair in pairs) <= 1, (count, look)
 
 
+def test_the_sharp_graph_may_be_left_out(ours: Codec, folder: Path, photos: list[Image.Image]) -> None:
+    plain, code = onedpiece.load(folder, sharp=False), ours.encode(photos[0])
+    assert levels_apart(plain.decode(code), ours.decode(code, sharpness=0.0)) <= 1
+    with pytest.raises(ValueError, match="has no sharp network"):
+        plain.decode(code, sharpness=1.0)
+
+
 def test_codes_of_mixed_lengths_share_a_call(ours: Codec, exported: Codec, photos: list[Image.Image]) -> None:
     codes = [code[: 3 + at % 2] for at, code in enumerate(ours.encode_batch(photos))]
     for alone, together in zip(codes, exported.decode_batch(codes), strict=True):
