@@ -6,25 +6,32 @@ gflops, rate, ratio, batch, threads); shares are in [0, 1], `free` is empty wher
 
 import csv
 import statistics
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 
-def table(out: Path, labels: Iterable[str]) -> str:
-    """Return what was measured of these labels as a Markdown table."""
+def table(out: Path, references: Mapping[str, str]) -> str:
+    """Return what was measured as a Markdown table.
+
+    Args:
+        out: folder of the two files.
+        references: the labels to show, and beside which label each one's accuracy is set, seed by seed. A
+            difference is bold where it is larger than twice its own standard deviation over the seeds.
+    """
     speeds = {row["label"]: row for row in read(out / "speed.csv")}
     rows = read(out / "accuracy.csv")
-    lines = ["| | tokens kept, mean | GFLOPs | images/s | speed-up | top-1 % | training-free % | seeds |"]
-    lines.append("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for label in labels:
-        own = [row for row in rows if row["label"] == label]
+    heads = "tokens kept, mean | GFLOPs | images/s | speed-up | top-1 % | beside its base | training-free %"
+    lines = [f"| | {heads} | seeds |", "|---|" + 8 * "---:|"]
+    for label, reference in references.items():
+        own, base = ([row for row in rows if row["label"] == each] for each in (label, reference))
         if own:
-            lines.append(f"| {label} | {_accuracy_cells(own, speeds.get(label))} |")
+            difference = "" if label == reference else _difference(own, base)
+            lines.append(f"| {label} | {_accuracy_cells(own, speeds.get(label), difference)} |")
     if "base, slices" in speeds:
-        lines.append(f"| base, slices | 1.00 | {_speed_cells(speeds['base, slices'])} | as base | | |")
+        lines.append(f"| base, slices | 1.00 | {_speed_cells(speeds['base, slices'])} | as base | | | |")
     return "\n".join(lines)
 
 
@@ -36,10 +43,21 @@ def conditions(out: Path) -> str:
     )
 
 
-def _accuracy_cells(rows: list[dict[str, str]], speed_row: dict[str, str] | None) -> str:
+def _difference(rows: list[dict[str, str]], base: list[dict[str, str]]) -> str:
+    """The mean of top-1's differences over the seeds that both have, in points, and their deviation."""
+    known = {row["seed"]: float(row["top1"]) for row in base}
+    points = [100 * (float(row["top1"]) - known[row["seed"]]) for row in rows if row["seed"] in known]
+    if len(points) < 2:
+        return "–"
+    mean, deviation = statistics.fmean(points), statistics.stdev(points)
+    text = f"{mean:+.1f} ± {deviation:.1f}"
+    return f"**{text}**" if abs(mean) > 2 * deviation else text
+
+
+def _accuracy_cells(rows: list[dict[str, str]], speed_row: dict[str, str] | None, difference: str) -> str:
     kept = statistics.fmean(float(row["kept"]) for row in rows)
     free, top1 = (_spread([float(row[key]) for row in rows if row[key]]) for key in ("free", "top1"))
-    return f"{kept:.2f} | {_speed_cells(speed_row)} | {top1} | {free} | {len(rows)}"
+    return f"{kept:.2f} | {_speed_cells(speed_row)} | {top1} | {difference} | {free} | {len(rows)}"
 
 
 def _speed_cells(row: dict[str, str] | None) -> str:
