@@ -3,9 +3,10 @@
     python -m tools.bench_compile [--model DeiT-S] [--batch 8] [--threads 1]
         [--labels "base,MCTF r = 16,ToMe r = 13"]
 
-Every setting of bench_retokenize compiles in a process of its own with an empty cache and one compiler at a
-time. A plain ViT's blocks are all alike, so that one block's kernels serve twelve; where tokens fall from
-block to block, each number of tokens has its own.
+Every setting of bench_retokenize compiles in processes of its own with an empty cache and one compiler at a
+time: as `torch.compile` does by itself, where each kernel is a C++ file that includes torch's headers, and
+with its option `cpp_wrapper`, where all are one file. A plain ViT's blocks are all alike, so that one block's
+kernels serve twelve; where tokens fall from block to block, each number of tokens has its own.
 """
 
 import argparse
@@ -32,18 +33,20 @@ class Compiled:
 
     Attributes:
         label: the setting's.
+        one_file: whether all kernels were one file.
         seconds: of the first call, which compiles.
         eager: processor seconds of one batch before, the least of some.
         compiled: and afterwards.
     """
 
     label: str
+    one_file: bool
     seconds: float
     eager: float
     compiled: float
 
 
-def measure(label: str, model: str, batch: int, backend: str) -> Compiled:
+def measure(label: str, model: str, batch: int, backend: str, *, one_file: bool) -> Compiled:
     """Compile one setting, here and now.
 
     Raises:
@@ -56,13 +59,14 @@ def measure(label: str, model: str, batch: int, backend: str) -> Compiled:
     with torch.no_grad():
         expected = vit(pictures)
         eager = _least(lambda: vit(pictures))
-        whole = torch.compile(vit, dynamic=False, backend=backend)
+        options = {"cpp_wrapper": True} if one_file and backend == "inductor" else None
+        whole = torch.compile(vit, dynamic=False, backend=backend, options=options)
         start = time.perf_counter()
         found = whole(pictures)
         seconds = time.perf_counter() - start
         if not torch.allclose(found, expected, atol=1e-4):
             raise RuntimeError(f"{label}: compiled, it says something else")
-        return Compiled(label, seconds, eager, _least(lambda: whole(pictures)))
+        return Compiled(label, one_file, seconds, eager, _least(lambda: whole(pictures)))
 
 
 def _least(call: Callable[[], object]) -> float:
@@ -74,11 +78,12 @@ def _least(call: Callable[[], object]) -> float:
     return min(taken)
 
 
-def in_a_fresh_process(label: str, args: argparse.Namespace) -> Compiled:
+def in_a_fresh_process(label: str, args: argparse.Namespace, *, one_file: bool) -> Compiled:
     """Measure one setting where nothing was compiled before."""
     with tempfile.TemporaryDirectory() as cache:
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         words = [f"--one={label}", f"--model={args.model}", f"--batch={args.batch}"]
+        words += ["--one-file"] if one_file else []
         words += [f"--threads={args.threads}", f"--backend={args.backend}"]
         command = [sys.executable, "-m", "tools.bench_compile", *words]
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
@@ -94,20 +99,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--labels", default="base,MCTF r = 16,ToMe r = 13", help="by commas; base is first")
     parser.add_argument("--backend", default="inductor")
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--one-file", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.one:
         torch.set_num_threads(args.threads)
-        print(json.dumps(asdict(measure(args.one, args.model, args.batch, args.backend))))
+        found = measure(args.one, args.model, args.batch, args.backend, one_file=args.one_file)
+        print(json.dumps(asdict(found)))
         return 0
-    found = [in_a_fresh_process(label, args) for label in args.labels.split(",")]
-    base = found[0]
-    print("| | to compile, s | beside base | speed-up, eager | speed-up, compiled | compiled over eager |")
-    print("|---|---:|---:|---:|---:|---:|")
-    for each in found:
-        ratios = (base.eager / each.eager, base.compiled / each.compiled, each.eager / each.compiled)
-        cells = " | ".join(f"{ratio:.2f}" for ratio in ratios)
-        print(f"| {each.label} | {each.seconds:.0f} | {each.seconds / base.seconds:.1f}× | {cells} |")
+    labels = args.labels.split(",")
+    alone, together = (
+        [in_a_fresh_process(label, args, one_file=one_file) for label in labels] for one_file in (False, True)
+    )
+    heads = "to compile, s | beside base | in one file, s | beside base"
+    print(f"| | {heads} | speed-up, eager | compiled | in one file |")
+    print("|---|" + 7 * "---:|")
+    for each, joined in zip(alone, together, strict=True):
+        print(f"| {each.label} | {' | '.join(cells(each, joined, alone[0], together[0]))} |")
     return 0
+
+
+def cells(alone: Compiled, together: Compiled, base: Compiled, base_together: Compiled) -> list[str]:
+    """Return one row: seconds to compile, both ways, and what the setting gains, before and compiled."""
+    ratios = (
+        base.eager / alone.eager,
+        base.compiled / alone.compiled,
+        base_together.compiled / together.compiled,
+    )
+    return [
+        f"{alone.seconds:.0f}",
+        f"{alone.seconds / base.seconds:.1f}×",
+        f"{together.seconds:.0f}",
+        f"{together.seconds / base_together.seconds:.1f}×",
+        *(f"{ratio:.2f}" for ratio in ratios),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Measure again the numbers and pictures of the READMEs and the model card, and write them in.
 
     python -m tools.update_readme [--shared FOLDER]
-        [--only picture,speed,release,precision,quality,compare,downstream,targets,retokenize,failures]
+        [--only picture,speed,release,precision,quality,compare,downstream,targets,retokenize,compiled,
+            failures]
 
 Each part runs the command that stands beside its table; a part replaces what stands between
-`<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about 25 minutes on 4 cores. Two tables
+`<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about 30 minutes on 4 cores. Two tables
 stand on trainings of an hour, and their own tools write them: `study_retokenize table --into
 onedpiece/retokenize/README.md` and `study_embeddings --write onedpiece/heads/README.md`.
 """
@@ -231,6 +232,12 @@ def retokenize(shared: Path) -> None:
     replace_part(REDUCERS, "bench", "\n".join([*table, "", f"{head}."]))
 
 
+def compiled(shared: Path) -> None:
+    """What `torch.compile` takes with reducers and gains."""
+    text = run(shared, "-m", "tools.bench_compile")
+    replace_part(REDUCERS, "compiled", text.strip())
+
+
 def failures(shared: Path) -> None:
     """The failure gallery, and its scores in the card."""
     replace_part(CARD, "failures", run(shared, "-m", "tools.failure_gallery"))
@@ -246,6 +253,7 @@ PARTS: dict[str, Callable[[Path], None]] = {
     "downstream": downstream,
     "targets": targets,
     "retokenize": retokenize,
+    "compiled": compiled,
     "failures": failures,
 }
 
