@@ -10,11 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 from PIL import Image, ImageFile
 
 from onedpiece.bitstream import MAX_FILE_BYTES, BitstreamError, Code
-from onedpiece.bitstream.format import (
-    MAGIC,
-    MAX_PEEK_BYTES,
-    VERSION,
-)
+from onedpiece.bitstream.format import MAGIC, MAX_PEEK_BYTES, VERSION, version_of
 from onedpiece.bitstream.header import peek
 from onedpiece.rate import TargetOutOfReachError
 
@@ -84,7 +80,7 @@ class OdpImageFile(ImageFile.ImageFile):
 
 
 def _accept(prefix: bytes) -> bool:
-    return prefix.startswith(MAGIC) and len(prefix) > len(MAGIC) and prefix[len(MAGIC)] >> 4 == VERSION
+    return prefix.startswith(MAGIC) and len(prefix) > len(MAGIC) and version_of(prefix[len(MAGIC)]) == VERSION
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:

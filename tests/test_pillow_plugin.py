@@ -49,6 +49,7 @@ def test_save_takes_the_codecs_wishes(codec: Codec, photo: Image.Image) -> None:
         file = BytesIO()
         photo.save(file, "ODP", **wish)
         assert file.getvalue() == codec.encode(photo, **wish).to_bytes()  # type: ignore[arg-type]
+        assert Image.open(file).convert("RGB").size == (256, 256)
     with pytest.raises(OSError, match=r"PSNR 90 dB is out of reach.*best_effort=True"):
         photo.save(BytesIO(), "ODP", psnr=90)
     with pytest.raises(ValueError, match="tokens is 99"):

@@ -172,7 +172,7 @@ class Code:
         Args:
             tables_of: finds the entropy coder's tables of a model by its fingerprint, for a smaller file;
                 by default those of bundled models and of models that were loaded in this process.
-                `entropy.no_tables` writes plain tokens.
+                `packing.no_tables` writes plain tokens.
         """
         header = self._header(self.tiles, None)
         plain = header + pack(self.indices, self.codebook_size)

@@ -13,7 +13,7 @@ A file is::
                      each tile's count less the fewest, row by row, in as many bits as the spread has
     tables           2 bytes, only with Flag.ENTROPY, which goes with no other than Flag.SIZE: a digest of
                      the entropy coder's tables
-    tokens           ⌈k·log2(codebook)/8⌉ bytes, first token first; with Flag.ENTROPY as `entropy` says
+    tokens           ⌈k·log2(codebook)/8⌉ bytes, first token first; with Flag.ENTROPY as `packing` says
 """
 
 from enum import IntFlag
@@ -35,6 +35,11 @@ MAX_PIXELS = 178_956_970  # where Pillow, too, refuses a picture as a decompress
 MAX_VARINT_BYTES = 5  # 35 bits: enough for every number above
 MAX_PEEK_BYTES = FIXED_BYTES + 2 * MAX_VARINT_BYTES  # where the picture's size has ended
 MAX_FILE_BYTES = FIXED_BYTES + 8 * MAX_VARINT_BYTES + 3 * MAX_TILES + 4 * MAX_TILED_TOKENS
+
+
+def version_of(third_byte: int) -> int:
+    """Return the version that a file's third byte states, beside its flags."""
+    return third_byte >> 4 & 0b111
 
 
 class Flag(IntFlag):

@@ -18,6 +18,7 @@ from onedpiece.bitstream.format import (
     VERSION,
     Flag,
     tells_its_length,
+    version_of,
 )
 from onedpiece.bitstream.packing import ID_BYTES, Varint, read_varint, write_varint
 from onedpiece.bitstream.tiles import Tiles, read_tiles, write_tiles
@@ -142,7 +143,7 @@ def _read_flags(data: bytes) -> Flag:
         )
     if len(data) <= len(MAGIC):
         raise TruncatedHeaderError(f"the file ends after {len(data)} bytes, inside its header")
-    version, flags = data[2] >> 4 & 0b111, Flag(data[2] & 0b1000_1111)
+    version, flags = version_of(data[2]), Flag(data[2] & 0b1000_1111)
     if version != VERSION:
         raise UnknownVersionError(
             f"the file is .odp version {version}; this onedpiece reads version {VERSION}"

@@ -1,6 +1,7 @@
 """`onedpiece encode`: photos to .odp files."""
 
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import redirect_stdout
@@ -26,6 +27,7 @@ from onedpiece.cli.io import (
     STREAM,
     TOKENS,
     Job,
+    LostStdoutError,
     plan,
     reading,
     write,
@@ -109,12 +111,17 @@ def encode(
         ) as report,
         ThreadPoolExecutor(1) as aside,
     ):
-        scored: list[_Encoded] = []
-        for photos in read_ahead(jobs):
-            encoded = _encode_together(codec, photos, options, report, aside)
-            _tell(scored, options, report)  # while the network had these, those before were scored
-            scored = encoded
-        _tell(scored, options, report)
+        written: deque[_Written] = deque()
+        try:
+            for photos in read_ahead(jobs):
+                before = len(written)
+                written.extend(_encode_together(codec, photos, options, report, aside))
+                _tell(written, before, options, report)  # they were scored beside the network's work
+        except (KeyboardInterrupt, LostStdoutError):
+            aside.shutdown(wait=False, cancel_futures=True)
+            raise
+        finally:
+            _tell(written, len(written), options, report)
 
 
 class EncodeOptions(NamedTuple):
@@ -126,11 +133,12 @@ class EncodeOptions(NamedTuple):
     reduction: "FrontEnd | None"
 
 
-class _Encoded(NamedTuple):
-    """A photo whose file is written, and its PSNR in dB, which is still being measured."""
+class _Written(NamedTuple):
+    """A photo whose file is written: its size and conversions, and its PSNR in dB, once it is measured."""
 
     job: Job
-    photo: "Converted"
+    size: tuple[int, int]
+    conversions: tuple[str, ...]
     result: "EncodeResult"
     psnr: "Future[float]"
 
@@ -141,7 +149,9 @@ def _encode_together(
     options: EncodeOptions,
     report: Report,
     aside: ThreadPoolExecutor,
-) -> list[_Encoded]:
+) -> list[_Written]:
+    from onedpiece.codec.tiles import decode_pictures
+
     photos, encoded = {}, {}
     for job, photo in read.items():
         with report.guarding(job.source):
@@ -168,41 +178,34 @@ def _encode_together(
                 raise outcome
             write(job.target, outcome.code.to_bytes())
             encoded[job] = outcome
-    return _scored_aside(codec, photos, encoded, aside)
+    # Drawing the sharp pictures takes ten times as long, and their PSNR says less of the tokens.
+    pictures = decode_pictures(codec.model, [each.code for each in encoded.values()], sharpness=0.0)
+    return [
+        _Written(
+            job,
+            photos[job].image.size,
+            photos[job].conversions,
+            result,
+            aside.submit(_psnr, photos[job].image, picture),
+        )
+        for (job, result), picture in zip(encoded.items(), pictures, strict=True)
+    ]
 
 
-def _scored_aside(
-    codec: "Codec",
-    photos: "dict[Job, Converted]",
-    results: "dict[Job, EncodeResult]",
-    aside: ThreadPoolExecutor,
-) -> list[_Encoded]:
-    """Decode, and have the pictures brought to the photos' sizes and compared by another thread."""
-    from onedpiece.codec.model import decode_squares
+def _psnr(photo: "Image.Image", picture: "Image.Image | Pixels") -> float:
     from onedpiece.codec.tensors import sized
-    from onedpiece.codec.tiles import decode_tiled
     from onedpiece.metrics.pixel import image_psnr
 
-    # Drawing the sharp pictures takes ten times as long, and their PSNR says less of the tokens.
-    codes = [each.code for each in results.values()]
-    squares = iter(decode_squares(codec.model, [code for code in codes if not code.tiles], 0.0))
-    pictures = [
-        decode_tiled(codec.model, code, sharpness=0.0) if code.tiles else next(squares) for code in codes
-    ]
-
-    def score(photo: "Image.Image", picture: "Image.Image | Pixels") -> float:
-        return image_psnr(photo, sized(picture, photo.size))
-
-    return [
-        _Encoded(job, photos[job], result, aside.submit(score, photos[job].image, picture))
-        for (job, result), picture in zip(results.items(), pictures, strict=True)
-    ]
+    return image_psnr(photo, sized(picture, photo.size))
 
 
-def _tell(encoded: Sequence[_Encoded], options: EncodeOptions, report: Report) -> None:
-    for each in encoded:
-        record = _record(each, options)
-        report.done(_line(record), record)
+def _tell(written: "deque[_Written]", count: int, options: EncodeOptions, report: Report) -> None:
+    """Say that the first `count` files are finished, and forget them."""
+    for _ in range(count):
+        each = written.popleft()
+        if not each.psnr.cancelled():
+            record = _record(each, options)
+            report.done(_line(record), record)
 
 
 def read_ahead(jobs: Sequence[Job]) -> "Iterator[dict[Job, Converted | Exception]]":
@@ -232,10 +235,9 @@ def _read(jobs: Sequence[Job]) -> "dict[Job, Converted | Exception]":
     return photos
 
 
-def _record(encoded: _Encoded, options: EncodeOptions) -> dict[str, Any]:
-    job, photo, result, score = encoded
+def _record(written: _Written, options: EncodeOptions) -> dict[str, Any]:
+    job, (width, height), conversions, result, score = written
     size = len(result.code.to_bytes())
-    width, height = photo.image.size
     quality = score.result()
     record = {
         "file": job.source,
@@ -248,8 +250,8 @@ def _record(encoded: _Encoded, options: EncodeOptions) -> dict[str, Any]:
         "psnr": quality if isfinite(quality) else None,
         "sharpness": 0.0,
     }
-    if photo.conversions:
-        record["converted"] = list(photo.conversions)
+    if conversions:
+        record["converted"] = list(conversions)
     if result.code.tiles:
         record["tiles"] = len(result.code.tiles.counts)
     return record | _target_record(options, result.search)

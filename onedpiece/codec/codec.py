@@ -14,7 +14,7 @@ from onedpiece.bitstream import Code
 from onedpiece.bitstream.packing import Tables
 from onedpiece.codec.model import EncodeResult, LoadedModel, NetworkModel
 from onedpiece.codec.tensors import Photo, Picture, Pictures
-from onedpiece.codec.tiles import EncodeOptions, decode_tiled, fit_photo
+from onedpiece.codec.tiles import EncodeOptions, decode_pictures, fit_photo
 from onedpiece.codes import TokenBatch
 from onedpiece.rate.target import RateOptions, RateTarget
 
@@ -351,12 +351,7 @@ class Codec:
         if output_type not in ("pil", "pt", "np"):
             raise ValueError(f"output_type is {output_type!r}; use 'pil', 'pt' or 'np'")
         prefixes = [self._to_code(code, tokens) for code in codes]
-        squares = [code for code in prefixes if not code.tiles]
-        decoded = iter(models.decode_squares(self.model, squares, sharpness))
-        pictures = [
-            decode_tiled(self.model, code, sharpness=sharpness) if code.tiles else next(decoded)
-            for code in prefixes
-        ]
+        pictures = decode_pictures(self.model, prefixes, sharpness)
         own = (self.image_size, self.image_size)
         sizes = [code.size or own for code in prefixes]
         if output_type == "pil":

@@ -83,10 +83,14 @@ def read_converted(source: str | PathLike[str] | BinaryIO) -> Converted:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Return the picture upright, on white where it is transparent, as 8-bit sRGB (`colour.convert`).
 
+    One that is all this, and says nothing else of its pixels, is not copied.
+
     Raises:
         PictureError: its pixels cannot be read or converted, or there are absurdly many.
     """
     _check_size(image.size)
+    if type(image) is Image.Image and image.mode == "RGB" and not image.info and not image.getexif():
+        return image
     _load(image)
     return _convert(image, _TURNS.get(_orientation(image))).image
 

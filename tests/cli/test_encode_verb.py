@@ -2,16 +2,21 @@ import io
 import json
 import subprocess
 import sys
+from collections import deque
+from concurrent.futures import Future
 from pathlib import Path
 from shutil import copy
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import onedpiece.cli.encode as verb
 from onedpiece.bitstream import Code
 from onedpiece.cli.io import CHUNK
+from onedpiece.codec import Codec
 from onedpiece.codec.model import NetworkModel
 
 MODEL = Path(__file__).parents[1] / "data" / "golden" / "model"
@@ -289,3 +294,39 @@ def test_a_folder_of_many_is_told_in_its_order(cli: Any, tmp_path: Path, tiles: 
     for each in records[::5]:
         alone = json.loads(cli("encode", each["file"], "--json", "--tokens", each["tokens"], *tiles).out)
         assert alone == each
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(RuntimeError("out of memory"), 1), (KeyboardInterrupt(), 130)]
+)
+def test_what_was_written_is_told_though_the_next_photo_fails(
+    cli: Any, photos: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int
+) -> None:
+    encode, scored = Codec.encode_batch_to, Event()
+
+    def failing(self: Codec, images: Any, *args: Any, **kwargs: Any) -> Any:
+        if images[0].size == (451, 300):
+            assert scored.wait(30)
+            raise error
+        return encode(self, images, *args, **kwargs)
+
+    def score(*_: object) -> float:
+        scored.set()
+        return 20.0
+
+    monkeypatch.setattr(verb, "CHUNK", 1)
+    monkeypatch.setattr(verb, "_psnr", score)
+    monkeypatch.setattr(Codec, "encode_batch_to", failing)
+    result = cli("encode", photos / "a.png", photos / "b.png")
+    assert result.out.decode().startswith(f"{photos}/a.odp: 16 tokens")
+    assert result.out.count(b"\n") == 1
+    assert result.status == status
+    assert listing(photos) == {"a.png", "b.png", "notes.txt", "a.odp"}
+
+
+def test_after_ctrl_c_what_is_not_scored_yet_is_not_waited_for() -> None:
+    future: Future[float] = Future()
+    assert future.cancel()
+    written = deque([verb._Written(verb.Job("a", "b"), (1, 1), (), None, future)])  # type: ignore[arg-type]
+    verb._tell(written, 1, None, None)  # type: ignore[arg-type]
+    assert not written
