@@ -69,8 +69,8 @@ def compare(
     photos = read_photos(inputs, codec.tokenizer.config.image_size, recursive=recursive)
     complain(photos)
     result = _run(photos, codec, config, scorer)
+    _write_files(result, codec, out, config)  # first: whoever reads the tables may go away
     _print_json(result) if as_json else _print_tables(result)
-    _write_files(result, codec, out, config)
     if photos.unreadable:
         raise typer.Exit(FAILED)
 

@@ -212,7 +212,7 @@ def plan(
         jobs = [Job(each.source, out) for each in sources]
     jobs = _told_apart(jobs, suffix)
     _check_targets(jobs, option)
-    if suffix == ".odp":
+    if suffix.endswith(".odp"):
         _check_no_picture(jobs)
     if skip_existing:
         jobs = [job for job in jobs if not _is_done(job)]

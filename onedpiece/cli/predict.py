@@ -77,7 +77,7 @@ def predict(
     from onedpiece.rate.target import RateTarget
     from onedpiece.weights import load
 
-    codec = load(model, device)
+    codec = load(model, device, sharp=overlay is not None)  # which draws on the decoded picture
     codec.check_target(RateTarget(tokens))
     asked = _load_head(head, codec)
     if reduced is not None:

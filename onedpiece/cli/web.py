@@ -48,7 +48,7 @@ def placeholder(
     chosen = form or ("html" if single else "json")
     from onedpiece.weights import load
 
-    codec, found = load(), {}
+    codec, found = load(sharp=False), {}
     with Report(sources) as report:
         for source in sources:
             with report.guarding(source):

@@ -246,17 +246,17 @@ class NetworkModel(LoadedModel):
         """Move the network, and run it in `dtype`, as `LoadedModel.to`."""
         import torch
 
+        if device is not None:
+            try:
+                wanted = torch.device(device)
+                self.tokenizer.to(wanted)
+            except (RuntimeError, AssertionError) as error:
+                raise ValueError(
+                    f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}"
+                ) from error
+            self._device = wanted
         if dtype is not None:
             self.tokenizer.set_network_dtype(dtype)
-        if device is None:
-            return
-        try:
-            self._device = torch.device(device)
-            self.tokenizer.to(self._device)
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(
-                f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}"
-            ) from error
 
     def tokenize(self, pixels: Pixels) -> NDArray[np.int64]:
         """Return the tokens of squares, as `LoadedModel.tokenize`."""

@@ -56,15 +56,20 @@ def export_files(result: ComparisonResult, reconstruct: Reconstruct) -> Iterator
         result: what was compared, at least one photo; the first one is drawn side by side.
         reconstruct: draws a point's file again.
     """
-    yield ExportedFile("results.csv", results_csv(result).encode())
+    yield ExportedFile("results.csv", _bytes_of(results_csv(result)))
     for codec in result.codecs:
         curve = json.dumps(curve_file(result, codec).to_dict(), indent=2)
-        yield ExportedFile(f"curves/{codec}.json", f"{curve}\n".encode())
+        yield ExportedFile(f"curves/{codec}.json", _bytes_of(f"{curve}\n"))
     yield ExportedFile("rd.png", rd_png(result))
     sheet = BytesIO()
     contact_sheet(result, 0, reconstruct).save(sheet, "PNG")
     yield ExportedFile("side_by_side.png", sheet.getvalue())
-    yield ExportedFile("report.html", report_html(result, reconstruct).encode())
+    yield ExportedFile("report.html", _bytes_of(report_html(result, reconstruct)))
+
+
+def _bytes_of(text: str) -> bytes:
+    """Return UTF-8; what of a photo's name is none, is escaped."""
+    return text.encode(errors="backslashreplace")
 
 
 def curves_json(result: ComparisonResult, codecs: Sequence[str]) -> str:

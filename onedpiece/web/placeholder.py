@@ -4,6 +4,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
+from urllib.parse import quote
 
 import torch
 from PIL import Image
@@ -80,7 +81,7 @@ def make_placeholder(codec: Codec, code: Code) -> Placeholder:
 def to_html(placeholder: Placeholder, name: str | None = None) -> str:
     """Return the element that shows it, with the photo `name` on top once that has loaded."""
     each = placeholder
-    image = "" if name is None else f'<img src="{escape(name)}" alt="" loading="lazy">'
+    image = "" if name is None else f'<img src="{escape(quote(name))}" alt="" loading="lazy">'
     return (
         f'<odp-image data="{each.data}" width="{each.width}" height="{each.height}" '
         f'style="background:{each.colour}">{image}</odp-image>'

@@ -141,20 +141,26 @@ def render(
     picture = codec.decode(replace(code, size=upload.size), sharpness=look)
     title = f"onedpiece, {len(code)} of {len(upload.code)} tokens"
     scores = "" if quick or upload.photo is None else _scores(upload.photo, picture, scorer)
-    figures = [_figure(picture, title, "ours", len(data), scores)]
+    width, height = upload.code.size or (codec.image_size, codec.image_size)
+    figures = [_figure(picture, title, "ours", _bits(len(data), width * height), scores)]
     if upload.photo is not None:
         if not quick:
-            figures.append(_webp_figure(upload.photo, len(data), scorer))
+            figures.append(_webp_figure(upload.photo, len(data), width * height, scorer))
         figures.append(_figure(upload.photo, "The photo", "photo"))
     return f'<div class="odp-figures">{"".join(figures)}</div>' + ("" if quick else _links(upload, data))
 
 
-def _webp_figure(photo: Image.Image, most: int, scorer: Scorer | None) -> str:
+def _bits(size: int, pixels: int) -> str:
+    """Say what a file is for the photo's own pixels, which the page shows fewer of."""
+    return f"{size} bytes, {8 * size / pixels:.4f} bpp"
+
+
+def _webp_figure(photo: Image.Image, most: int, pixels: int, scorer: Scorer | None) -> str:
     webp = best_webp(photo, most)
     if webp is None:
         return f'<figure class="webp none"><p>WebP does not fit {most} bytes</p></figure>'
     scores = _scores(photo, webp.picture, scorer)
-    return _figure(webp.picture, "WebP in as many bytes", "webp", len(webp.data), scores)
+    return _figure(webp.picture, "WebP in as many bytes", "webp", _bits(len(webp.data), pixels), scores)
 
 
 def _scores(photo: Image.Image, picture: Image.Image, scorer: Scorer | None) -> str:
@@ -166,11 +172,10 @@ def _scores(photo: Image.Image, picture: Image.Image, scorer: Scorer | None) -> 
     return f"{text}, LPIPS {distance:.3f}"
 
 
-def _figure(picture: Image.Image, title: str, kind: str, size: int | None = None, scores: str = "") -> str:
+def _figure(picture: Image.Image, title: str, kind: str, bits: str = "", scores: str = "") -> str:
     file = BytesIO()
     picture.save(file, "WEBP", quality=_COPY_QUALITY, method=2)
     address = f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
-    bits = "" if size is None else f"{size} bytes, {8 * size / (picture.width * picture.height):.4f} bpp"
     return (
         f'<figure class="{kind}"><img alt="{escape(title)}" src="{address}"><figcaption>'
         f'<b>{escape(title)}</b><span class="bytes">{bits}</span><span class="scores">{scores}</span>'

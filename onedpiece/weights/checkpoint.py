@@ -194,7 +194,8 @@ def load_tokenizer(folder: str | Path, *, sharp: bool = True) -> "Tokenizer":
                 state.update(load_file(folder / Path(name).name, device="cpu"))
             wanted = state if sharp else {k: v for k, v in state.items() if not k.startswith("sharp.")}
             # The files' own bytes are hashed, while they are converted here: both take as long.
-            written = state | _as_written(wanted, _parameters(tokenizer))
+            parameters = _parameters(tokenizer) | (state.keys() - wanted.keys() - {"sharp.gain"})
+            written = _as_written(state, parameters)
             digest = aside.submit(_sha256, config.to_dict(), written)
             assign_weights(tokenizer, wanted)
         except (

@@ -94,6 +94,10 @@ class Graph(NamedTuple):
     output: str
 
 
+FILES = {ENCODER, DECODER, SHARP, FORECAST, CONFIG, FILE}
+"""What an export may be made of."""
+
+
 def graphs_of(tokenizer: Tokenizer) -> list[Graph]:
     """Return what there is to export of a tokenizer."""
     config, batch = tokenizer.config, Dim("batch")
@@ -133,15 +137,14 @@ def export_onnx(tokenizer: Tokenizer, folder: str | Path, tables: Tables | None 
         How near to torch they are.
 
     Raises:
-        ValueError: something else is there.
+        ValueError: something else is there, or lies beside the older export.
         MissingExtraError: what writes or runs ONNX is not installed.
         WeightsError: a graph says something else than torch.
     """
-    folder = Path(folder)
-    if folder.exists() and not is_onnx_folder(folder):
-        raise ValueError(f"{folder} is there and no exported model; name another folder")
+    folder = Path(folder).resolve()
+    _check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.resolve().with_name(f".{token_hex(8)}.part")
+    partial = folder.with_name(f".{token_hex(8)}.part")
     partial.mkdir()
     try:
         stated = _write(tokenizer, partial, tables)
@@ -153,6 +156,25 @@ def export_onnx(tokenizer: Tokenizer, folder: str | Path, tables: Tables | None 
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return found
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Raise ValueError if there is something else than an export, which may be replaced whole."""
+    if not folder.exists():
+        return
+    if not (is_onnx_folder(folder) and _states_our_format(folder / CONFIG)):
+        raise ValueError(f"{folder} is there and no exported model; name another folder")
+    others = sorted({path.name for path in folder.iterdir()} - FILES)
+    if others:
+        raise ValueError(f"{folder} holds {others[0]} beside an exported model; name another folder")
+
+
+def _states_our_format(config: Path) -> bool:
+    try:
+        stated = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(stated, dict) and stated.get("format") == FORMAT
 
 
 def _write(tokenizer: Tokenizer, folder: Path, tables: Tables | None) -> dict[str, Any]:

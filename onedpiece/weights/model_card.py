@@ -101,9 +101,9 @@ def _metadata(name: str, task: str, fields: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _with_arrow(metric: str) -> str:
-    return (
-        f"{metric} {'↑' if metric.lower() in HIGHER_IS_BETTER else '↓' if 'lpips' in metric else ''}".strip()
-    )
+    name = metric.lower()
+    arrow = "↑" if name in HIGHER_IS_BETTER else "↓" if name in LOWER_IS_BETTER else ""
+    return f"{metric} {arrow}".strip()
 
 
 def _table(title: str, rows: Mapping[str, str]) -> str:

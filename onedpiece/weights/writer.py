@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onedpiece._files import atomic_write_bytes, atomic_write_text
-from onedpiece.weights.checkpoint import FORMAT, fingerprint, stored_tensors, weights_digest
+from onedpiece.weights.checkpoint import FILE, FORMAT, fingerprint, stored_tensors, weights_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,9 +48,10 @@ def save(tokenizer: "Tokenizer", folder: str | Path, shard_bytes: int = SHARD_BY
     if len(shards) > 1:
         atomic_write_text(folder / INDEX, weights_index(dict(zip(names, shards, strict=True))))
         written.add(INDEX)
+    print_ = fingerprint(tokenizer).hex()
     card = {
         "format": FORMAT,
-        "fingerprint": fingerprint(tokenizer).hex(),
+        "fingerprint": print_,
         "digest": weights_digest(tokenizer),
         "files": names,
         "tokenizer": tokenizer.config.to_dict(),
@@ -59,7 +60,20 @@ def save(tokenizer: "Tokenizer", folder: str | Path, shard_bytes: int = SHARD_BY
     for old in {*folder.glob("model-*.safetensors"), folder / WHOLE, folder / INDEX}:
         if old.name not in written:
             old.unlink(missing_ok=True)
+    _drop_others_tables(folder / FILE, print_)
     return folder
+
+
+def _drop_others_tables(path: Path, print_: str) -> None:
+    """Remove an older model's entropy tables, unless they are of the same code space."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))["fingerprint"] == print_
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError, KeyError):
+        kept = False
+    if not kept:
+        path.unlink()
 
 
 def weights_index(shards: "Mapping[str, Mapping[str, Tensor]]") -> str:

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import pytest
@@ -42,6 +43,22 @@ def test_one_photo_gives_a_table_and_a_picture(cli: Any, photos: Path, tmp_path:
         "results.csv",
         "side_by_side.png",
     ]
+
+
+def test_files_are_written_though_nobody_reads_the_tables(
+    cli: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr("onedpiece.cli.compare._print_tables", gone)
+    odd = photos / "cat\udcff.png"  # no UTF-8
+    copy(photos / "a.png", odd)
+    words = ("--bytes", "96", "--against", "webp", "--metrics", "psnr", "--out", tmp_path / "r", *ONE_CORE)
+    with pytest.raises(SystemExit):
+        cli("compare", odd, *words)
+    assert "cat\\udcff" in (tmp_path / "r" / "results.csv").read_text(encoding="utf-8")
+    assert (tmp_path / "r" / "report.html").is_file()
 
 
 def test_corrupt_photos_are_named_and_the_rest_goes_on(cli: Any, photos: Path, tmp_path: Path) -> None:

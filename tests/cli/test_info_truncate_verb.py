@@ -66,6 +66,13 @@ def test_the_input_is_not_the_output(cli: Any, code: Path) -> None:
     assert Code.from_bytes(code.read_bytes()) == CODE
 
 
+def test_no_picture_is_overwritten(cli: Any, code: Path, photos: Path) -> None:
+    before = (photos / "a.png").read_bytes()
+    result = cli("truncate", code, "--tokens", 3, "-o", photos / "a.png")
+    assert (result.status, "is named as a picture" in result.err) == (2, True)
+    assert (photos / "a.png").read_bytes() == before
+
+
 def test_a_folder_is_refused(cli: Any, tmp_path: Path, code: Path) -> None:
     result = cli("truncate", tmp_path, "--tokens", 3)
     assert result == (2, b"", f"onedpiece: {tmp_path} is a folder; truncate takes one file\n")

@@ -10,6 +10,7 @@ import pytest
 
 import onedpiece.cli.encode as verb
 from onedpiece.cli.io import CHUNK, Job
+from onedpiece.cli.main import main
 from onedpiece.errors import PictureError
 
 NOT_NEEDED = {
@@ -76,3 +77,31 @@ def test_the_next_photos_are_read_while_these_are_at_work(monkeypatch: pytest.Mo
     assert [job.source for job in next(chunks)] == ["first"]
     assert second.wait(timeout=30)
     assert [[job.source for job in chunk] for chunk in chunks] == [["second"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "sharp"),
+    [
+        (("encode", "a.png"), False),
+        (("encode", "a.png", "--psnr", "20"), False),
+        (("encode", "a.png", "--lpips", "0.5"), True),
+        (("decode", "a.odp"), True),
+        (("decode", "a.odp", "--sharpness", "0"), False),
+        (("decode", "a.odp", "--sharpness", "0.5"), True),
+        (("placeholder", "a.png"), False),
+        (("predict", "a.png"), False),
+        (("predict", "a.png", "--overlay", "b.png"), True),
+    ],
+)
+def test_the_sharp_network_is_loaded_where_it_is_used(
+    words: tuple[str, ...], sharp: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def load(*_: object, sharp: bool = True) -> None:
+        asked.append(sharp)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("onedpiece.weights.load", load)
+    assert main(words) == 2
+    assert asked == [sharp]

@@ -247,9 +247,14 @@ def test_another_models_entropy_coded_file_is_that_models(codec: Codec, data: Pa
 
 @pytest.mark.parametrize("device", ["abacus", "cuda:77"])
 def test_a_device_that_is_not_there_is_named(codec: Codec, device: str) -> None:
+    before = codec.device
     with pytest.raises(ValueError, match=f"device '{device}' cannot be used: ") as caught:
-        Codec(codec.tokenizer, PRINT, device=device)
+        codec.to(device, torch.float64)
     assert "\n" not in str(caught.value)
+    assert codec.device == before
+    assert {each.dtype for each in codec.tokenizer.parameters()} == {torch.float32}
+    with pytest.raises(ValueError, match=f"device '{device}' cannot be used: "):
+        Codec(codec.tokenizer, PRINT, device=device)
 
 
 def test_decoding_errors(codec: Codec, tmp_path: Path) -> None:

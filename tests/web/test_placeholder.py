@@ -75,6 +75,7 @@ def test_names_cannot_leave_their_quotes() -> None:
     made = Placeholder("AAAA", 3, 2, "#112233", 1, 3)
     hostile = """a"><script>'\\}.jpg"""
     assert "<script>" not in to_html(made, hostile)
+    assert 'src="photos/cat%20%231%20100%25.jpg"' in to_html(made, "photos/cat #1 100%.jpg")
     rule = to_css(made, Image.new("RGB", (64, 64)), hostile)
     assert rule.startswith('img[src="a\\22 \\3e \\3c script\\3e \\27 \\5c \\7d .jpg"]{aspect-ratio:3/2;')
     picture = Image.open(BytesIO(b64decode(rule.split("base64,")[1].split(")")[0])))

@@ -53,6 +53,8 @@ def test_a_photo_keeps_its_size_in_the_file(codec: Codec, tmp_path: Path) -> Non
     html = render(codec, upload, 4, 0.0, None)
     assert html.count("<figure") == 3
     assert "PSNR" in html
+    size = len(upload.code[:4].to_bytes())
+    assert f"{size} bytes, {8 * size / 500_000:.4f} bpp" in html  # of the photo, not of the page's copy
     quick = render(codec, upload, 4, 0.0, None, quick=True)
     assert quick.count("<figure") == 2
     assert "PSNR" not in quick

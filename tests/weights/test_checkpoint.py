@@ -133,6 +133,17 @@ def test_the_sharp_network_may_be_left_out(tmp_path: Path, small: TokenizerConfi
     assert fingerprint(plain) == codec.fingerprint == fingerprint(whole)
 
 
+def test_weights_stored_wider_load_without_the_sharp_network(tmp_path: Path, small: TokenizerConfig):
+    folder = save(Tokenizer(replace(small, sharp_blocks=1)), tmp_path / "sharp")
+    (path,) = shards_of(folder)
+    wide = {
+        name: each.float() if each.is_floating_point() else each for name, each in load_file(path).items()
+    }
+    save_file(wide, path)
+    assert load_tokenizer(folder).sharp is not None
+    assert load_tokenizer(folder, sharp=False).sharp is None
+
+
 def test_damage_of_what_is_left_out_is_named(tmp_path: Path, small: TokenizerConfig):
     folder = save(Tokenizer(replace(small, sharp_blocks=1)), tmp_path / "sharp")
     (path,) = shards_of(folder)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,17 @@ def test_an_export_replaces_an_export_only(tokenizer: Tokenizer, tmp_path: Path)
     with pytest.raises(ValueError, match="is there and no exported model"):
         export_onnx(tokenizer, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    (tmp_path / "decoder.onnx").write_bytes(b"another's")
+    with pytest.raises(ValueError, match="is there and no exported model"):
+        export_onnx(tokenizer, tmp_path)
+
+
+def test_what_lies_beside_an_export_is_not_lost(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    copytree(folder, tmp_path / "m")
+    (tmp_path / "m" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds notes\.txt beside an exported model"):
+        export_onnx(tokenizer, tmp_path / "m")
+    assert (tmp_path / "m" / "notes.txt").read_text() == "mine"
 
 
 def test_graphs_that_differ_do_not_appear(

@@ -105,7 +105,7 @@ def test_code_in_a_pickle_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"hello world", b"PK\x03\x04 half a zip"])
 def test_damaged_file_is_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "pytorch_model.bin"
     path.write_bytes(content)
@@ -128,6 +128,7 @@ def test_anything_but_tensors_by_name_is_refused(tmp_path: Path, content: object
         errors.LocalEntryNotFoundError("not in the cache\nand no network"),
         errors.EntryNotFoundError("404\nnot there"),
         errors.HFValidationError("Repo id must be\nowner/name"),
+        Exception("of a client that has errors\nof its own"),
     ],
 )
 def test_no_network_is_one_line(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

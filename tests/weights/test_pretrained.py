@@ -117,6 +117,14 @@ def test_entropy_tables_travel_along(data: Path, tmp_path: Path) -> None:
     assert onedpiece.Code.from_bytes(coded, codec.tables_of).to_bytes() == coded
 
 
+def test_another_models_entropy_tables_do_not_stay(data: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    Tokenizer.from_pretrained(data / "golden" / "model").save_pretrained(tmp_path)
+    assert (tmp_path / "entropy.json").is_file()
+    save(tokenizer, tmp_path)
+    assert not (tmp_path / "entropy.json").exists()
+    assert onedpiece.load(tmp_path).tokenizer.config == tokenizer.config
+
+
 class Hub:
     """What `HfApi` is asked, and a repository as a folder."""
 
