@@ -1,7 +1,7 @@
 """Train one small classifier with every re-tokenizer in it, and print accuracy beside speed.
 
     python -m tools.study_retokenize train          # one core with AMX: 45 minutes; goes on where it stopped
-    python -m tools.study_retokenize speed          # 3 minutes; wants a quiet machine
+    python -m tools.study_retokenize speed          # 3 minutes of one core
     python -m tools.study_retokenize table          # what has been measured so far, in Markdown
 
 DeiT-Tiny on Imagenette at 128 px (2,898 pictures to train on, 500 to test), three seeds. For each seed a base
@@ -258,11 +258,12 @@ def train(study: Study, seeds: Sequence[int], labels: Sequence[str]) -> None:
             print(row, flush=True)
 
 
-def speed(study: Study, rounds: int, batch: int) -> None:
-    """Time all entries in turns, as the first seed left them, and keep the medians."""
+def speed(study: Study, labels: Sequence[str], rounds: int, batch: int) -> None:
+    """Time entries in turns by the process's clock, as the first seed left them, and keep the medians."""
     x = study.sample(batch)
     with torch.inference_mode():
-        models = {entry.label: network(entry, study.tuned(entry, SEEDS[0])) for entry in ENTRIES}
+        entries = [entry for entry in ENTRIES if entry.label in labels]
+        models = {entry.label: network(entry, study.tuned(entry, SEEDS[0])) for entry in entries}
         # What MustDrop merges depends on the picture.
         flops = {
             label: statistics.fmean(count_gflops(m, p) for p in torch.split(x[:: max(1, batch // 8)], 1))
@@ -275,7 +276,7 @@ def speed(study: Study, rounds: int, batch: int) -> None:
         seconds: dict[str, list[float]] = {label: [] for label in runs}
         for number in range(rounds + 1):
             for label, run in runs.items():
-                once = time_once(run, x, time.perf_counter)
+                once = time_once(run, x, time.process_time)
                 if number:
                     seconds[label].append(once)
     (study.out / "speed.csv").unlink(missing_ok=True)
@@ -295,7 +296,9 @@ def main() -> None:
     add_shared(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/study_retokenize"))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--labels", nargs="+", choices=LABELS, default=LABELS, help="rows to train")
+    parser.add_argument(
+        "--labels", nargs="+", choices=LABELS, default=LABELS, help="rows to train or to time"
+    )
     parser.add_argument(
         "--precision",
         choices=get_args(Precision),
@@ -313,7 +316,8 @@ def main() -> None:
     if options.part == "train":
         train(study, options.seeds, options.labels)
     elif options.part == "speed":
-        speed(study, options.rounds, options.batch)
+        torch.set_num_threads(1)
+        speed(study, options.labels, options.rounds, options.batch)
     text = f"{table(study.out, REFERENCES)}\n\n{conditions(study.out)}"
     print(text)
     if options.into:

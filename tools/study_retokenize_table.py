@@ -39,7 +39,8 @@ def conditions(out: Path) -> str:
     """Say what the speeds were measured with."""
     said = {f"batch {row['batch']}, {row['threads']} CPU threads" for row in read(out / "speed.csv")}
     return (
-        f"Speed: {'; '.join(sorted(said)) or 'not measured'}, in turns, float32, torch {torch.__version__}."
+        f"Speed: {'; '.join(sorted(said)) or 'not measured'}, process time, in turns, float32, "
+        f"torch {torch.__version__}."
     )
 
 
