@@ -85,6 +85,9 @@ class CodeDataset(Dataset[CodeSample]):
         rows = read_rows(path, split, variants)
         if not rows.keys:
             raise CacheError(f"{path} has no row of split {split!r} and variants {variants or 'any'}")
+        if absent := [variant for variant in variants or () if variant not in rows.variants]:
+            found = ", ".join(dict.fromkeys(rows.variants))
+            log.warning("%s has no view %s, only %s: data.variants is cut", path, ", ".join(absent), found)
         self.keys = rows.keys
         self.indices = torch.from_numpy(rows.codes.astype("int32"))
         self.targets = _stack_targets(
@@ -222,6 +225,7 @@ class CodeData(LightningDataModule):
         if own:
             log.info("%s: tokens are %s %s", self.names, "in" if there else "put into", self.cache)
         if there and (self.given is None or not own):
+            self._check_source()
             return  # the name of what is not given says of which photos it is
         if self.source is None:
             raise ValueError(
@@ -229,6 +233,16 @@ class CodeData(LightningDataModule):
             )
         with progress_bar("Tokenizing") as progress:
             build_cache(self.cache, self.source, self.codec, self.variants, progress)
+
+    def _check_source(self) -> None:
+        """Refuse a named cache of other photos; the source's may be gone, and are not listed."""
+        if self.source is None or is_bulk(Path(self.cache)):
+            return
+        found = read_metadata(Path(self.cache)).source
+        if found != self.source.name:
+            raise CacheError(
+                f"{self.cache} holds photos of {found}, and data.source is {self.source.name}; name another"
+            )
 
     def setup(self, stage: str) -> None:
         """Read the cache, so that what is wrong with it is said before anything starts."""
