@@ -144,17 +144,19 @@ def prepare(
     count = min(count, len(members))
     pieces = [members[i * len(members) // count : (i + 1) * len(members) // count] for i in range(count)]
     out.mkdir(parents=True, exist_ok=True)
-    before = _finished(out, _print_of(members, config))
+    print_ = _print_of(members, config)
+    before = _finished(out, print_)
     names = [f"{i:06d}.tar" for i in range(count)]
     todo = [(out / name, piece) for name, piece in zip(names, pieces, strict=True) if name not in before]
     done = dict(before)
     finished = sum(shard.pictures + len(shard.broken) for shard in before.values())
     progress(finished, len(members))
+    _note(out, print_, config, done)  # before any shard: several at once are not finished in order
     for shard in _written(todo, config, on_error, processes):
         done[shard.name] = shard
         finished += shard.pictures + len(shard.broken)
         progress(finished, len(members))
-        _note(out, _print_of(members, config), config, done)
+        _note(out, print_, config, done)
     if config.labels:
         _write_index(out / INDEX, members)
     return Prepared(tuple(done[name] for name in names), len(before))
