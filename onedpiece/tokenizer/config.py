@@ -91,7 +91,7 @@ class TokenizerConfig:
             self._check_linear_size()
         if self.pixel_head in ("patch", "shuffle") and self.patch_size > 4 and self.patch_size % 4:
             raise ValueError(
-                f"patch_size is {self.patch_size}, and pixel_head {self.pixel_head} draws 4×4 pixels at once; "
+                f"patch_size is {self.patch_size}, and pixel_head {self.pixel_head} draws 4×4 at once; "
                 "use up to 4, a multiple of 4, or pixel_head linear"
             )
         if self.sharp_blocks and self.image_size % 8:

@@ -221,12 +221,19 @@ def refuse_results(folder: Path, checkpoints: str | None, export: str | None) ->
 
 
 def check_size(module: TrainingModule, data: LightningDataModule | None) -> None:
-    """Raise ValueError if a tokenizer takes pictures of another size than the data module gives."""
+    """Raise ValueError if a tokenizer or a classifier takes pictures of another size than the data give."""
     config = getattr(getattr(module, "tokenizer", None), "config", None)
-    size = getattr(data, "size", None)
-    if config is not None and size is not None and size != config.image_size:
+    wanted, size = getattr(module, "input_size", None), getattr(data, "size", None)
+    if size is None:
+        return
+    if config is not None and size != config.image_size:
         raise ValueError(
             f"data.init_args.size is {size}, model.tokenizer.image_size {config.image_size}; make them equal"
+        )
+    if wanted is not None and size != wanted:
+        raise ValueError(
+            f"data.size is {size}, and model.classifier takes {wanted} pixels; make them equal, by "
+            "model.classifier.options.img_size"
         )
 
 

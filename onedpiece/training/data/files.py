@@ -121,6 +121,20 @@ def _included(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
+def label_of(member: Member) -> str:
+    """Return the first folder of a picture's key: its label, where folders are labels.
+
+    Raises:
+        ValueError: it lies in none.
+    """
+    folder, slash, _ = member.key.partition("/")
+    if not slash:
+        raise ValueError(
+            f"{member.path} lies in no folder that would be its label; move it into one, or away"
+        )
+    return folder
+
+
 def read(member: Member) -> bytes:
     """Return the encoded bytes of one picture."""
     with member.path.open("rb") as file:

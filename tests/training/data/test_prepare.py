@@ -67,6 +67,13 @@ def test_labels_are_the_first_folders(photos: Path, tmp_path: Path) -> None:
     assert labels["b/3"] == "b"
 
 
+def test_a_photo_without_a_folder_has_no_label(photos: Path, tmp_path: Path) -> None:
+    drawn(7).save(photos / "stray.png")
+    with pytest.raises(ValueError, match=r"stray\.png lies in no folder that would be its label"):
+        prepare([photos], tmp_path / "out", PrepareConfig(size=16, labels=True))
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_interrupted_run_goes_on(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, write_shard, written = tmp_path / "out", module.write_shard, list[str]()
 
