@@ -21,7 +21,7 @@ from onedpiece.training.data.sampling import (
     Labelled,
     OrderedBatches,
     StreamedBatches,
-    streamed_loader,
+    StreamedLoader,
 )
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ class LabelledData(ResumableData):
             target=self._target,
             transform=self._transform,
         )
-        return streamed_loader(batches, self.workers)
+        return StreamedLoader(batches, self.workers)
 
     def val_dataloader(self) -> Iterable[Labelled]:
         """Return the test pictures once, in order."""
