@@ -238,7 +238,8 @@ class ExportWeights(Periodic):
 
     Args:
         minutes: training time between two exports; 0: only at the end.
-        folder: where to; None: the module's `export_name` in the trainer's `default_root_dir`.
+        folder: where to: for tokenizers a folder, for heads and classifiers the file's own path; None: the
+            module's `export_name` in the trainer's `default_root_dir`.
     """
 
     def __init__(self, minutes: float = 5.0, folder: str | None = None) -> None:

@@ -173,11 +173,12 @@ class HeadCLI(TrainingCLI):
         from onedpiece.training.head_module import HeadModule
 
         assert isinstance(self.model, HeadModule)
-        if not self.trainer.is_global_zero or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if self.trainer.fast_dev_run or self.model.scored_at == self.model.steps:  # type: ignore[attr-defined]
             return
-        if self.model.scored_at != self.model.steps:
-            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
-            self.model.export(Path(self.trainer.default_root_dir) / self.model.export_name)
+        self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ExportWeights):
+                callback.write(self.trainer, self.model)
 
 
 def find_checkpoint(given: str | None, folder: str | Path) -> str | None:
