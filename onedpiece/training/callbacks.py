@@ -371,11 +371,13 @@ class TextProgress(Callback):
         batch_idx: int,
     ) -> None:
         """Write a line when it is time."""
+        if self._interval.seconds <= 0 or not trainer.is_global_zero:
+            return
         assert isinstance(pl_module, TrainingModule)
         assert isinstance(outputs, Mapping)
         self._samples += pl_module.batch_size(batch) * trainer.world_size
         self._losses.append(outputs["loss"].detach())
-        if self._interval.due(monotonic()) and trainer.is_global_zero:
+        if self._interval.due(monotonic()):
             log.info("%s", self._line(pl_module))
             self._losses, self._samples, self._since = [], 0, monotonic()
 
