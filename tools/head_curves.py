@@ -28,7 +28,7 @@ from onedpiece.heads import Task, bundled_head, load_head
 from onedpiece.training.codes import CodeDataset
 from onedpiece.training.codes.base import TEST, TRAIN
 from onedpiece.training.codes.cache_file import read_rows
-from onedpiece.training.codes.dataset import OrderedBatches
+from onedpiece.training.data.sampling import OrderedBatches
 from onedpiece.training.metrics import counts_within, evaluate
 from tools.head_study.coded import COUNTS, Coder
 from tools.head_study.fit import fit
@@ -102,7 +102,7 @@ class Curves:
         return ours + theirs
 
     def _on_tokens(self) -> list[Point]:
-        batches = OrderedBatches(self._test, _BATCH)
+        batches = OrderedBatches(self._test.batch, torch.arange(len(self._test)), _BATCH)
         coder, photos = self._coder(TEST, ("plain",)), len(self._test)
         return [
             Point(

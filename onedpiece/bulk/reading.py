@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
-from pathlib import PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 from onedpiece._files import one_line
@@ -77,7 +76,7 @@ def _in_tar(unit: Unit) -> Iterator[Encoded]:
                 yield Encoded(member.name.removeprefix("./"), partial(bytes, data))
         except (tarfile.TarError, EOFError) as error:
             text = f"{unit.source} is damaged behind its picture {count}: {one_line(error)}"
-            yield Encoded(f"{PurePosixPath(unit.source).name}#{count}", partial(_raise, text))
+            yield Encoded(f"{unit.name}#{count}", partial(_raise, text))
 
 
 def _raise(text: str) -> bytes:
@@ -86,12 +85,11 @@ def _raise(text: str) -> bytes:
 
 def _in_parquet(unit: Unit) -> Iterator[Encoded]:
     _, parquet = pyarrow()
-    name = PurePosixPath(unit.source).name
     with open_file(unit.source) as file:
         opened = parquet.ParquetFile(file)
         sizes = [opened.metadata.row_group(at).num_rows for at in range(unit.stop)]
         for at in range(unit.start, unit.stop):
-            places = [f"{name}#{row}" for row in range(sum(sizes[:at]), sum(sizes[: at + 1]))]
+            places = [f"{unit.name}#{row}" for row in range(sum(sizes[:at]), sum(sizes[: at + 1]))]
             yield from _in_row_group(opened, unit, at, places)
 
 

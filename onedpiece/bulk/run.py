@@ -110,7 +110,7 @@ def tokenize(
     card = identify(model)
     if options.target.tokens is not None and not 1 <= options.target.tokens <= card.num_tokens:
         raise ValueError(f"tokens is {options.target.tokens}; {card.name} takes 1 to {card.num_tokens}")
-    listing = list_units(inputs, shard_size, columns)
+    listing = list_units(inputs, shard_size, columns, out)
     for line in listing.notes:
         note(line)
     asked = asdict(options.target) | asdict(options) | {"shard_size": shard_size, **columns._asdict()}
@@ -148,7 +148,7 @@ def decode(
     """
     card = identify(model)
     listing = Listing()
-    for number, address in enumerate(_shards_of(inputs)):
+    for number, address in enumerate(_shards_of(inputs, out)):
         listing.units.append(_unit_of(address, number, card))
     manifest = Manifest("decode", _input_of(listing), _model_of(card), asdict(options), "tree")
     run = _Run(Folder(out), manifest, listing, tell)
@@ -163,14 +163,14 @@ def _model_of(card: ModelIdentity) -> dict[str, Any]:
     return {"name": card.name, "code_space": card.fingerprint, "digest": card.digest}
 
 
-def _shards_of(inputs: Sequence[str]) -> list[str]:
+def _shards_of(inputs: Sequence[str], out: str) -> list[str]:
     shards = []
     for name in inputs:
         if not is_folder(name):
             shards.append(name)
             continue
         rows = f"{name.rstrip('/')}/{ROWS}"
-        found = find_files(rows if is_folder(rows) else name, PARQUETS, lambda line: None)
+        found = find_files(rows if is_folder(rows) else name, PARQUETS, lambda line: None, out)
         if not found:
             raise ValueError(f"{name} holds no .parquet file; give a folder that onedpiece bulk wrote")
         shards += [each.address for each in found]

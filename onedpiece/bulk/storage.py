@@ -105,17 +105,37 @@ def is_folder(address: str) -> bool:
     return bool(system.get_file_info(path).type == import_module("pyarrow.fs").FileType.Directory)
 
 
-def find_files(folder: str, endings: frozenset[str], tell: Callable[[str], None]) -> list[Found]:
+def find_files(
+    folder: str, endings: frozenset[str], tell: Callable[[str], None], without: str | None = None
+) -> list[Found]:
     """List the files of a folder and below it, sorted by name; hidden ones do not count.
 
     Args:
         folder: an address or a path.
         endings: what a wanted file's name ends in, in lower case.
         tell: told of what looks like a picture and is left out.
+        without: a folder whose files do not count, as that of a run's outputs.
 
     Raises:
         OSError: it cannot be read.
     """
+    apart = None if without is None else _inside(folder, without)
+    return [
+        each for each in _files(folder, endings, tell) if apart is None or not each.name.startswith(apart)
+    ]
+
+
+def _inside(folder: str, other: str) -> str | None:
+    """Return what names of files in another folder begin with, if that lies inside of `folder`."""
+    if is_address(folder):
+        root = f"{folder.rstrip('/')}/"
+        return f"{other.rstrip('/').removeprefix(root)}/" if other.startswith(root) else None
+    inner, outer = Path(other).resolve(), Path(folder).resolve()
+    inside = not is_address(other) and inner != outer and inner.is_relative_to(outer)
+    return f"{inner.relative_to(outer).as_posix()}/" if inside else None
+
+
+def _files(folder: str, endings: frozenset[str], tell: Callable[[str], None]) -> list[Found]:
     if not is_address(folder):
         found = find_images(folder, recursive=True, endings=endings)
         for path, reason in found.left_out:

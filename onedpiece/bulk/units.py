@@ -5,7 +5,7 @@ The same inputs make the same units on every machine: a run that was killed goes
 
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
@@ -48,6 +48,7 @@ class Unit:
         stop: of Parquet, behind the last row group.
         pictures: how many it holds; None where only reading tells.
         columns: of Parquet, image and key ("" where there is none).
+        name: of a tar or Parquet file, its path below the folder that was named; keys of ours begin with it.
     """
 
     number: int
@@ -59,10 +60,12 @@ class Unit:
     stop: int = 0
     pictures: int | None = None
     columns: tuple[str, str] = ("", "")
+    name: str = ""
 
     def identity(self) -> str:
         """Return what makes it this unit, wherever its files lie."""
-        name = PurePosixPath(self.source).name
+        in_keys = self.name if self.kind == "parquet" and not self.columns[1] else ""
+        name = in_keys or PurePosixPath(self.source).name
         return "\n".join([self.kind, name, f"{self.start} {self.stop} {self.pictures}", *self.keys])
 
 
@@ -92,7 +95,12 @@ class Listing:
         return digest.hexdigest()[:16]
 
 
-def list_units(inputs: Sequence[str], shard_size: int, columns: Columns = Columns()) -> Listing:  # noqa: B008
+def list_units(
+    inputs: Sequence[str],
+    shard_size: int,
+    columns: Columns = Columns(),  # noqa: B008
+    out: str | None = None,
+) -> Listing:
     """Cut inputs into units of about `shard_size` pictures.
 
     Args:
@@ -101,6 +109,7 @@ def list_units(inputs: Sequence[str], shard_size: int, columns: Columns = Column
         shard_size: pictures a unit. A Parquet row group stays whole, and so does a tar that is compressed
             or lies on a server, as finding a member in it means reading all before it.
         columns: of Parquet files.
+        out: the folder of the outputs, which are no inputs where it lies in one of those.
 
     Raises:
         ValueError: an input is of no known kind, a folder holds nothing, or a Parquet file no pictures.
@@ -112,7 +121,7 @@ def list_units(inputs: Sequence[str], shard_size: int, columns: Columns = Column
     files: list[tuple[str, str]] = []
     names = list(_unlisted(inputs))
     for name in names:
-        for address, key in _expand(name, listing.notes.append):
+        for address, key in _expand(name, listing.notes.append, out):
             kind = _kind_of(address)
             if kind == "files":
                 files.append((key, address))
@@ -120,7 +129,7 @@ def list_units(inputs: Sequence[str], shard_size: int, columns: Columns = Column
                 _add_files(listing, files, shard_size)
                 cut = _tar_units if kind == "tar" else _parquet_units
                 for unit in cut(address, shard_size, columns):
-                    listing.units.append(_numbered(unit, len(listing.units)))
+                    listing.units.append(replace(unit, number=len(listing.units), name=key))
     _add_files(listing, files, shard_size)
     if len(names) > 1:
         _check_keys(listing.units)
@@ -139,7 +148,7 @@ def _unlisted(inputs: Iterable[str]) -> Iterator[str]:
         yield from (line.strip() for line in lines if line.strip() and not line.startswith("#"))
 
 
-def _expand(name: str, tell: Callable[[str], None]) -> list[tuple[str, str]]:
+def _expand(name: str, tell: Callable[[str], None], out: str | None) -> list[tuple[str, str]]:
     """Return address and key of what an input stands for.
 
     Raises:
@@ -150,7 +159,8 @@ def _expand(name: str, tell: Callable[[str], None]) -> list[tuple[str, str]]:
     if not is_folder(name):
         check_there(name)
         return [(name, name if is_address(name) else Path(name).name)]
-    found = [each for each in find_files(name, TARS | PARQUETS | ENDINGS, tell) if not _is_gzip(each.name)]
+    endings = TARS | PARQUETS | ENDINGS
+    found = [each for each in find_files(name, endings, tell, out) if not _is_gzip(each.name)]
     for kind in KINDS:
         taken = [(each.address, each.name) for each in found if _kind_of(each.name) == kind]
         if taken:
@@ -184,15 +194,14 @@ def _add_files(listing: Listing, files: list[tuple[str, str]], shard_size: int) 
     files.clear()
 
 
-def _numbered(unit: Unit, number: int) -> Unit:
-    return Unit(**{**unit.__dict__, "number": number})
-
-
 def _check_keys(units: Iterable[Unit]) -> None:
     """Raise ValueError where two files would have one key: nobody could tell their rows apart."""
     seen: dict[str, str] = {}
     for unit in units:
-        for key, address in zip(unit.keys, unit.addresses, strict=True):
+        named = list(zip(unit.keys, unit.addresses, strict=True))
+        if unit.kind == "parquet" and not unit.columns[1] and not unit.start:
+            named = [(unit.name, unit.source)]  # and the numbers of its rows
+        for key, address in named:
             if key in seen:
                 raise ValueError(
                     f"{seen[key]} and {address} would both have the key {key}; give the folder above them"

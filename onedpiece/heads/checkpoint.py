@@ -179,9 +179,9 @@ def find_head(name: str) -> LoadedHead:
         OSError: as `load_head`.
     """
     tasks = get_args(Task)
-    if not (Path(name).exists() or Path(name).suffix or name in tasks):
+    if not (Path(name).is_file() or Path(name).suffix or name in tasks):
         raise HeadError(f"no head {name!r}: it is no file, and the names are: {', '.join(tasks)}")
-    bundled = name in tasks and not Path(name).exists()
+    bundled = name in tasks and not Path(name).is_file()  # a folder of masks may be called segment
     return load_head(bundled_head(name) if bundled else name)
 
 
@@ -204,9 +204,9 @@ def start_from(head: Head, name: str) -> None:
     other = loaded.head.backbone.state_dict()
     if head.backbone.queries is not None and QUERIES in other:
         other[QUERIES] = resize_queries(other[QUERIES], head.config.grid)
-    for name, tensor in head.backbone.state_dict().items():
-        found = tuple(other[name].shape) if name in other else "absent"
-        _check_same(name, f"backbone.{name}", found, tuple(tensor.shape))
+    for part, tensor in head.backbone.state_dict().items():
+        found = tuple(other[part].shape) if part in other else "absent"
+        _check_same(name, f"backbone.{part}", found, tuple(tensor.shape))
     head.backbone.load_state_dict(other)
     there, wanted = loaded.head.config, head.config
     if (there.task, there.classes) == (wanted.task, wanted.classes):

@@ -15,6 +15,7 @@ from onedpiece.heads.outputs import Output, Prediction, to_predictions
 from onedpiece.heads.reduce import in_groups
 from onedpiece.heads.task_heads import build_task_head
 from onedpiece.tokenizer import Kept, Tokenizer, cut_to_longest
+from onedpiece.tokenizer.tokenizer import evaluating
 from onedpiece.weights.checkpoint import fingerprint
 
 
@@ -91,13 +92,8 @@ class Head(Pretrained, nn.Module):
         """
         if self.code_space is not None:
             check_codes(codes, self.code_space)
-        training = self.training
-        self.eval()
-        try:
-            with torch.inference_mode():
-                return to_predictions(self(codes), self.config)
-        finally:
-            self.train(training)
+        with evaluating(self), torch.inference_mode():
+            return to_predictions(self(codes), self.config)
 
     def _checked(self, indices: Tensor, lengths: Tensor | Sequence[int] | None) -> Kept:
         """Cut to the longest length; a batch of equal lengths then needs no mask."""

@@ -45,7 +45,7 @@ def export_onnx(vit: nn.Module, path: Path | str, image_size: tuple[int, int] | 
     pictures = torch.zeros(
         2, 3, *_image_size(vit, image_size), device=parameter.device, dtype=parameter.dtype
     )
-    was_training = vit.training
+    in_training = [each for each in vit.modules() if each.training]
     vit.eval()
     try:
         program = torch.onnx.export(
@@ -59,7 +59,8 @@ def export_onnx(vit: nn.Module, path: Path | str, image_size: tuple[int, int] | 
             verbose=False,
         )
     finally:
-        vit.train(was_training)
+        for each in in_training:
+            each.training = True
     if program is None:  # what older exporters return; the signature still says so
         raise ValueError("torch wrote no program")
     with atomic_path(path) as beside:

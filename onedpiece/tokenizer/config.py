@@ -21,6 +21,10 @@ GRADED_FSQ: tuple[Grade, ...] = (
 
 All levels are odd: a coefficient that is 0 stays 0. For the last token see `TokenizerConfig.refines_dc`."""
 
+_LEAST = dict.fromkeys(
+    ("image_size", "patch_size", "num_tokens", "width", "heads", "decoder_layers", "linear_size"), 1
+) | {"encoder_layers": 0, "sharp_blocks": 0}
+
 
 @dataclass(frozen=True)
 class TokenizerConfig:
@@ -64,6 +68,9 @@ class TokenizerConfig:
         self._check()
 
     def _check(self) -> None:
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; use at least {least}")
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; change one"
@@ -72,8 +79,6 @@ class TokenizerConfig:
             raise ValueError(f"default_sharpness is {self.default_sharpness}; use 0 to 1")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}; change one")
-        if self.num_tokens < 1:
-            raise ValueError(f"num_tokens is {self.num_tokens}; use at least 1")
         if self.quantizer == "fsq":
             self._check_grades()
         if not self.encoder_layers and not self.linear_path:
@@ -82,14 +87,38 @@ class TokenizerConfig:
             raise ValueError(
                 "linear_path needs quantizer 'fsq': its lattice is what carries the coefficients"
             )
-        if self.linear_path and self.image_size % self.linear_size:
+        if self.linear_path:
+            self._check_linear_size()
+        if self.pixel_head in ("patch", "shuffle") and self.patch_size > 4 and self.patch_size % 4:
             raise ValueError(
-                f"image_size {self.image_size} is no multiple of linear_size {self.linear_size}; change one"
+                f"patch_size is {self.patch_size}, and pixel_head {self.pixel_head} draws 4×4 at once; "
+                "use up to 4, a multiple of 4, or pixel_head linear"
+            )
+        if self.sharp_blocks and self.image_size % 8:
+            raise ValueError(
+                f"image_size is {self.image_size}, and sharp_blocks keep means over 8×8 pixels; use a "
+                "multiple of 8, or sharp_blocks 0"
             )
         if self.pixel_head == "vqgan" and 2 ** (len(self.vqgan_multipliers) - 1) != self.patch_size:
             raise ValueError(
                 f"vqgan_multipliers has {len(self.vqgan_multipliers)} levels, which upsample by "
                 f"{2 ** (len(self.vqgan_multipliers) - 1)}, but patch_size is {self.patch_size}; change one"
+            )
+
+    def _check_linear_size(self) -> None:
+        """Pixels of the linear picture are shared out evenly: to the photo's, and to the patches."""
+        slots = sum(count * len(levels) for count, levels in self.fsq_grades) - 3 * self.refines_dc
+        sides = [self.grid * k for k in range(1, self.patch_size + 1) if not self.patch_size % k]
+        fit = [side for side in sides if 3 * side**2 >= slots]
+        if not fit:
+            raise ValueError(
+                f"fsq_grades have {slots} channels, and image_size {self.image_size} no more than "
+                f"{3 * self.image_size**2} coefficients for linear_path; use fewer channels"
+            )
+        if self.linear_size not in fit:
+            raise ValueError(
+                f"linear_size is {self.linear_size}; image_size {self.image_size}, patch_size "
+                f"{self.patch_size} and {slots} channels of fsq_grades go with {', '.join(map(str, fit))}"
             )
 
     def _check_grades(self) -> None:

@@ -206,7 +206,7 @@ class Tokenizer(Pretrained, nn.Module):
         """
         self._check_pictures(x)
         _check_values(x)
-        with _evaluating(self), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        with evaluating(self), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             indices: Tensor = self.encode(x.float().clamp(0, 1)).indices
         return indices
 
@@ -237,7 +237,7 @@ class Tokenizer(Pretrained, nn.Module):
         if not len(indices):
             return torch.zeros(0, 3, size, size, device=indices.device)
         self._check_range(kept.indices)
-        with _evaluating(self), torch.no_grad(), torch.autocast(indices.device.type, enabled=False):
+        with evaluating(self), torch.no_grad(), torch.autocast(indices.device.type, enabled=False):
             codes = self.quantizer.codes_from_indices(kept.indices)
             picture = self.decode(codes, kept.lengths).float().clamp_(0, 1)
             if sharpness and self.sharp is not None:
@@ -334,16 +334,23 @@ def _check_values(x: Tensor) -> None:
         raise ValueError(f"the pictures' values run from {low:.6g} to {high:.6g}; expected [0, 1]")
 
 
-class _evaluating:  # noqa: N801
-    """Put a module into evaluation mode for the length of a block, so that a codebook does not move."""
+class evaluating:  # noqa: N801
+    """Put a module into evaluation mode for the length of a block, so that a codebook does not move.
+
+    Each part comes back to the mode that was its own: what is frozen stays in evaluation mode.
+
+    Args:
+        module: with all that is in it.
+    """
 
     def __init__(self, module: nn.Module) -> None:
-        self.module, self.training = module, module.training
+        self.module = module
+        self.in_training = [each for each in module.modules() if each.training]
 
     def __enter__(self) -> None:
-        if self.training:
+        if self.in_training:
             self.module.eval()
 
     def __exit__(self, *_: object) -> None:
-        if self.training:
-            self.module.train()
+        for each in self.in_training:
+            each.training = True

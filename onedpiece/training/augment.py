@@ -124,7 +124,7 @@ class ViewConfig:
 
 
 class Views(NamedTuple):
-    """One view for each photo of a batch.
+    """One view for each photo of a batch, wherever that lies.
 
     Attributes:
         affine: (B, 2, 3), where the view's places lie in the photo, both from -1 to 1.
@@ -141,15 +141,16 @@ class Views(NamedTuple):
     def picture(self, x: Tensor) -> Tensor:
         """Return the views of standardised pictures x (B, 3, S, S)."""
         if self.moves:
-            grid = F.affine_grid(self.affine, list(x.shape), align_corners=False)
+            grid = F.affine_grid(self.affine.to(x.device), list(x.shape), align_corners=False)
             x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
-        return x * self.gain + self.shift
+        return x * self.gain.to(x.device) + self.shift.to(x.device)
 
     def mask(self, target: Tensor) -> Tensor:
         """Return the views of masks or depths (B, H, W), each value that of the nearest place."""
         if not self.moves:
             return target
-        grid = F.affine_grid(self.affine, [len(target), 1, *target.shape[1:]], align_corners=False)
+        affine = self.affine.to(target.device)
+        grid = F.affine_grid(affine, [len(target), 1, *target.shape[1:]], align_corners=False)
         moved = F.grid_sample(
             target[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
         )
@@ -157,7 +158,7 @@ class Views(NamedTuple):
 
 
 def draw_views(batch: int, config: ViewConfig, generator: torch.Generator) -> Views:
-    """Draw one view for each of `batch` photos."""
+    """Draw one view for each of `batch` photos; `generator` is on the CPU, and so are the views."""
 
     def spread(width: float, *shape: int) -> Tensor:
         return width * (2 * torch.rand(batch, *shape, generator=generator) - 1)

@@ -238,7 +238,8 @@ class ExportWeights(Periodic):
 
     Args:
         minutes: training time between two exports; 0: only at the end.
-        folder: where to; None: the module's `export_name` in the trainer's `default_root_dir`.
+        folder: where to: for tokenizers a folder, for heads and classifiers the file's own path; None: the
+            module's `export_name` in the trainer's `default_root_dir`.
     """
 
     def __init__(self, minutes: float = 5.0, folder: str | None = None) -> None:
@@ -370,11 +371,13 @@ class TextProgress(Callback):
         batch_idx: int,
     ) -> None:
         """Write a line when it is time."""
+        if self._interval.seconds <= 0 or not trainer.is_global_zero:
+            return
         assert isinstance(pl_module, TrainingModule)
         assert isinstance(outputs, Mapping)
         self._samples += pl_module.batch_size(batch) * trainer.world_size
         self._losses.append(outputs["loss"].detach())
-        if self._interval.due(monotonic()) and trainer.is_global_zero:
+        if self._interval.due(monotonic()):
             log.info("%s", self._line(pl_module))
             self._losses, self._samples, self._since = [], 0, monotonic()
 

@@ -112,6 +112,9 @@ class ClassifierModule(TrainingModule):
         optimizer: which optimizer, and its numbers.
         mix: mixup and CutMix of training batches; needs an even batch.
         seed: of the random branch and of the mixtures.
+
+    Raises:
+        ValueError: on construction, parts that do not fit together; at setup, the data have other classes.
     """
 
     export_name: ClassVar[str] = "weights.safetensors"
@@ -133,6 +136,23 @@ class ClassifierModule(TrainingModule):
         self.objective = _build_objective(objective, self.vit, classifier, reducer, teacher_weights)
         self._right = self._seen = self._timed = 0
         self._timed_seconds = 0.0
+
+    def setup(self, stage: str) -> None:
+        """Compare the data's classes with the network's."""
+        super().setup(stage)
+        classes = getattr(self.trainer.datamodule, "classes", None)  # type: ignore[attr-defined]
+        if classes is not None and len(classes) != (count := self.vit.num_classes):
+            raise ValueError(
+                f"the data have {len(classes)} classes, and model.classifier.num_classes is {count}; "
+                "make them equal"
+            )
+
+    @property
+    def input_size(self) -> int | None:
+        """Side of the pictures that the network takes, in pixels; None: any."""
+        embed = getattr(self.vit, "patch_embed", None)
+        side = getattr(embed, "img_size", None) if getattr(embed, "strict_img_size", True) else None
+        return side[0] if isinstance(side, tuple) else side
 
     @property
     def monitor(self) -> Monitor:

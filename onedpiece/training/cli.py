@@ -173,11 +173,12 @@ class HeadCLI(TrainingCLI):
         from onedpiece.training.head_module import HeadModule
 
         assert isinstance(self.model, HeadModule)
-        if not self.trainer.is_global_zero or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if self.trainer.fast_dev_run or self.model.scored_at == self.model.steps:  # type: ignore[attr-defined]
             return
-        if self.model.scored_at != self.model.steps:
-            self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
-            self.model.export(Path(self.trainer.default_root_dir) / self.model.export_name)
+        self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ExportWeights):
+                callback.write(self.trainer, self.model)
 
 
 def find_checkpoint(given: str | None, folder: str | Path) -> str | None:
@@ -221,12 +222,19 @@ def refuse_results(folder: Path, checkpoints: str | None, export: str | None) ->
 
 
 def check_size(module: TrainingModule, data: LightningDataModule | None) -> None:
-    """Raise ValueError if a tokenizer takes pictures of another size than the data module gives."""
+    """Raise ValueError if a tokenizer or a classifier takes pictures of another size than the data give."""
     config = getattr(getattr(module, "tokenizer", None), "config", None)
-    size = getattr(data, "size", None)
-    if config is not None and size is not None and size != config.image_size:
+    wanted, size = getattr(module, "input_size", None), getattr(data, "size", None)
+    if size is None:
+        return
+    if config is not None and size != config.image_size:
         raise ValueError(
             f"data.init_args.size is {size}, model.tokenizer.image_size {config.image_size}; make them equal"
+        )
+    if wanted is not None and size != wanted:
+        raise ValueError(
+            f"data.size is {size}, and model.classifier takes {wanted} pixels; make them equal, by "
+            "model.classifier.options.img_size"
         )
 
 

@@ -145,7 +145,8 @@ class HeadModule(TrainingModule):
         assert self.head is not None
         samples = crop_prefix(batch, prefix.kept)
         mix = draw_mix(len(samples.indices), self.mixup, generator)
-        lengths = _shorter(prefix.lengths, samples.lengths)
+        drawn = None if prefix.lengths is None else prefix.lengths.to(samples.indices.device)
+        lengths = _shorter(drawn, samples.lengths)
         sequence = self.head.backbone.sequence_length(prefix.kept)
         with attention_kernels(self.device, sequence):
             if mix is not None and lengths is None:
@@ -229,7 +230,7 @@ def _shorter(drawn: Tensor | None, there: Tensor | None) -> Tensor | None:
     """Return how many tokens of each sample are read: those drawn, and no more than there are."""
     if drawn is None or there is None:
         return there if drawn is None else drawn
-    return torch.minimum(drawn.to(there.device), there)
+    return torch.minimum(drawn, there)
 
 
 def attention_kernels(device: torch.device, tokens: int) -> AbstractContextManager[None]:

@@ -54,7 +54,8 @@ class TaskMetric:
         self._metric = _metric(task, classes)
 
     def update(self, output: Output, targets: Targets) -> None:
-        """Take in what a head says of a batch, and what is true."""
+        """Take in what a head says of a batch, and what is true, on one device: from now on the metric's."""
+        self._metric.to(output[0].device)
         match output:
             case ClassLogits(logits):
                 assert isinstance(targets, Tensor)

@@ -58,7 +58,7 @@ class ScheduleConfig:
     """The length of a run, in minutes or in steps, and the shape of the learning rate over it.
 
     Raises:
-        ValueError: on construction, not exactly one of `minutes` and `steps`, or a share out of range.
+        ValueError: on construction, not exactly one of `minutes` and `steps`, or a number out of range.
     """
 
     minutes: float | None = None  # training time, validation included: the run is a time box
@@ -73,6 +73,9 @@ class ScheduleConfig:
                 f"schedule needs exactly one of minutes and steps, got {self.minutes} and {self.steps}; "
                 f"set the other to null"
             )
+        name, length = ("steps", self.steps) if self.minutes is None else ("minutes", self.minutes)
+        if length is None or length <= 0:
+            raise ValueError(f"schedule.{name} is {length}; use more than 0")
         if not 0 <= self.warmup < 1 or not 0 <= self.min_lr_ratio <= 1:
             raise ValueError(
                 f"schedule.warmup and schedule.min_lr_ratio are shares of the run and of the peak rate: "

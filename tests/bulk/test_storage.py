@@ -69,6 +69,9 @@ def test_listings_are_alike(address: str) -> None:
     for each in found:
         with open_file(each.address) as file:
             assert file.read() == b""
+    apart = find_files(address, endings, lambda line: None, without=f"{address}/b/")
+    assert [each.name for each in apart] == ["a.webp"]
+    assert find_files(address, endings, lambda line: None, without=f"{address}b") == found
     assert is_folder(address)
     assert not is_folder(found[0].address)
 

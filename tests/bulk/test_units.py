@@ -130,6 +130,37 @@ def test_columns_of_hugging_face_and_of_others(inputs: Inputs, tmp_path: Path) -
         list_units([str(tmp_path / "hf.parquet")], 10, Columns(key="nom"))
 
 
+def test_rows_are_named_by_the_path_of_their_file(inputs: Inputs, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    table = pa.table({"image": pa.array([next(iter(inputs.pictures.values()))], pa.binary())})
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        parquet.write_table(table, tmp_path / name / "0.parquet")
+    assert list(read(list_units([str(tmp_path)], 10))) == ["a/0.parquet#0", "b/0.parquet#0"]
+    assert list(read(list_units([str(tmp_path / "a")], 10))) == ["0.parquet#0"]
+    with pytest.raises(ValueError, match=r"would both have the key 0\.parquet; give the folder above them"):
+        list_units([str(tmp_path / "a"), str(tmp_path / "b")], 10)
+
+
+@pytest.mark.parametrize("out", ["out", "a/out", "./a/../out/"])
+def test_outputs_inside_of_the_inputs_are_none(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, data in list(inputs.pictures.items())[:3]:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+    before = list_units(["."], 2, out=out)
+    Path(out).mkdir()
+    (Path(out) / "00000.parquet").write_bytes(b"tokens")
+    (Path(out) / "00000.jpg").write_bytes(b"a picture of another layout")
+    after = list_units(["."], 2, out=out)
+    assert (after.digest(), after.notes) == (before.digest(), [])
+    assert after.pictures == 3
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -11,7 +11,16 @@ from torch import Tensor
 
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
-from onedpiece.heads import Head, HeadError, bundled_head, code_space_of, load_head, save_head, start_from
+from onedpiece.heads import (
+    Head,
+    HeadError,
+    bundled_head,
+    code_space_of,
+    find_head,
+    load_head,
+    save_head,
+    start_from,
+)
 from onedpiece.heads.checkpoint import bundled_tasks
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.weights import fingerprint
@@ -133,7 +142,9 @@ def test_it_starts_from_no_head_of_another_shape_or_space(make_head: Make, tmp_p
     path = save_head(make_head("classify"), tmp_path / "first.safetensors", b"abcd")
     head = make_head("classify", width=16)
     head.code_space = b"abcd"
-    with pytest.raises(HeadError, match=r"its backbone.class_embedding is \(1, 32\), here it is \(1, 16\)"):
+    with pytest.raises(
+        HeadError, match=r"first\.safetensors cannot .* backbone.class_embedding is \(1, 32\), here"
+    ):
         start_from(head, str(path))
     head.code_space = b"else"
     with pytest.raises(HeadError, match="its code space is 61626364, here it is 656c7365"):
@@ -155,3 +166,12 @@ def test_the_code_space_is_what_the_codec_names(fsq_tokenizer: Tokenizer) -> Non
         for parameter in other.decoder.parameters():
             parameter.add_(1)
     assert code_space_of(Codec(other, fingerprint(other))) == code_space_of(codec)
+
+
+def test_a_folder_of_a_tasks_name_is_no_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("segment", "mine"):
+        (tmp_path / name).mkdir()
+    assert find_head("segment").head.config.task == "segment"
+    with pytest.raises(HeadError, match="no head 'mine': it is no file, and the names are: classify"):
+        find_head("mine")

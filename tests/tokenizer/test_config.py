@@ -3,8 +3,9 @@
 import json
 
 import pytest
+import torch
 
-from onedpiece.tokenizer import PRESETS, TokenizerConfig, preset
+from onedpiece.tokenizer import PRESETS, Tokenizer, TokenizerConfig, preset
 
 
 def test_the_default_is_ti_256():
@@ -52,13 +53,47 @@ def test_json_round_trip(name: str):
         ({"num_tokens": 255}, "fsq_grades"),
         ({"fsq_grades": ((128, (8, 8)), (128, (4, 4)))}, "fsq_grades"),
         ({"quantizer": "vq"}, "linear_path"),
-        ({"linear_size": 48}, "linear_size"),
+        ({"image_size": 0}, "image_size is 0; use at least 1"),
+        ({"decoder_layers": 0}, "decoder_layers is 0"),
+        ({"encoder_layers": -1}, "encoder_layers is -1"),
+        ({"linear_size": 48}, "linear_size is 48; .* go with 32, 64, 128, 256"),
+        # 24 and 12 patches a side do not share 64 pixels evenly; 1,401 coefficients are more than 3 · 12².
+        ({"image_size": 384}, "linear_size is 64; .* go with 24, 48, 96, 192, 384"),
+        ({"image_size": 192}, "linear_size is 64; .* go with 24, 48, 96, 192"),
+        ({"image_size": 256, "linear_size": 16}, "linear_size is 16; .* 1401 channels of fsq_grades"),
+        ({"image_size": 16}, "fsq_grades have 1401 channels, and image_size 16 no more than 768 coeff"),
+        ({"image_size": 180, "patch_size": 6, "linear_path": False}, "patch_size is 6, and pixel_head patch"),
+        (
+            {"patch_size": 4, "image_size": 252, "linear_size": 63, "sharp_blocks": 1},
+            "image_size is 252, and s",
+        ),
         ({"linear_path": False, "pixel_head": "vqgan", "patch_size": 8}, "vqgan_multipliers"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named(values: dict, field: str):
     with pytest.raises(ValueError, match=field):
         TokenizerConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "patch_size", "linear_size"),
+    [(384, 16, 96), (192, 16, 48), (36, 6, 36), (32, 2, 32), (66, 3, 22), (64, 16, 32)],
+)
+def test_every_geometry_that_is_accepted_draws(image_size: int, patch_size: int, linear_size: int):
+    config = TokenizerConfig(
+        image_size=image_size,
+        patch_size=patch_size,
+        linear_size=linear_size,
+        pixel_head="linear" if patch_size == 6 else "patch",
+        width=8,
+        heads=1,
+        encoder_layers=1,
+        decoder_layers=1,
+    )
+    tokenizer = Tokenizer(config)
+    with torch.inference_mode():
+        picture = tokenizer.detokenize(tokenizer.tokenize(torch.rand(1, 3, image_size, image_size)))
+    assert picture.shape == (1, 3, image_size, image_size)
 
 
 def test_unknown_names_are_refused():

@@ -51,6 +51,14 @@ def test_every_parameter_learns(name: str):
     assert silent == []
 
 
+def test_what_is_frozen_stays_in_evaluation_mode():
+    tokenizer = Tokenizer(CONFIGS["linear"]).train()
+    tokenizer.encoder.eval()
+    before = {name: each.training for name, each in tokenizer.named_modules()}
+    tokenizer.detokenize(tokenizer.tokenize(pictures()))
+    assert {name: each.training for name, each in tokenizer.named_modules()} == before
+
+
 def test_tokenizing_in_training_mode_leaves_the_codebook_alone():
     tokenizer = Tokenizer(CONFIGS["plain_vq"]).train()
     before = {k: v.clone() for k, v in tokenizer.state_dict().items()}

@@ -75,3 +75,9 @@ def test_what_moves_is_known(name: str) -> None:
     assert ViewConfig(**{name: 0.5}).moves
     assert not ViewConfig(brightness=0.1).moves
     assert ViewConfig(brightness=0.1).alters
+
+
+def test_views_go_where_the_pictures_lie() -> None:
+    views = draw_views(2, EVERYTHING, _generator())
+    assert views.picture(torch.ones(2, 3, 4, 4, device="meta")).is_meta
+    assert views.mask(torch.ones(2, 4, 4, device="meta")).is_meta

@@ -1,5 +1,6 @@
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -73,6 +74,14 @@ def test_progress_line_says_how_it_goes(tiny: Tiny, caplog: pytest.LogCaptureFix
     assert len(lines) == 4
     assert lines[1].startswith("step 2 | 0.0 min, 50.0% | ")
     assert "samples/s | loss 0." in lines[1]
+
+
+@pytest.mark.parametrize(("seconds", "rank"), [(0.0, 0), (30.0, 1)])
+def test_who_writes_no_lines_keeps_no_losses(tiny: Tiny, seconds: float, rank: int) -> None:
+    progress, trainer = TextProgress(seconds), SimpleNamespace(is_global_zero=rank == 0, world_size=2)
+    for _ in range(3):
+        progress.on_train_batch_end(trainer, tiny.module(), {"loss": torch.ones(())}, torch.ones(2), 0)  # type: ignore[arg-type]
+    assert progress._losses == []
 
 
 def test_folders_can_be_chosen(tiny: Tiny, tmp_path: Path) -> None:

@@ -108,6 +108,50 @@ def test_an_unknown_folder_is_named(toy: dict[str, Any], tmp_path: Path) -> None
         LabelledData(**toy, size=64, workers=0).setup("fit")
 
 
+def test_folders_of_labels_beside_val_leave_it_out(toy: dict[str, Any], tmp_path: Path) -> None:
+    for label, colour in COLOURS.items():
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "b.png").write_bytes(_picture(colour))
+    data = LabelledData(str(tmp_path), size=32, workers=0)
+    data.setup("fit")
+    assert data.classes == ["blue", "red"]
+    assert next(iter(data.train_dataloader())).x.shape[0] == 64
+    assert [member.key for member in data._members] == ["blue/b.png", "red/b.png"]
+
+
+def test_a_photo_in_no_folder_is_no_class(toy: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "val" / "stray.png").write_bytes(_picture((0, 255, 0)))
+    with pytest.raises(ValueError, match=r"stray\.png lies in no folder that would be its label"):
+        LabelledData(**toy, size=64, workers=0).setup("fit")
+    (tmp_path / "stray.png").write_bytes(_picture((0, 255, 0)))
+    with pytest.raises(ValueError, match=r"stray\.png lies in no folder that would be its label"):
+        LabelledData(str(tmp_path), size=64, workers=0).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--data.size=32", "data.size is 32, and model.classifier takes 64 pixels; make them equal"),
+        (
+            "--model.classifier.num_classes=3",
+            "the data have 2 classes, and model.classifier.num_classes is 3",
+        ),
+    ],
+)
+def test_data_that_do_not_fit_the_network_are_one_line(
+    toy: dict[str, Any], tmp_path: Path, option: str, said: str
+) -> None:
+    words = [
+        "fit",
+        f"--trainer.default_root_dir={tmp_path / 'run'}",
+        f"--model.classifier={{num_classes: 2, options: {SMALL.options}}}",
+        "--model.schedule.steps=2",
+        *(f"--data.{name}={value}" for name, value in {**toy, "size": 64, "workers": 0}.items()),
+    ]
+    with pytest.raises(ValueError, match=f"^{said}[^\n]*$"):
+        classifier_main([*words, option])
+
+
 @pytest.mark.parametrize(
     ("objective", "reducer", "stem"),
     [

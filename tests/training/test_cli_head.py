@@ -38,5 +38,9 @@ def test_fit_writes_a_head_that_loads(small_tokenizer: Tokenizer, tmp_path: Path
     assert loaded.note.startswith("tiny; ")
     assert "2 steps; absrel" in loaded.note
     assert (run / "checkpoints" / "best.ckpt").is_file()
+    asked = tmp_path / "asked" / "depth.safetensors"
+    head_main([*words, "--overwrite", f"--export.folder={asked}"])
+    assert "2 steps; absrel" in load_head(asked).note
+    assert load_head(run / "head.safetensors").note == loaded.note
     head_main([*words, "--ckpt_path=last"])  # it was over, and ends at once
     assert "2 steps" in load_head(run / "head.safetensors").note

@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 import torch
 
 from onedpiece.heads import HeadError, ReducerConfig, load_head
+from onedpiece.training.codes import CodeSamples
 from onedpiece.training.head_module import HeadModule
 from onedpiece.training.metrics import evaluate
 
@@ -65,6 +67,38 @@ def test_training_on_views(task: str, side_data: Any, head_module: Any, fit: Any
     module = head_module(task, steps=100, head=view, views=ViewConfig(min_scale=0.9, brightness=0.1))
     fit(module, side_data(task))
     assert min(_scores(module, side_data(task))) >= 0.9
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("ends", [None, [3, 16]])
+def test_a_step_on_another_device(
+    mirror: bool,
+    ends: list[int] | None,
+    side_data: Any,
+    head_module: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is drawn is drawn on the CPU, which the meta device refuses as any other does."""
+    from dataclasses import replace
+
+    from onedpiece.training.augment import ViewConfig
+    from onedpiece.training.tail_drop import TailDropConfig
+
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it knows no meta device
+    data = side_data("classify")
+    view = replace(head_module("classify").head_config, grid=2, linear_picture=True)
+    module = head_module(
+        "classify",
+        head=view,
+        mirror=mirror,
+        views=ViewConfig(brightness=0.1),
+        tail_drop=TailDropConfig(lengths="per_sample"),
+    )
+    module.build(data.codec.tokenizer, data.classes, b"abcd")
+    samples = data.samples(0, batch=2)
+    lengths = None if ends is None else torch.tensor(ends, device="meta")
+    batch = CodeSamples(samples.indices.to("meta"), samples.targets.to("meta"), lengths)
+    assert module.to("meta").step_loss(batch, torch.Generator()).is_meta
 
 
 def test_views_that_disagree_with_something_are_refused(head_module: Any) -> None:

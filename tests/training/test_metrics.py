@@ -42,6 +42,11 @@ def test_ap50_asks_for_half_of_the_union(shift: float, expected: float) -> None:
     assert metric.value() == pytest.approx(expected)
 
 
+def test_a_metric_counts_where_the_outputs_lie() -> None:
+    metric = TaskMetric("classify", 3)
+    metric.update(ClassLogits(torch.ones(2, 3, device="meta")), torch.zeros(2, device="meta").long())
+
+
 def test_evaluate_reads_each_count(small_tokenizer: Tokenizer) -> None:
     torch.manual_seed(0)
     config = HeadConfig(classes=("a", "b"), width=32, heads=2, layers=1)

@@ -38,6 +38,13 @@ def test_length_is_given_once(given: dict[str, float]) -> None:
         ScheduleConfig(**given)
 
 
+@pytest.mark.parametrize("given", [{"steps": 0}, {"steps": -1}, {"minutes": 0.0}, {"minutes": -5.0}])
+def test_a_run_has_a_length(given: dict[str, float]) -> None:
+    ((name, value),) = given.items()
+    with pytest.raises(ValueError, match=rf"schedule\.{name} is {value}; use more than 0"):
+        ScheduleConfig(**given)
+
+
 @pytest.mark.parametrize("given", [{"warmup": 1.0}, {"min_lr_ratio": -0.1}])
 def test_shares_are_checked(given: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="warmup"):

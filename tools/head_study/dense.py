@@ -10,7 +10,7 @@ from onedpiece.evaluation.overlay import overlay
 from onedpiece.heads import LoadedHead
 from onedpiece.training.codes import CodeDataset, Source
 from onedpiece.training.codes.base import TEST
-from onedpiece.training.codes.dataset import OrderedBatches
+from onedpiece.training.data.sampling import OrderedBatches
 from onedpiece.training.metrics import Score, evaluate
 from tools.head_study.coded import COUNTS
 
@@ -24,7 +24,7 @@ def dense_scores(head: LoadedHead, cache: Path, counts: Sequence[int] = COUNTS) 
         WrongModelError: head and cache are of different models.
     """
     test = CodeDataset(cache, TEST, head.code_space)
-    return evaluate(head.head, OrderedBatches(test, _BATCH), counts)
+    return evaluate(head.head, OrderedBatches(test.batch, torch.arange(len(test)), _BATCH), counts)
 
 
 def draw_answers(

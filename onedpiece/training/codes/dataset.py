@@ -1,13 +1,11 @@
 """A cache's photos as tensors, and the data module of heads, which makes the cache where there is none."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -21,7 +19,8 @@ from onedpiece.training.codes.cache_file import read_metadata, read_rows, unpack
 from onedpiece.training.codes.layout import OwnPhotos
 from onedpiece.training.codes.own import default_cache, is_tokens, own_photos, task_of
 from onedpiece.training.codes.shards import is_bulk, read_shards
-from onedpiece.training.data.sampling import check_least, endless_rows
+from onedpiece.training.data.modules import ResumableData
+from onedpiece.training.data.sampling import EndlessBatches, OrderedBatches, check_least
 from onedpiece.weights import load
 
 log = logging.getLogger(__name__)
@@ -85,6 +84,9 @@ class CodeDataset(Dataset[CodeSample]):
         rows = read_rows(path, split, variants)
         if not rows.keys:
             raise CacheError(f"{path} has no row of split {split!r} and variants {variants or 'any'}")
+        if absent := [variant for variant in variants or () if variant not in rows.variants]:
+            found = ", ".join(dict.fromkeys(rows.variants))
+            log.warning("%s has no view %s, only %s: data.variants is cut", path, ", ".join(absent), found)
         self.keys = rows.keys
         self.indices = torch.from_numpy(rows.codes.astype("int32"))
         self.targets = _stack_targets(
@@ -118,7 +120,7 @@ def _stack_targets(targets: Sequence[Target]) -> Tensor | list[BoxTarget]:
     return boxes or torch.stack([target for target in targets if isinstance(target, Tensor)])
 
 
-class CodeData(LightningDataModule):
+class CodeData(ResumableData):
     """Tokenized photos with their targets; batch after batch follows from the seed and the batch's number.
 
     Args:
@@ -127,7 +129,7 @@ class CodeData(LightningDataModule):
         source: labelled photos.
         model: whose tokens these are, as `onedpiece.load` takes it; None: the bundled one.
         variants: views of training photos to make and to train on (see `view_named`).
-        batch: photos a batch.
+        batch: photos a batch and process.
         split: what to validate on; where a folder of your own has no such split, the other one that it has.
         seed: of the order.
         device: where photos are tokenized, as torch names it.
@@ -166,7 +168,6 @@ class CodeData(LightningDataModule):
         self.labels = labels
         self.given, self.source, self.model, self.variants = cache, source, model, variants
         self.batch, self.split, self.seed, self.device = batch, split, seed, device
-        self.drawn = 0
 
     @cached_property
     def cache(self) -> str:
@@ -222,6 +223,7 @@ class CodeData(LightningDataModule):
         if own:
             log.info("%s: tokens are %s %s", self.names, "in" if there else "put into", self.cache)
         if there and (self.given is None or not own):
+            self._check_source()
             return  # the name of what is not given says of which photos it is
         if self.source is None:
             raise ValueError(
@@ -230,56 +232,32 @@ class CodeData(LightningDataModule):
         with progress_bar("Tokenizing") as progress:
             build_cache(self.cache, self.source, self.codec, self.variants, progress)
 
+    def _check_source(self) -> None:
+        """Refuse a named cache of other photos; the source's may be gone, and are not listed."""
+        if self.source is None or is_bulk(Path(self.cache)):
+            return
+        found = read_metadata(Path(self.cache)).source
+        if found != self.source.name:
+            raise CacheError(
+                f"{self.cache} holds photos of {found}, and data.source is {self.source.name}; name another"
+            )
+
     def setup(self, stage: str) -> None:
         """Read the cache, so that what is wrong with it is said before anything starts."""
         _ = self.train, self.test
 
     def train_dataloader(self) -> Iterable[CodeSamples]:
-        """Return endless batches that walk through one shuffle after the other."""
-        return _EndlessBatches(self.train, self.batch, self.seed, self.drawn)
+        """Return endless batches, from the first that was not drawn yet."""
+        data = self.train
+        return EndlessBatches(data.batch, len(data), self.batch, self.seed, self.drawn, self._place)
 
     def val_dataloader(self) -> Iterable[CodeSamples]:
-        """Return what is validated on once, in order."""
-        return OrderedBatches(self.test, self.batch)
+        """Return what is validated on, this process's share of it, once."""
+        rows = torch.arange(self._place.rank, len(self.test), self._place.world)
+        return OrderedBatches(self.test.batch, rows, self.batch)
 
     def on_after_batch_transfer(self, batch: CodeSamples, dataloader_idx: int) -> CodeSamples:
         """Count what was trained on."""
         if self.trainer is not None and self.trainer.training:
             self.drawn += 1
         return batch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs to go on with the next batch."""
-        return {"drawn": self.drawn}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.drawn = int(state_dict["drawn"])
-
-
-class _EndlessBatches:
-    def __init__(self, data: CodeDataset, batch: int, seed: int, start: int) -> None:
-        self.data, self._numbers = data, (start, len(data), batch, seed)
-
-    def __iter__(self) -> Iterator[CodeSamples]:
-        for rows in endless_rows(*self._numbers):
-            yield self.data.batch(rows)
-
-
-class OrderedBatches:
-    """A dataset once, in order.
-
-    Args:
-        data: the dataset.
-        batch: samples a batch; the last may have fewer.
-    """
-
-    def __init__(self, data: CodeDataset, batch: int) -> None:
-        self.data, self.size = data, batch
-
-    def __iter__(self) -> Iterator[CodeSamples]:
-        for start in range(0, len(self.data), self.size):
-            yield self.data.batch(torch.arange(start, min(start + self.size, len(self.data))))
-
-    def __len__(self) -> int:
-        return (len(self.data) + self.size - 1) // self.size

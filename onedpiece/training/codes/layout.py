@@ -124,11 +124,11 @@ class OwnPhotos(Source):
 
     @cached_property
     def stamp(self) -> str:
-        """Sizes and times of all files: where one changes, photos are tokenized anew."""
+        """Places, sizes and times of all files: where one changes or moves, photos are tokenized anew."""
         digest = sha256()
         for path in (*self.files(), *self.described_by()):
             facts = path.stat()
-            digest.update(f"{path.name}|{facts.st_size}|{facts.st_mtime_ns}\n".encode())
+            digest.update(f"{relpath(path, self.root)}|{facts.st_size}|{facts.st_mtime_ns}\n".encode())
         return digest.hexdigest()[:16]
 
     def files(self) -> list[Path]:

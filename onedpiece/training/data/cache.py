@@ -48,7 +48,7 @@ def decoded(
         on_error: of a picture that cannot be read.
 
     Raises:
-        PictureError: a picture cannot be read, and `on_error` is `stop`.
+        PictureError: a picture cannot be read, and `on_error` is `stop`; or none can.
         ValueError: the disk has no room for the set.
     """
     path = Path(folder) / f"{cache_name(members, size)}.npy"
@@ -71,6 +71,8 @@ def decoded(
     rows = tuple(int(row) for row in skipped.read_text().split()) if skipped.is_file() else ()
     if rows and on_error == "stop":
         raise PictureError(f"{path} lacks {len(rows)} pictures that could not be read; set on_error to skip")
+    if len(rows) == len(members):
+        raise PictureError(f"none of {len(members)} pictures can be read; the first is {members[0].key}")
     if rows:
         log.warning("%d of %d pictures could not be read and are left out", len(rows), len(members))
     return DecodedSet(np.load(path, mmap_mode="c"), rows)

@@ -121,6 +121,20 @@ def _included(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
+def label_of(member: Member) -> str:
+    """Return the first folder of a picture's key: its label, where folders are labels.
+
+    Raises:
+        ValueError: it lies in none.
+    """
+    folder, slash, _ = member.key.partition("/")
+    if not slash:
+        raise ValueError(
+            f"{member.path} lies in no folder that would be its label; move it into one, or away"
+        )
+    return folder
+
+
 def read(member: Member) -> bytes:
     """Return the encoded bytes of one picture."""
     with member.path.open("rb") as file:
@@ -189,12 +203,14 @@ def split(members: Sequence[Member], share: float) -> Split:
 
     Args:
         members: the pictures.
-        share: about how many of them to hold out, in [0, 1).
+        share: about how many of them to hold out, in [0, 1); above 0, of two or more at least one.
 
     Raises:
         ValueError: nothing is left to train on.
     """
     held_out = [i for i, member in enumerate(members) if is_held_out(member.key, share)]
+    if share and not held_out and len(members) > 1:
+        held_out = [min(range(len(members)), key=lambda i: hash_of(members[i].key))]
     taken = set(held_out)
     train = [i for i in range(len(members)) if i not in taken]
     if not train:

@@ -14,14 +14,14 @@ from onedpiece.errors import PictureError
 from onedpiece.training.augment import AugmentConfig
 from onedpiece.training.classifier_augment import RandAugment
 from onedpiece.training.data.cache import decoded
-from onedpiece.training.data.files import Member, OnError, decode, folder_members, tar_members
+from onedpiece.training.data.files import Member, OnError, decode, folder_members, label_of, tar_members
 from onedpiece.training.data.modules import Mode, ResumableData, check_host_memory
 from onedpiece.training.data.sampling import (
     EndlessBatches,
     Labelled,
     OrderedBatches,
     StreamedBatches,
-    streamed_loader,
+    StreamedLoader,
 )
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,8 @@ class LabelledData(ResumableData):
     for each label. With it, training photos lie in WebDataset tars.
 
     Args:
-        path: a folder with `train` and `val` in it, or of a subfolder for each label; with `index`, of tars.
+        path: a folder with `train` and `val` in it, or of a subfolder for each label, also beside `val`; with
+            `index`, of tars.
         index: the index that labels their keys (see `read_labels`); None: folders are labels.
         val_path: folder with one subfolder of pictures for each label; None: `val` below `path`.
         size: side in pixels.
@@ -65,7 +66,7 @@ class LabelledData(ResumableData):
         classes: the labels by number, sorted.
 
     Raises:
-        ValueError: the test photos have a label that those to train on have not.
+        ValueError: the test photos have a label that those to train on have not, or one lies in no folder.
         OSError: something is not there.
     """
 
@@ -106,7 +107,7 @@ class LabelledData(ResumableData):
         self.classes = sorted(set(labels))
         self._target = self._numbers(labels)
         val = folder_members(self.val_path)
-        target = self._numbers([_folder_of(member) for member in val])
+        target = self._numbers([label_of(member) for member in val])
         if self.mode == "resident":
             self._train = self._load(self._members, self._target)
             self._val = self._load(val, target)
@@ -116,8 +117,15 @@ class LabelledData(ResumableData):
     def _training_photos(self) -> tuple[list[Member], list[str]]:
         if self.index is None:
             below = Path(self.path) / "train"
-            members = folder_members(below if below.is_dir() else self.path)
-            return members, [_folder_of(member) for member in members]
+            root, val = below if below.is_dir() else Path(self.path), Path(self.val_path).resolve()
+            members = folder_members(root)
+            if val != root.resolve():  # labels with `val` beside them: the test photos lie there too
+                folders = {member.path.parent for member in members}
+                tests = {folder for folder in folders if folder.resolve().is_relative_to(val)}
+                members = [member for member in members if member.path.parent not in tests]
+            if not members:
+                raise ValueError(f"{self.path} has no photo to train on but those of {self.val_path}")
+            return members, [label_of(member) for member in members]
         labels = read_labels(self.index)
         members = [member for member in tar_members(self.path, self.on_error) if member.key in labels]
         return members, [labels[member.key] for member in members]
@@ -167,7 +175,7 @@ class LabelledData(ResumableData):
             target=self._target,
             transform=self._transform,
         )
-        return streamed_loader(batches, self.workers)
+        return StreamedLoader(batches, self.workers)
 
     def val_dataloader(self) -> Iterable[Labelled]:
         """Return the test pictures once, in order."""
@@ -192,7 +200,3 @@ class LabelledData(ResumableData):
     def on_after_batch_transfer(self, batch: Labelled, dataloader_idx: int) -> Labelled:
         """Turn bytes into floats, and augment what is trained on."""
         return Labelled(self.augmented(batch.x, self.augment, self.seed), batch.target)
-
-
-def _folder_of(member: Member) -> str:
-    return member.key.split("/")[0]

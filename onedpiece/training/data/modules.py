@@ -18,10 +18,10 @@ from onedpiece.training.data.sampling import (
     OrderedBatches,
     Place,
     StreamedBatches,
+    StreamedLoader,
     check_least,
     decode_batch,
     generator_for,
-    streamed_loader,
 )
 
 Mode = Literal["resident", "stream"]
@@ -149,7 +149,9 @@ class PhotoData(ResumableData, ABC):
     def _decoded(self, folder: str) -> Tensor:
         found = decoded(self._members, self.size, folder, self.workers, self.on_error)
         skipped = set(found.skipped)
-        self._split = Split(*([row for row in rows if row not in skipped] for rows in self._split))
+        kept = [row for row in range(len(self._members)) if row not in skipped]
+        parts = split([self._members[row] for row in kept], self.val_share)
+        self._split = Split(*([kept[at] for at in rows] for rows in parts))
         return torch.from_numpy(found.pixels)
 
     def train_dataloader(self) -> Iterable[Tensor]:
@@ -176,7 +178,7 @@ class PhotoData(ResumableData, ABC):
             self.on_error,
             self.random_crop,
         )
-        return streamed_loader(batches, self.workers)
+        return StreamedLoader(batches, self.workers)
 
     def val_dataloader(self) -> Iterable[Tensor]:
         """Return the pictures to validate on, this process's share of them, once."""

@@ -18,7 +18,7 @@ from onedpiece._files import atomic_path, atomic_write_text, one_line
 from onedpiece._progress import Progress, no_progress
 from onedpiece.codec.images import read_picture
 from onedpiece.errors import PictureError
-from onedpiece.training.data.files import Member, OnError, folder_members, read, tar_members
+from onedpiece.training.data.files import Member, OnError, folder_members, label_of, read, tar_members
 
 PICTURES_A_SHARD = 1000
 """Where nothing is said: shards of some dozen megabytes."""
@@ -136,27 +136,31 @@ def prepare(
 
     Raises:
         PictureError: a picture cannot be read, and `on_error` is `stop`.
-        ValueError: `out` holds shards of other photos or options.
+        ValueError: `out` holds shards of other photos or options, or a photo has no folder to be its label.
         OSError: an input is not there, or nothing can be written.
     """
     members = find_members(inputs)
+    labels = [label_of(member) for member in members] if config.labels else []
     count = config.shards or -(-len(members) // PICTURES_A_SHARD)
     count = min(count, len(members))
     pieces = [members[i * len(members) // count : (i + 1) * len(members) // count] for i in range(count)]
     out.mkdir(parents=True, exist_ok=True)
-    before = _finished(out, _print_of(members, config))
+    print_ = _print_of(members, config)
+    before = _finished(out, print_)
     names = [f"{i:06d}.tar" for i in range(count)]
     todo = [(out / name, piece) for name, piece in zip(names, pieces, strict=True) if name not in before]
     done = dict(before)
     finished = sum(shard.pictures + len(shard.broken) for shard in before.values())
     progress(finished, len(members))
+    _note(out, print_, config, done)  # before any shard: several at once are not finished in order
     for shard in _written(todo, config, on_error, processes):
         done[shard.name] = shard
         finished += shard.pictures + len(shard.broken)
         progress(finished, len(members))
-        _note(out, _print_of(members, config), config, done)
+        _note(out, print_, config, done)
     if config.labels:
-        _write_index(out / INDEX, members)
+        rows = "".join(f"{member.key}\t{label}\n" for member, label in zip(members, labels, strict=True))
+        atomic_write_text(out / INDEX, f"key\tlabel\n{rows}")
     return Prepared(tuple(done[name] for name in names), len(before))
 
 
@@ -244,8 +248,3 @@ def _note(out: Path, print_: str, config: PrepareConfig, done: dict[str, Shard])
     shards = [done[name]._asdict() for name in sorted(done)]
     plan = {"print": print_, "config": asdict(config), "shards": shards}
     atomic_write_text(out / PLAN, json.dumps(plan, indent=1) + "\n")
-
-
-def _write_index(path: Path, members: Sequence[Member]) -> None:
-    rows = "".join(f"{member.key}\t{member.key.split('/')[0]}\n" for member in members)
-    atomic_write_text(path, f"key\tlabel\n{rows}")

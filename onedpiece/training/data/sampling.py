@@ -9,7 +9,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from itertools import count, islice
 from random import Random
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -139,7 +139,7 @@ class Labelled(NamedTuple):
         return Labelled(self.x[rows], self.target[rows])
 
 
-class StreamedBatches(IterableDataset[Tensor | Labelled]):
+class StreamedBatches(IterableDataset[Tensor | Labelled | PictureError]):
     """Endless batches decoded from files as they are needed; worker w of W makes every W-th batch.
 
     Args:
@@ -153,6 +153,10 @@ class StreamedBatches(IterableDataset[Tensor | Labelled]):
         random_crop: cut the square out of the scaled picture at random; False: its centre.
         target: (R,) int64, the members' labels; None: batches are of pixels alone.
         transform: changes a decoded picture (3, size, size) as a seed says; None: nothing does.
+
+    Raises:
+        PictureError: on iteration, as `on_error` says. A worker yields it in place of a batch: raised there,
+            its traceback would become part of the message (see `StreamedLoader`).
     """
 
     def __init__(
@@ -172,7 +176,15 @@ class StreamedBatches(IterableDataset[Tensor | Labelled]):
         self.target, self.transform = target, transform
         self._numbers = (start, len(members), batch, seed, place)
 
-    def __iter__(self) -> Iterator[Tensor | Labelled]:
+    def __iter__(self) -> Iterator[Tensor | Labelled | PictureError]:
+        try:
+            yield from self._batches()
+        except PictureError as error:
+            if get_worker_info() is None:
+                raise
+            yield error
+
+    def _batches(self) -> Iterator[Tensor | Labelled]:
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
         start, _, _, seed, place = self._numbers
@@ -215,9 +227,24 @@ def decode_batch(members: Sequence[Member], size: int, on_error: OnError = "stop
     return torch.from_numpy(np.stack(pictures))
 
 
-def streamed_loader(batches: StreamedBatches, workers: int) -> DataLoader[Tensor | Labelled]:
-    """Return a loader whose `workers` processes decode ahead; 0 decodes in this process."""
-    return DataLoader(batches, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
+class StreamedLoader:
+    """Decodes ahead in `workers` processes, or with 0 in this one, and raises what ended a worker's stream.
+
+    Args:
+        batches: what is decoded.
+        workers: how many processes.
+    """
+
+    def __init__(self, batches: StreamedBatches, workers: int) -> None:
+        self._loader = DataLoader(
+            batches, batch_size=None, num_workers=workers, persistent_workers=workers > 0
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._loader:
+            if isinstance(batch, PictureError):
+                raise batch
+            yield batch
 
 
 def derive_seed(*parts: int | str) -> int:

@@ -81,7 +81,7 @@ class StreamedData(ResumableData):
             raise ValueError(f"data.init_args.workers is {workers}; use 0 or more")
         share = 0.0 if val_source is not None else val_share
         self.config = StreamConfig(size, batch, shuffle, seed, share, random_crop, on_error)
-        self.source, self.val_source, self.val_limit = source, val_source, val_limit
+        self.size, self.source, self.val_source, self.val_limit = size, source, val_source, val_limit
         self.workers, self.augment = workers, augment
         self.left_out = LeftOut()
         self.positions: dict[int, Position] = {}

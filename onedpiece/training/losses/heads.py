@@ -139,10 +139,10 @@ def mask_loss(logits: Tensor, targets: Tensor, dice: float) -> Tensor:
     classes = logits.shape[1]
     wanted = coarse(targets, logits.shape[-1]).long()
     wanted = torch.where(wanted < classes, wanted, -100)
-    entropy = F.cross_entropy(logits, wanted, ignore_index=-100)
+    known = (wanted >= 0)[..., None]
+    entropy = F.cross_entropy(logits, wanted, ignore_index=-100, reduction="sum") / known.sum().clamp_min(1)
     if not dice:
         return entropy
-    known = (wanted >= 0)[..., None]
     truth = F.one_hot(wanted.clamp_min(0), classes) * known
     guess = logits.softmax(dim=1).permute(0, 2, 3, 1) * known
     both, either = (guess * truth).sum((0, 1, 2)), (guess + truth).sum((0, 1, 2))

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -194,6 +195,19 @@ def test_a_resumed_run_draws_what_comes_next(source: DepthScenes, tmp_path: Path
     drawn: list[CodeSamples] = [next(batches) for _ in range(4)]
     second.load_state_dict({"drawn": 3})
     assert torch.equal(next(iter(second.train_dataloader())).indices, drawn[3].indices)
+
+
+@pytest.mark.usefixtures("loaded")
+def test_each_process_has_rows_of_its_own(tmp_path: Path) -> None:
+    source, trained, tested = DepthScenes(train=4, test=3, side=32), [], []
+    for rank in range(2):
+        data = CodeData(str(tmp_path / "codes.parquet"), source, variants=("plain",), batch=2)
+        data.prepare_data()
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2)  # type: ignore[assignment]
+        trained.append(next(iter(data.train_dataloader())).indices)
+        tested += [batch.indices for batch in data.val_dataloader()]
+    assert sorted(torch.cat(trained).tolist()) == sorted(data.train.indices.tolist())
+    assert sorted(torch.cat(tested).tolist()) == sorted(data.test.indices.tolist())
 
 
 @pytest.mark.usefixtures("loaded")

@@ -98,3 +98,18 @@ def test_other_photos_have_other_tokens(put: Put, tmp_path: Path) -> None:
     put("my pets!/classes.txt", "cat")
     places.add(place())
     assert len(places) == 7
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("cat/1.jpg", "dog/1.jpg"), ("cat", "cow"), ("train/cat/1.jpg", "val/cat/1.jpg")],
+)
+def test_photos_that_move_have_other_tokens(put: Put, tmp_path: Path, before: str, after: str) -> None:
+    """A label is put right by a move, which changes neither size nor time of the file."""
+    above = "pets/train" if before.startswith("train") else "pets"
+    for name in ("cat/1.jpg", "cat/2.jpg", "dog/3.jpg"):
+        put(f"{above}/{name}")
+    first = default_cache(own_photos(str(tmp_path / "pets")), b"abcd", ("plain",))
+    (tmp_path / "pets" / after).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "pets" / before).rename(tmp_path / "pets" / after)
+    assert default_cache(own_photos(str(tmp_path / "pets")), b"abcd", ("plain",)) != first

@@ -11,7 +11,7 @@ pytest.importorskip("pyarrow")
 
 from onedpiece.codec import Codec
 from onedpiece.errors import CacheError
-from onedpiece.training.codes import CodeData, build_cache, own_photos
+from onedpiece.training.codes import CamVid, CodeData, DepthScenes, build_cache, own_photos
 from onedpiece.training.codes.cache_file import read_rows
 
 Put = Callable[..., Path]
@@ -68,6 +68,36 @@ def test_more_photos_are_other_tokens(pets: Path, put: Put) -> None:
     put("pets/cow/2.jpg")
     with pytest.raises(CacheError, match=r"given\.parquet holds other photos or views of pets"):
         ready(path=str(pets), cache=given.cache)
+
+
+@pytest.mark.usefixtures("codec")
+def test_a_photo_that_moves_is_trained_on_with_its_new_label(pets: Path) -> None:
+    first = ready(path=str(pets), variants=("plain",))
+    moved = next(key for key in first.train.keys if key.startswith("cat/"))
+    (pets / moved).rename(pets / "dog" / "moved.jpg")
+    second = ready(path=str(pets), variants=("plain",))
+    assert moved not in second.train.keys + second.test.keys
+    assert "dog/moved.jpg" in second.train.keys + second.test.keys
+
+
+@pytest.mark.usefixtures("codec")
+def test_a_named_cache_of_other_photos_is_refused(tmp_path: Path) -> None:
+    ready(cache="codes.parquet", source=DepthScenes(3, 2, 32), variants=("plain",))
+    other = CamVid(str(tmp_path / "gone"))
+    with pytest.raises(
+        CacheError, match=r"codes\.parquet holds photos of scenes, and data\.source is camvid"
+    ):
+        ready(cache="codes.parquet", source=other, variants=("plain",))
+
+
+@pytest.mark.usefixtures("codec")
+def test_views_that_a_named_cache_lacks_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    source = DepthScenes(3, 2, 32)
+    ready(cache="codes.parquet", source=source, variants=("plain",))
+    assert not caplog.records
+    data = ready(cache="codes.parquet", source=source, variants=("plain", "crop1"))
+    assert len(data.train) == 3
+    assert "codes.parquet has no view crop1, only plain" in caplog.text
 
 
 @pytest.mark.usefixtures("codec")

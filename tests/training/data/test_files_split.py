@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from onedpiece.training.data.files import Member, is_held_out, split
+from onedpiece.training.data.files import Member, hash_of, is_held_out, split
 
 
 def members(count: int) -> list[Member]:
@@ -30,6 +30,12 @@ def test_hash_is_the_same_on_every_machine() -> None:
 
 def test_share_zero_holds_nothing_out() -> None:
     assert split(members(10), 0.0).held_out == []
+
+
+def test_of_few_at_least_one_is_held_out() -> None:
+    lowest = min(range(10), key=lambda i: hash_of(f"{i:06d}"))
+    assert split(members(10), 1e-6) == ([i for i in range(10) if i != lowest], [lowest])
+    assert split(members(1), 1e-6) == ([0], [])
 
 
 def test_something_has_to_be_left() -> None:

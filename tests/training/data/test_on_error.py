@@ -63,6 +63,29 @@ def test_a_bad_picture_is_skipped_and_counted(
     assert sum(len(batch) for batch in module.val_dataloader()) == 2
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_picture_in_a_stream_is_said_in_one_line(folder: Path, workers: int) -> None:
+    module = photos(folder, mode="stream", workers=workers, include=("bad.png",))
+    module.setup("fit")
+    with pytest.raises(PictureError, match=r"^bad\.png in [^\n]* is no readable picture [^\n]*$"):
+        next(iter(module.train_dataloader()))
+
+
+def test_not_a_single_picture_is_one_line(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(PictureError, match=r"none of 3 pictures can be read; the first is astronaut\.png"):
+        photos(folder, on_error="skip").setup("fit")
+
+
+def test_what_is_held_out_can_be_read(folder: Path) -> None:
+    """The lowest hash may be the broken one's: of the other two one is held out then."""
+    module = photos(folder, on_error="skip", val_share=1e-6)
+    module.setup("fit")
+    assert [len(rows) for rows in module._split] == [1, 1]
+    assert 1 not in [*module._split.train, *module._split.held_out]  # bad.png
+
+
 def test_a_cache_that_lacks_pictures_does_not_pass_for_a_whole_one(folder: Path, tmp_path: Path) -> None:
     photos(folder, cache=str(tmp_path), on_error="skip").prepare_data()
     with pytest.raises(PictureError, match="lacks 1 pictures"):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from onedpiece.errors import PictureError
 from onedpiece.training.data import prepare as module
-from onedpiece.training.data.files import tar_members
+from onedpiece.training.data.files import Member, tar_members
 from onedpiece.training.data.labelled import read_labels
 from onedpiece.training.data.prepare import PrepareConfig, find_members, prepare
 
@@ -67,6 +67,13 @@ def test_labels_are_the_first_folders(photos: Path, tmp_path: Path) -> None:
     assert labels["b/3"] == "b"
 
 
+def test_a_photo_without_a_folder_has_no_label(photos: Path, tmp_path: Path) -> None:
+    drawn(7).save(photos / "stray.png")
+    with pytest.raises(ValueError, match=r"stray\.png lies in no folder that would be its label"):
+        prepare([photos], tmp_path / "out", PrepareConfig(size=16, labels=True))
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_interrupted_run_goes_on(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, write_shard, written = tmp_path / "out", module.write_shard, list[str]()
 
@@ -87,6 +94,24 @@ def test_an_interrupted_run_goes_on(photos: Path, tmp_path: Path, monkeypatch: p
     assert (out / "000000.tar").stat().st_mtime_ns == stamp
     assert seen == [(3, 6), (6, 6)]
     assert sorted(path.name for path in out.iterdir()) == ["000000.tar", "000001.tar", "shards.json"]
+
+
+def test_a_run_goes_on_whose_first_shard_was_the_last(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two processes the second had written its shard, and nothing had come back yet."""
+    out, write_shard = tmp_path / "out", module.write_shard
+
+    def second_only(path: Path, members: list[Member], *rest: object) -> module.Shard:
+        write_shard(path.with_name("000001.tar"), members, *rest)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_shard", second_only)
+    with pytest.raises(KeyboardInterrupt):
+        prepare([photos], out, SMALL)
+    monkeypatch.setattr(module, "write_shard", write_shard)
+    assert prepare([photos], out, SMALL).pictures == 5
+    assert list(contents(out)) == ["a/0.png", "a/1.png", "b/2.png", "b/3.png", "b/4.png"]
 
 
 def test_other_photos_or_options_do_not_pass_for_the_same(photos: Path, tmp_path: Path) -> None:

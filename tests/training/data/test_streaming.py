@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 
 from onedpiece.errors import ShardError
+from onedpiece.tokenizer import TokenizerConfig
+from onedpiece.training.cli import check_size
 from onedpiece.training.data.files import is_held_out, square
 from onedpiece.training.data.reader import Position, Reader, StreamConfig
 from onedpiece.training.data.sources import TarShards
@@ -47,6 +50,16 @@ def batches(data: StreamedData, count: int) -> list[list[int]]:
 def reader(folder: Path, number: int, readers: int, **options: Any) -> Reader:
     config = StreamConfig(**({"size": 16, "batch": 4, "shuffle": 8, "val_share": 0.0} | options))
     return Reader(TarShards(str(folder)), config, number, readers)
+
+
+def test_a_size_that_is_not_the_tokenizers_is_one_line(
+    shards: Shards, small_config: Callable[..., TokenizerConfig]
+) -> None:
+    holder: Any = SimpleNamespace(tokenizer=SimpleNamespace(config=small_config()))
+    folder = shards(2, 6)
+    check_size(holder, module(folder, size=32))
+    with pytest.raises(ValueError, match=r"data\.init_args\.size is 16, model\.tokenizer\.image_size 32"):
+        check_size(holder, module(folder))
 
 
 @pytest.mark.parametrize("readers", [1, 2, 3, 8])

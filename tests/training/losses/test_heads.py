@@ -57,8 +57,12 @@ def test_void_counts_for_nothing() -> None:
 def test_all_void_is_a_loss_with_a_gradient() -> None:
     logits = torch.zeros(1, 2, 2, 2, requires_grad=True)
     void = torch.full((1, 2, 2), 9, dtype=torch.uint8)
-    assert torch.isfinite(mask_loss(logits, void, dice=1.0).nan_to_num())
-    mask_loss(logits, void, dice=1.0).nan_to_num().backward()
+    for dice in (0.0, 1.0):
+        loss = mask_loss(logits, void, dice)
+        assert float(loss) == 0
+        loss.backward()
+    assert logits.grad is not None
+    assert not logits.grad.any()
 
 
 def test_depth_counts_shares_and_skips_what_is_unknown() -> None:
