@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import timm
 import torch
@@ -59,7 +60,7 @@ def measure(label: str, model: str, batch: int, backend: str, *, one_file: bool)
     with torch.no_grad():
         expected = vit(pictures)
         eager = _least(lambda: vit(pictures))
-        options = {"cpp_wrapper": True} if one_file and backend == "inductor" else None
+        options: dict[str, Any] | None = {"cpp_wrapper": True} if one_file and backend == "inductor" else None
         whole = torch.compile(vit, dynamic=False, backend=backend, options=options)
         start = time.perf_counter()
         found = whole(pictures)

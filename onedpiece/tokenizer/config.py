@@ -107,18 +107,11 @@ class TokenizerConfig:
 
     def _check_linear_size(self) -> None:
         """Pixels of the linear picture are shared out evenly: to the photo's, and to the patches."""
-        slots = sum(count * len(levels) for count, levels in self.fsq_grades) - 3 * self.refines_dc
-        sides = [self.grid * k for k in range(1, self.patch_size + 1) if not self.patch_size % k]
-        fit = [side for side in sides if 3 * side**2 >= slots]
-        if not fit:
-            raise ValueError(
-                f"fsq_grades have {slots} channels, and image_size {self.image_size} no more than "
-                f"{3 * self.image_size**2} coefficients for linear_path; use fewer channels"
-            )
+        fit = [self.grid * k for k in range(1, self.patch_size + 1) if not self.patch_size % k]
         if self.linear_size not in fit:
             raise ValueError(
-                f"linear_size is {self.linear_size}; image_size {self.image_size}, patch_size "
-                f"{self.patch_size} and {slots} channels of fsq_grades go with {', '.join(map(str, fit))}"
+                f"linear_size is {self.linear_size}; image_size {self.image_size} and patch_size "
+                f"{self.patch_size} go with {', '.join(map(str, fit))}"
             )
 
     def _check_grades(self) -> None:

@@ -67,6 +67,9 @@ class LinearPath(nn.Module):
     The three mean colours (DC coefficients) are bounded: with `UNIFORM_LEVELS` or more their levels lie
     evenly over all that a picture can have, the extremes included, so that saturated colours can be said.
     With `config.refines_dc` the last token divides each of their cells once more.
+
+    Raises:
+        ValueError: the tokens have more channels than the linear picture has coefficients.
     """
 
     order: Tensor
@@ -86,6 +89,12 @@ class LinearPath(nn.Module):
         # How many coefficients k tokens carry, as plain integers: a lookup on the device would wait for it.
         self._ends = [bisect_left(slots, k * self.code_dim) for k in range(config.num_tokens + 1)]
         self._refined = 3 if config.refines_dc else 0
+        carried, room = len(slots) - self._refined, 3 * self.size**2
+        if carried > room:
+            raise ValueError(
+                f"fsq_grades have {carried} channels, and linear_size {self.size} {room} coefficients to carry; "
+                "use a larger linear_size or fewer channels"
+            )
         self._lattices = sorted(set(levels))
         self.register_buffer("slots", torch.tensor(slots), persistent=False)
         self.register_buffer("levels", torch.tensor(levels), persistent=False)

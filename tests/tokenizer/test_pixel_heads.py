@@ -7,7 +7,7 @@ from torch import Tensor
 from onedpiece.tokenizer import TokenizerConfig
 from onedpiece.tokenizer.pixel_heads import LinearHead, PatchHead
 
-CONFIG = TokenizerConfig(image_size=64, width=32, heads=2, linear_size=32)  # 4 × 4 patches of 16 × 16 pixels
+CONFIG = TokenizerConfig(image_size=64, width=32, heads=2, linear_size=16)  # 4 × 4 patches of 16 × 16 pixels
 HEADS = {"patch": PatchHead, "shuffle": PatchHead, "linear": LinearHead}
 
 
