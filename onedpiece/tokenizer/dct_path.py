@@ -92,8 +92,8 @@ class LinearPath(nn.Module):
         carried, room = len(slots) - self._refined, 3 * self.size**2
         if carried > room:
             raise ValueError(
-                f"fsq_grades have {carried} channels, and linear_size {self.size} {room} coefficients to carry; "
-                "use a larger linear_size or fewer channels"
+                f"fsq_grades have {carried} channels, and linear_size {self.size} {room} coefficients to "
+                "carry; use a larger linear_size or fewer channels"
             )
         self._lattices = sorted(set(levels))
         self.register_buffer("slots", torch.tensor(slots), persistent=False)
