@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING, Any
 from PIL import Image, ImageFile
 
 from onedpiece.bitstream import MAX_FILE_BYTES, BitstreamError, Code
-from onedpiece.bitstream.format import MAGIC, MAX_PEEK_BYTES, VERSION, version_of
-from onedpiece.bitstream.header import peek
+from onedpiece.bitstream.format import MAGIC, MAX_PEEK_BYTES, VERSION
+from onedpiece.bitstream.header import peek, version_of
 from onedpiece.rate import TargetOutOfReachError
 
 if TYPE_CHECKING:

@@ -37,11 +37,6 @@ MAX_PEEK_BYTES = FIXED_BYTES + 2 * MAX_VARINT_BYTES  # where the picture's size 
 MAX_FILE_BYTES = FIXED_BYTES + 8 * MAX_VARINT_BYTES + 3 * MAX_TILES + 4 * MAX_TILED_TOKENS
 
 
-def version_of(third_byte: int) -> int:
-    """Return the version that a file's third byte states, beside its flags."""
-    return third_byte >> 4 & 0b111
-
-
 class Flag(IntFlag):
     """The third byte but for its version: what a file makes use of."""
 

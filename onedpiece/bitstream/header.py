@@ -18,7 +18,6 @@ from onedpiece.bitstream.format import (
     VERSION,
     Flag,
     tells_its_length,
-    version_of,
 )
 from onedpiece.bitstream.packing import ID_BYTES, Varint, read_varint, write_varint
 from onedpiece.bitstream.tiles import Tiles, read_tiles, write_tiles
@@ -131,6 +130,11 @@ def read_header(data: bytes) -> Header:
     if flags & Flag.ENTROPY:
         tables_id, end = _read_tables_id(data, end, flags)
     return Header(fingerprint, size, codebook_size, count, end, tiles, tables_id, bool(flags & Flag.FAITHFUL))
+
+
+def version_of(third_byte: int) -> int:
+    """Return the version that a file's third byte states, beside its flags."""
+    return third_byte >> 4 & 0b111
 
 
 def _read_flags(data: bytes) -> Flag:

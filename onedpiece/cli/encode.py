@@ -150,7 +150,7 @@ def _encode_together(
     report: Report,
     aside: ThreadPoolExecutor,
 ) -> list[_Written]:
-    from onedpiece.codec.tiles import decode_pictures
+    from onedpiece.codec.codec import decode_pictures
 
     photos, encoded = {}, {}
     for job, photo in read.items():

@@ -13,8 +13,8 @@ import onedpiece.codec.tensors as tensors
 from onedpiece.bitstream import Code
 from onedpiece.bitstream.packing import Tables
 from onedpiece.codec.model import EncodeResult, LoadedModel, NetworkModel
-from onedpiece.codec.tensors import Photo, Picture, Pictures
-from onedpiece.codec.tiles import EncodeOptions, decode_pictures, fit_photo
+from onedpiece.codec.tensors import Photo, Picture, Pictures, Pixels
+from onedpiece.codec.tiles import EncodeOptions, decode_tiled, fit_photo
 from onedpiece.codes import TokenBatch
 from onedpiece.rate.target import RateOptions, RateTarget
 
@@ -390,3 +390,11 @@ class Codec:
             raise TypeError(f"found {type(given).__name__}; expected a Code, bytes or a path{hint}")
         self.check_code(code)
         return code if tokens is None else code.first(tokens)
+
+
+def decode_pictures(
+    model: LoadedModel, codes: Sequence[Code], sharpness: float | None = None
+) -> "list[Image.Image | Pixels]":
+    """Return the photo of each tiled code, and the square of each other one, (3, S, S) in [0, 1]."""
+    squares = iter(models.decode_squares(model, [code for code in codes if not code.tiles], sharpness))
+    return [decode_tiled(model, code, sharpness=sharpness) if code.tiles else next(squares) for code in codes]

@@ -4,7 +4,7 @@ The tiles are tokenized first; the one budget is then allocated by how much of t
 each tile is estimated to remove.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple, TypedDict, TypeVar
@@ -17,9 +17,9 @@ from onedpiece._progress import Progress
 from onedpiece.bitstream import Code, Tiles
 from onedpiece.bitstream.format import MAX_TILED_TOKENS
 from onedpiece.bitstream.tiles import order, tile_count
-from onedpiece.codec.model import EncodeResult, LoadedModel, decode_square, decode_squares, fit_square
+from onedpiece.codec.model import EncodeResult, LoadedModel, decode_square, fit_square
 from onedpiece.codec.quality import reach_square, scorer_beside, wants_faithful
-from onedpiece.codec.tensors import Photo, Pixels, as_array, resize, to_array, to_image
+from onedpiece.codec.tensors import Photo, as_array, resize, to_array, to_image
 from onedpiece.codec.tile_grid import blend, cut, grid_of, weights
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.rate.allocation import allocate_tokens
@@ -275,20 +275,6 @@ def reach_tiled(
     if not (found.reached or best_effort):
         raise target.out_of_reach(found.score, len(code))
     return EncodeResult(code, found._replace(tokens=len(code)))
-
-
-def decode_pictures(
-    model: LoadedModel, codes: Sequence[Code], sharpness: float | None = None
-) -> "list[Image.Image | Pixels]":
-    """Return the photo of each tiled code, and the square of each other, (3, S, S) in [0, 1].
-
-    Args:
-        model: reads them.
-        codes: of any lengths; squares share passes through the network.
-        sharpness: from 0 to 1; None: what each file asks for.
-    """
-    squares = iter(decode_squares(model, [code for code in codes if not code.tiles], sharpness))
-    return [decode_tiled(model, code, sharpness=sharpness) if code.tiles else next(squares) for code in codes]
 
 
 def decode_tiled(
