@@ -1,4 +1,4 @@
-"""Hold the targets against brute force: photos × trials, decodes, time; the table for issue 5.
+"""Hold the targets against brute force: photos × trials, decodes, time.
 
     python -m tools.check_targets --data PHOTOS --workers 4
 

@@ -1,4 +1,4 @@
-"""Tiles beside plain resize, equal shares and WebP; seams, cuts, memory: the tables for issue 5.
+"""Tiles beside plain resize, equal shares and WebP; seams, cuts and memory.
 
     python -m tools.check_tiles shares --data PHOTOS              # a minute
     python -m tools.check_tiles seams --data PHOTOS               # five
@@ -6,7 +6,7 @@
     python -m tools.check_tiles cuts --data PHOTOS --files 1000   # head -c N
     python -m tools.check_tiles memory --size 6000x4000                               # minutes on one core
 
-Each ends with status 1 where a promise of issue 5 is broken.
+Each ends with status 1 where a promise is broken.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Measure again the numbers and pictures of the READMEs and the model card, and write them in.
 
     python -m tools.update_readme [--shared FOLDER]
-        [--only picture,speed,release,precision,quality,compare,downstream,targets,retokenize,compiled,
+        [--only picture,speed,release,precision,quality,compare,downstream,targets,tiles,retokenize,compiled,
             failures]
 
 Each part runs the command that stands beside its table; a part replaces what stands between
@@ -223,6 +223,19 @@ def targets(shared: Path) -> None:
     replace_part(EVALUATION, "targets", text)
 
 
+def tiles(shared: Path) -> None:
+    """Tiles at 0.05 bits a pixel beside the whole photo squeezed and WebP."""
+    native = shared / "data/eval/native"
+    small = run(
+        shared, "-m", "tools.check_tiles", "table", "--data", native / "101027.jpg", native / "16004.jpg"
+    )
+    words = ["--data", native, "--size", "1920x1280", "--mosaic"]
+    large = run(shared, "-m", "tools.check_tiles", "table", *words)
+    replace_part(
+        EVALUATION, "tiles", "\n".join([*small.strip().splitlines(), large.strip().splitlines()[-1]])
+    )
+
+
 def retokenize(shared: Path) -> None:
     """DeiT-S at batch 32 with each reducer, as the benchmark prints it."""
     words = ["--models", "DeiT-S", "--batches", "32", "--threads", "1", "--clock", "process", "--rounds", "3"]
@@ -252,6 +265,7 @@ PARTS: dict[str, Callable[[Path], None]] = {
     "compare": compare,
     "downstream": downstream,
     "targets": targets,
+    "tiles": tiles,
     "retokenize": retokenize,
     "compiled": compiled,
     "failures": failures,
