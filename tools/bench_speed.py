@@ -40,7 +40,7 @@ OURS, THEIRS = "ti-256", "s-256"
 LOOKS = {"default": 1.0, "faithful": 0.0}
 _SIDE = 2048  # of the measured matrix product
 _PHOTO = Path(__file__).parents[1] / "tests" / "data" / "astronaut.png"
-_FOLDER, _LARGE = 32, 16  # photos of the folders: small ones, large ones
+_FOLDER, _LARGE = 32, 48  # photos of the folders, small and large: six chunks, as a pipeline fills and drains
 
 
 @dataclass
