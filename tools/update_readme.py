@@ -229,7 +229,7 @@ def tiles(shared: Path) -> None:
     small = run(
         shared, "-m", "tools.check_tiles", "table", "--data", native / "101027.jpg", native / "16004.jpg"
     )
-    words = ["--data", native, "--size", "1920x1280", "--mosaic"]
+    words: list[str | Path] = ["--data", native, "--size", "1920x1280", "--mosaic"]
     large = run(shared, "-m", "tools.check_tiles", "table", *words)
     replace_part(
         EVALUATION, "tiles", "\n".join([*small.strip().splitlines(), large.strip().splitlines()[-1]])
