@@ -5,7 +5,7 @@
             failures]
 
 Each part runs the command that stands beside its table; a part replaces what stands between
-`<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about 30 minutes on 4 cores. Two tables
+`<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about two hours on 2 cores. Two tables
 stand on trainings of an hour, and their own tools write them: `study_retokenize table --into
 onedpiece/retokenize/README.md` and `study_embeddings --write onedpiece/heads/README.md`.
 """
