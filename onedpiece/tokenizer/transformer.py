@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from onedpiece.tokenizer.config import TokenizerConfig
-from onedpiece.tokenizer.pixel_heads import LinearHead, PatchHead, VQGANHead
+from onedpiece.tokenizer.pixel_heads import LinearHead, PatchHead, VQGANHead, is_plain_inference
 
 
 class _MetaParameters(TorchFunctionMode):
@@ -66,7 +66,7 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None, *, gelu: bool = False)
     Inference in float32 on a CPU asks whichever of torch's libraries is fast there, both as exact. Only this
     call is affected, none of torch's settings. All else is `F.linear`.
     """
-    if _is_plain_inference(x, weight) and prefers_onednn():
+    if is_plain_inference(x, weight) and prefers_onednn():
         out: Tensor = torch.ops.mkldnn._linear_pointwise(
             x, weight, bias, "gelu" if gelu else "none", [], "none" if gelu else ""
         )
@@ -81,18 +81,8 @@ def prefers_onednn() -> bool:
     Measured on AMD's processors: twice as fast with AVX-512, which MKL does not use there; with AVX2 alone a
     tenth slower, and with the GELU a third.
     """
-    return torch.backends.cpu.get_cpu_capability() == "AVX512"
-
-
-def _is_plain_inference(x: Tensor, weight: Tensor) -> bool:
-    """Whether nothing looks on: no gradient, compiler, exporter or autocast; float32 on a CPU with oneDNN."""
-    return (
-        not torch.is_grad_enabled()
-        and x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and not (torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    )
+    available = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return available and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 class Attention(nn.Module):

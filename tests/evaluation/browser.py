@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from base64 import b64decode
 from collections.abc import Iterator
@@ -26,6 +27,10 @@ _FLAGS = [
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver's own name for an element's id
 
 
+class WebDriverError(OSError):
+    """What chromedriver said went wrong."""
+
+
 class Browser:
     """One open page."""
 
@@ -33,9 +38,12 @@ class Browser:
         self._session = f"{address}/session/{session}"
 
     def open(self, page: Path | str) -> None:
-        """Load a file from disk, or an address."""
+        """Load a file from disk, or an address; once more if a busy machine's renderer did not answer."""
         url = page if isinstance(page, str) else page.resolve().as_uri()
-        _request("POST", f"{self._session}/url", {"url": url})
+        try:
+            _request("POST", f"{self._session}/url", {"url": url})
+        except WebDriverError:
+            _request("POST", f"{self._session}/url", {"url": url})
 
     def run(self, script: str) -> Any:
         """Run the body of a function in the page and return its result."""
@@ -144,5 +152,9 @@ def _wait_for(address: str) -> None:
 def _request(method: str, url: str, body: dict[str, Any] | None = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(request, timeout=90) as reply:
-        return json.load(reply)["value"]
+    try:
+        with urllib.request.urlopen(request, timeout=90) as reply:
+            return json.load(reply)["value"]
+    except urllib.error.HTTPError as error:
+        with error:
+            raise WebDriverError(error.read().decode(errors="replace")[:500]) from None

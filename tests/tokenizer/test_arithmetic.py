@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from onedpiece.codec import Codec
 from onedpiece.codec.find import find_images
-from onedpiece.tokenizer import Tokenizer, TokenizerConfig, transformer
+from onedpiece.tokenizer import Tokenizer, TokenizerConfig, pixel_heads, transformer
 from onedpiece.tokenizer.transformer import dense
 from onedpiece.weights import load, load_tokenizer
 
@@ -81,6 +81,7 @@ def test_both_paths_give_the_same_of_100_photos(monkeypatch: pytest.MonkeyPatch)
     drawn = Tokenizer(TokenizerConfig(width=128, heads=2, decoder_layers=2)).eval()
     assert drawn.encoder is not None
     torch.nn.init.normal_(drawn.encoder.conv_out.weight, std=0.05)  # else the encoder adds nothing
+    codes_of_bundled = bundled.encode_batch(photos)
     for codec in (bundled, Codec(drawn, b"test")):
         with monkeypatch.context() as patched:
             patched.setattr(transformer, "prefers_onednn", lambda: True)
@@ -90,6 +91,11 @@ def test_both_paths_give_the_same_of_100_photos(monkeypatch: pytest.MonkeyPatch)
             assert codec.encode_batch(photos) == codes
             plain = codec.decode_batch(codes[::10], sharpness=0.0, output_type="pt")
         assert float((few - plain).abs().max()) < 1e-3 * LEVEL
+    tiled = bundled.decode_batch(codes_of_bundled[::30], output_type="pt")
+    monkeypatch.setattr(pixel_heads, "is_plain_inference", lambda x, weight: False)
+    direct = bundled.decode_batch(codes_of_bundled[::30], output_type="pt")
+    # Both are some 3e-3 of a level from what the sharp network's 350 convolutions are in float64.
+    assert 0 < float((tiled - direct).abs().max()) < 1e-2 * LEVEL
 
 
 @pytest.mark.parametrize(("dtype", "levels"), [(torch.bfloat16, 4.0), (torch.float16, 0.5)])

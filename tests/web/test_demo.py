@@ -1,5 +1,6 @@
 """The demo page in headless Chromium: what a visitor does, and what it leaves behind."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -56,6 +57,7 @@ def address(tiny: Codec, temporary: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True
         thread.join(20)
+    gc.collect()  # event loops that gradio leaves open would be found in whichever test collects them
     os.environ.pop("GRADIO_TEMP_DIR")
     if before is not None:
         os.environ["GRADIO_TEMP_DIR"] = before
