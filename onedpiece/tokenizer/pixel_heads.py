@@ -276,52 +276,50 @@ def _winograd_matrices() -> tuple[Tensor, Tensor, Tensor]:
 
 def _run_in_tiles(body: nn.Sequential, x: Tensor) -> Tensor:
     """Run RRDBs on the maps of one picture, x (1, C, H, W), H and W multiples of `TILE`."""
-    _, channels, height, width = x.shape
-    rows, columns = height // TILE, width // TILE
-    tiles = F.pixel_unshuffle(x[0], TILE).view(channels, TILE**2, rows, columns).transpose(0, 1)
+    tiles = F.pixel_unshuffle(x[0], TILE).view(x.shape[1], TILE**2, x.shape[2] // TILE, -1)
     for rrdb in cast(Iterable[RRDB], body):
         kept = tiles
         for block in (rrdb.rdb1, rrdb.rdb2, rrdb.rdb3):
             tiles = torch.add(tiles, _run_dense_block(block, tiles), alpha=0.2)
         tiles = torch.add(kept, tiles, alpha=0.2)
-    return F.pixel_shuffle(tiles.transpose(0, 1).reshape(1, -1, rows, columns), TILE)
+    return F.pixel_shuffle(tiles.flatten(0, 1), TILE)[None]
 
 
 def _run_dense_block(block: ResidualDenseBlock, tiles: Tensor) -> Tensor:
-    """Return a dense block's last convolution, (16, C, rows, columns), of tiles of the same shape."""
+    """Return a dense block's last convolution, (C, 16, rows, columns), of tiles of the same shape."""
     *growing, last = cast(Iterable[nn.Conv2d], block.children())
-    known = tiles.shape[1]
-    seen = tiles.new_empty(36, last.in_channels, tiles[0, 0].numel())
-    _transform(tiles, seen[:, :known])
+    known, grid = len(tiles), tiles.shape[2:]
+    seen = tiles.new_empty(last.in_channels, 36, grid.numel())
+    _transform(tiles, seen[:known])
     for conv in growing:
-        grown = _convolve(conv, seen[:, :known], tiles.shape[2:])
-        _transform(F.leaky_relu_(grown, 0.2), seen[:, known : known + conv.out_channels])
-        known += conv.out_channels
-    return _convolve(last, seen, tiles.shape[2:])
+        grown = _convolve(conv, seen[:known], grid)
+        _transform(F.leaky_relu_(grown, 0.2), seen[known : known + len(grown)])
+        known += len(grown)
+    return _convolve(last, seen, grid)
 
 
 def _transform(tiles: Tensor, out: Tensor) -> None:
-    """Fill out (36, C, rows · columns) with tiles (16, C, rows, columns) and their borders, transformed."""
-    channels, rows, columns = tiles.shape[1:]
-    bordered = tiles.new_zeros(36, channels, rows, columns)
-    bordered[:16] = tiles
-    pixels = bordered[:16].view(TILE, TILE, channels, rows, columns)
-    bordered[16:20, :, 1:] = pixels[3, :, :, :-1]
-    bordered[20:24, :, :-1] = pixels[0, :, :, 1:]
-    bordered[24:28, ..., 1:] = pixels[:, 3, ..., :-1]
-    bordered[28:32, ..., :-1] = pixels[:, 0, ..., 1:]
-    bordered[32, :, 1:, 1:] = pixels[3, 3, :, :-1, :-1]
-    bordered[33, :, 1:, :-1] = pixels[3, 0, :, :-1, 1:]
-    bordered[34, :, :-1, 1:] = pixels[0, 3, :, 1:, :-1]
-    bordered[35, :, :-1, :-1] = pixels[0, 0, :, 1:, 1:]
-    torch.mm(_winograd_matrices()[0], bordered.view(36, -1), out=out.view(36, -1))
+    """Fill out (C, 36, rows · columns) with tiles (C, 16, rows, columns) and their borders, transformed."""
+    channels, _, rows, columns = tiles.shape
+    bordered = tiles.new_zeros(channels, 36, rows, columns)
+    bordered[:, :16] = tiles
+    pixels = tiles.view(channels, TILE, TILE, rows, columns)
+    bordered[:, 16:20, 1:] = pixels[:, 3, :, :-1]
+    bordered[:, 20:24, :-1] = pixels[:, 0, :, 1:]
+    bordered[:, 24:28, :, 1:] = pixels[:, :, 3, :, :-1]
+    bordered[:, 28:32, :, :-1] = pixels[:, :, 0, :, 1:]
+    bordered[:, 32, 1:, 1:] = pixels[:, 3, 3, :-1, :-1]
+    bordered[:, 33, 1:, :-1] = pixels[:, 3, 0, :-1, 1:]
+    bordered[:, 34, :-1, 1:] = pixels[:, 0, 3, 1:, :-1]
+    bordered[:, 35, :-1, :-1] = pixels[:, 0, 0, 1:, 1:]
+    torch.bmm(_winograd_matrices()[0].expand(channels, -1, -1), bordered.flatten(2), out=out)
 
 
 def _convolve(conv: nn.Conv2d, seen: Tensor, grid: torch.Size) -> Tensor:
-    """Return conv's tiles, (16, out, *grid), of transformed ones, (36, in, rows · columns of the grid)."""
+    """Return conv's tiles, (out, 16, *grid), of transformed ones, (in, 36, rows · columns of the grid)."""
     _, filters, outputs = _winograd_matrices()
-    weight = conv.weight.permute(2, 3, 0, 1).reshape(9, -1)
-    products = torch.bmm((filters @ weight).view(36, conv.out_channels, -1), seen)
-    tiles = (outputs @ products.view(36, -1)).view(16, conv.out_channels, *grid)
+    weight = (filters @ conv.weight.permute(2, 3, 0, 1).reshape(9, -1)).view(36, conv.out_channels, -1)
+    products = torch.bmm(weight, seen.transpose(0, 1)).transpose(0, 1)
+    tiles = torch.bmm(outputs.expand(conv.out_channels, -1, -1), products)
     assert conv.bias is not None
-    return tiles.add_(conv.bias.view(-1, 1, 1))
+    return tiles.add_(conv.bias.view(-1, 1, 1)).view(-1, TILE**2, *grid)

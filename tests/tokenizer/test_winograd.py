@@ -37,11 +37,11 @@ def test_one_convolution_sees_across_every_tile_border() -> None:
     x = torch.randint(-9, 9, (1, 3, 12, 8)).float()
     with torch.no_grad():
         conv.weight.copy_(torch.randint(-9, 9, conv.weight.shape))
-        tiles = torch.nn.functional.pixel_unshuffle(x[0], 4).view(3, 16, 3, 2).transpose(0, 1)
-        seen = torch.empty(36, 3, 6)
+        tiles = torch.nn.functional.pixel_unshuffle(x[0], 4).view(3, 16, 3, 2)
+        seen = torch.empty(3, 36, 6)
         pixel_heads._transform(tiles, seen)
         drawn = pixel_heads._convolve(conv, seen, tiles.shape[2:])
-        drawn = torch.nn.functional.pixel_shuffle(drawn.transpose(0, 1).reshape(1, -1, 3, 2), 4)
+        drawn = torch.nn.functional.pixel_shuffle(drawn.flatten(0, 1)[None], 4)
         torch.testing.assert_close(drawn, conv(x), atol=2e-3, rtol=0)
 
 
