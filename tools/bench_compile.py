@@ -4,9 +4,9 @@
         [--labels "base,MCTF r = 16,ToMe r = 13"]
 
 Every setting of bench_retokenize compiles in processes of its own with an empty cache and one compiler at a
-time: as `torch.compile` does by itself, where each kernel is a C++ file that includes torch's headers, and
-with its option `cpp_wrapper`, where all are one file. A plain ViT's blocks are all alike, so that one block's
-kernels serve twelve; where tokens fall from block to block, each number of tokens has its own.
+time: the whole model by `torch.compile`, and reduced ones by `compile_blocks` too. A plain ViT's blocks are
+all alike, so that one block's kernels serve twelve; where tokens fall from block to block, each number of
+tokens has its own, unless a block is compiled for every number of tokens.
 """
 
 import argparse
@@ -18,11 +18,11 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import timm
 import torch
 
+from onedpiece.retokenize import compile_blocks
 from tools.bench_retokenize import MODELS, SETTINGS, configure
 
 _ROUNDS = 5
@@ -40,20 +40,20 @@ class Compiled:
 
     Attributes:
         label: the setting's.
-        one_file: whether all kernels were one file.
+        by_blocks: whether `compile_blocks` did it; else the model was compiled as a whole.
         seconds: of the first call, which compiles.
         eager: processor seconds of one batch before, the least of some.
         compiled: and afterwards.
     """
 
     label: str
-    one_file: bool
+    by_blocks: bool
     seconds: float
     eager: float
     compiled: float
 
 
-def measure(label: str, model: str, batch: int, backend: str, *, one_file: bool) -> Compiled:
+def measure(label: str, model: str, batch: int, backend: str, *, by_blocks: bool) -> Compiled:
     """Compile one setting, here and now.
 
     Raises:
@@ -66,8 +66,9 @@ def measure(label: str, model: str, batch: int, backend: str, *, one_file: bool)
     with torch.no_grad():
         expected = vit(pictures)
         eager = _least(lambda: vit(pictures))
-        options: dict[str, Any] | None = {"cpp_wrapper": True} if one_file and backend == "inductor" else None
-        whole = torch.compile(vit, dynamic=False, backend=backend, options=options)
+        whole = vit if by_blocks else torch.compile(vit, dynamic=False, backend=backend)
+        if by_blocks:
+            compile_blocks(vit, backend=backend)
         start = time.perf_counter()
         found = whole(pictures)
         seconds = time.perf_counter() - start
@@ -76,7 +77,7 @@ def measure(label: str, model: str, batch: int, backend: str, *, one_file: bool)
             raise RuntimeError(
                 f"{label}: compiled, it says something else of {batch - int(alike.sum())} pictures"
             )
-        return Compiled(label, one_file, seconds, eager, _least(lambda: whole(pictures)))
+        return Compiled(label, by_blocks, seconds, eager, _least(lambda: whole(pictures)))
 
 
 def _least(call: Callable[[], object]) -> float:
@@ -88,12 +89,12 @@ def _least(call: Callable[[], object]) -> float:
     return min(taken)
 
 
-def in_a_fresh_process(label: str, args: argparse.Namespace, *, one_file: bool) -> Compiled:
+def in_a_fresh_process(label: str, args: argparse.Namespace, *, by_blocks: bool) -> Compiled:
     """Measure one setting where nothing was compiled before."""
     with tempfile.TemporaryDirectory() as cache:
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         words = [f"--one={label}", f"--model={args.model}", f"--batch={args.batch}"]
-        words += ["--one-file"] if one_file else []
+        words += ["--by-blocks"] if by_blocks else []
         words += [f"--threads={args.threads}", f"--backend={args.backend}"]
         command = [sys.executable, "-m", "tools.bench_compile", *words]
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
@@ -109,38 +110,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--labels", default="base,MCTF r = 16,ToMe r = 13", help="by commas; base is first")
     parser.add_argument("--backend", default="inductor")
     parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--one-file", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--by-blocks", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.one:
         torch.set_num_threads(args.threads)
-        found = measure(args.one, args.model, args.batch, args.backend, one_file=args.one_file)
+        found = measure(args.one, args.model, args.batch, args.backend, by_blocks=args.by_blocks)
         print(json.dumps(asdict(found)))
         return 0
     labels = args.labels.split(",")
-    alone, together = (
-        [in_a_fresh_process(label, args, one_file=one_file) for label in labels] for one_file in (False, True)
-    )
-    heads = "to compile, s | beside base | in one file, s | beside base"
-    print(f"| | {heads} | speed-up, eager | compiled | in one file |")
+    whole = [in_a_fresh_process(label, args, by_blocks=False) for label in labels]
+    parts = [in_a_fresh_process(label, args, by_blocks=True) for label in labels[1:]]
+    heads = "to compile, s | beside base | by blocks, s | beside base"
+    print(f"| | {heads} | speed-up, eager | compiled | by blocks |")
     print("|---|" + 7 * "---:|")
-    for each, joined in zip(alone, together, strict=True):
-        print(f"| {each.label} | {' | '.join(cells(each, joined, alone[0], together[0]))} |")
+    for each, part in zip(whole, [None, *parts], strict=True):
+        print(f"| {each.label} | {' | '.join(cells(each, part, whole[0]))} |")
     return 0
 
 
-def cells(alone: Compiled, together: Compiled, base: Compiled, base_together: Compiled) -> list[str]:
+def cells(whole: Compiled, blocks: Compiled | None, base: Compiled) -> list[str]:
     """Return one row: seconds to compile, both ways, and what the setting gains, before and compiled."""
-    ratios = (
-        base.eager / alone.eager,
-        base.compiled / alone.compiled,
-        base_together.compiled / together.compiled,
-    )
     return [
-        f"{alone.seconds:.0f}",
-        f"{alone.seconds / base.seconds:.1f}×",
-        f"{together.seconds:.0f}",
-        f"{together.seconds / base_together.seconds:.1f}×",
-        *(f"{ratio:.2f}" for ratio in ratios),
+        f"{whole.seconds:.0f}",
+        f"{whole.seconds / base.seconds:.1f}×",
+        f"{blocks.seconds:.0f}" if blocks else "",
+        f"{blocks.seconds / base.seconds:.1f}×" if blocks else "",
+        f"{base.eager / whole.eager:.2f}",
+        f"{base.compiled / whole.compiled:.2f}",
+        f"{base.compiled / blocks.compiled:.2f}" if blocks else "",
     ]
 
 

@@ -5,7 +5,7 @@ which puts any of them into a vision transformer.
 """
 
 from onedpiece.retokenize import evit, imagepiece, losses, mctf, mustdrop, slimming, stem, tome
-from onedpiece.retokenize.api import apply, reconfigured, remove, trace
+from onedpiece.retokenize.api import apply, compile_blocks, reconfigured, remove, trace
 from onedpiece.retokenize.groups import Fusion, Reduction, compose, unmerge
 from onedpiece.retokenize.stack import Trace
 
@@ -14,6 +14,7 @@ __all__ = [
     "Reduction",
     "Trace",
     "apply",
+    "compile_blocks",
     "compose",
     "evit",
     "imagepiece",

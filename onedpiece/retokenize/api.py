@@ -108,6 +108,24 @@ def _spread(options: dict[str, Any], depth: int) -> dict[str, Any]:
     return plain
 
 
+def compile_blocks(vit: Model, backend: str = "inductor") -> Model:
+    """Compile the blocks of a reduced model, mctf's or tome's, and return the same model.
+
+    A block is compiled once for every number of tokens, so that twelve take little longer than one;
+    `torch.compile(vit)` compiles twelve numbers of tokens. The first call afterwards compiles. What is around
+    the blocks stays as it is, and so do copies of the model.
+
+    Args:
+        vit: what `apply` was called on; a later `apply` or `remove` leaves the compiled blocks behind.
+        backend: of `torch.compile`.
+
+    Raises:
+        ValueError: no reducer is applied, or one that does other work in other layers.
+    """
+    _reduced(vit).compile_blocks(backend)
+    return vit
+
+
 def trace(vit: nn.Module, *inputs: Any) -> Trace:
     """Run a reduced model without gradients and keep the state behind each block, source maps included.
 

@@ -3,7 +3,7 @@
 Attention over tokens of unequal size, and from one state between two blocks to the next, given the groups.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -108,6 +108,15 @@ class Reducer(Protocol):
 
     def step(self, layer: int, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
         """Run block number `layer` on `tokens`, reducing them where it is active."""
+        ...
+
+
+@runtime_checkable
+class Uniform(Protocol):
+    """A reducer that does the same in each of its layers, to however many tokens there are left."""
+
+    def alone(self, layer: int) -> Reducer:
+        """Return a reducer that does in layer 0 what this one does in `layer`; equal where that is equal."""
         ...
 
 

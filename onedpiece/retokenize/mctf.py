@@ -5,7 +5,7 @@ want the fused tokens without paying for a fused attention map. `MctfReducer` pu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, Literal, get_args
 
@@ -248,11 +248,16 @@ class MctfReducer:
 
     def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
         """See `Reducer`."""
+        return self._due(layer) and self._num_removed(layer, tokens, layout) > 0
+
+    def alone(self, layer: int) -> "MctfReducer":
+        """See `Uniform`."""
+        return replace(self, r=r_of(self.r, layer), layers=(0,) if self._due(layer) else ())
+
+    def _due(self, layer: int) -> bool:
         if self.layers is None:
-            due = layer > 0 or not isinstance(self.r, int | float)
-        else:
-            due = layer in self.layers
-        return due and self._num_removed(layer, tokens, layout) > 0
+            return layer > 0 or not isinstance(self.r, int | float)
+        return layer in self.layers
 
     def step(self, layer: int, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""

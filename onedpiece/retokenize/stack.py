@@ -2,12 +2,22 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from types import FunctionType
 from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 
-from onedpiece.retokenize.block import BlockAdapter, Layout, Reducer, Tokens, concatenate, split
+from onedpiece.retokenize.block import (
+    BlockAdapter,
+    Layout,
+    Reducer,
+    Tokens,
+    Uniform,
+    concatenate,
+    sizes,
+    split,
+)
 from onedpiece.retokenize.groups import unmerge
 
 # Pictures that run together on a CPU: a reduced block then works inside the caches. DeiT-S with MCTF takes
@@ -50,6 +60,7 @@ class ReducedBlocks(nn.Module):
         self._reducer = (reducer,)
         self._adapters = tuple(adapters)
         self._original = (original,)
+        self._compiled: Callable[..., Tokens] | None = None
 
     @property
     def reducer(self) -> Reducer:
@@ -96,7 +107,13 @@ class ReducedBlocks(nn.Module):
     def _like(self, original: Any, adapters: Sequence[BlockAdapter], restore_each: bool) -> "ReducedBlocks":
         blocks = ReducedBlocks(original, adapters, self.reducer, self.layout, self.restore, restore_each)
         blocks.training = self.training  # of this list alone: the blocks in it are shared
+        blocks._compiled = self._compiled
         return blocks
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what was compiled behind: a copy, or what was pickled, starts plain."""
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        return state | {"_compiled": None}
 
     def __iter__(self) -> Iterator[Callable[..., Tensor]]:
         """Walk the reduced blocks: callables (B, N, C) to (B, K, C), to be called in this order."""
@@ -135,7 +152,25 @@ class ReducedBlocks(nn.Module):
 
     def step(self, layer: int, tokens: Tokens) -> Tokens:
         """Run one block."""
-        return self.reducer.step(layer, self._adapters[layer], tokens, self.layout)
+        if self._compiled is None or torch.compiler.is_compiling() or not isinstance(self.reducer, Uniform):
+            return self.reducer.step(layer, self._adapters[layer], tokens, self.layout)
+        if self.reducer.active(layer, tokens, self.layout):
+            tokens = tokens._replace(size=sizes(tokens))  # so that the first merge is a merge like the others
+        _mark_token_counts(tokens)
+        return self._compiled(self.reducer.alone(layer), self._adapters[layer], tokens, self.layout)
+
+    def compile_blocks(self, backend: str = "inductor") -> None:
+        """Compile what a block with the reducer does, once for every number of tokens.
+
+        Raises:
+            ValueError: the reducer does other work in every layer.
+        """
+        if not isinstance(self.reducer, Uniform):
+            raise ValueError(
+                f"{type(self.reducer).__name__} does other work in other layers; use torch.compile(model)"
+            )
+        run = FunctionType(_run_alone.__code__.replace(), globals())  # dynamo counts compilations by code
+        self._compiled = torch.compile(run, backend=backend)
 
     def _run(self, tokens: Tokens, first: int, slices: bool) -> Tokens:
         for layer in range(first, len(self._adapters)):
@@ -161,6 +196,19 @@ class ReducedBlocks(nn.Module):
         cut = tokens.x.shape[1] - self.layout.tail
         zeros = tokens.x.new_zeros(tokens.x.shape[0], missing, tokens.x.shape[2])
         return torch.cat([tokens.x[:, :cut], zeros, tokens.x[:, cut:]], dim=1)
+
+
+def _run_alone(reducer: Reducer, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
+    return reducer.step(0, block, tokens, layout)
+
+
+def _mark_token_counts(tokens: Tokens) -> None:
+    """Tell the compiler which dimensions change from block to block."""
+    for each in (tokens.x, tokens.size, tokens.source):
+        if each is not None:
+            torch._dynamo.maybe_mark_dynamic(each, 1)
+    if tokens.rotation is not None:
+        torch._dynamo.maybe_mark_dynamic(tokens.rotation, tokens.rotation.ndim - 2)
 
 
 def _jit_traces() -> bool:

@@ -1,7 +1,7 @@
 """ToMe, token merging (arXiv 2210.09461), written from the paper: the function, and its reducer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -80,8 +80,14 @@ class TomeReducer:
 
     def active(self, layer: int, tokens: Tokens, layout: Layout) -> bool:
         """See `Reducer`."""
-        due = self.layers is None or layer in self.layers
-        return due and self._num_removed(layer, tokens, layout) > 0
+        return self._due(layer) and self._num_removed(layer, tokens, layout) > 0
+
+    def alone(self, layer: int) -> "TomeReducer":
+        """See `Uniform`."""
+        return replace(self, r=r_of(self.r, layer), layers=(0,) if self._due(layer) else ())
+
+    def _due(self, layer: int) -> bool:
+        return self.layers is None or layer in self.layers
 
     def step(self, layer: int, block: BlockAdapter, tokens: Tokens, layout: Layout) -> Tokens:
         """See `Reducer`."""

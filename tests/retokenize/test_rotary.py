@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from onedpiece.retokenize import apply, trace
+from onedpiece.retokenize import apply, compile_blocks, trace
 from onedpiece.retokenize.block import Tokens, advance, attend
 from onedpiece.retokenize.groups import Groups
 from onedpiece.retokenize.rotary import EvaAdapter
@@ -75,6 +75,18 @@ def test_reducers_run_and_leave(variant: str, name: str) -> None:
     assert left.rotation is not None
     assert left.rotation.shape[2] == left.x.shape[1] - vit.num_prefix_tokens
     assert [tuple(each.shape) for each in maps] == [(2, 48, 8, 8)] * 3
+
+
+@pytest.mark.parametrize("name", ["tome", "mctf"])
+@pytest.mark.parametrize("variant", ["eva02", "dinov3"])
+def test_compiled_blocks_turn_alike(variant: str, name: str) -> None:
+    torch._dynamo.reset()
+    vit, x = make(variant), torch.randn(2, 3, 64, 64)
+    apply(vit, name, r=8)
+    with torch.no_grad():
+        expected = vit(x)
+        found = compile_blocks(vit, backend="eager")(x)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
 def test_equal_neighbours_merge_without_a_trace_of_the_position() -> None:
