@@ -6,17 +6,20 @@
 Each checkout runs in a process of its own, by this interpreter and its packages, with its own bundled model.
 The two take turns, call by call, so that whatever else the machine does hits both; the median counts.
 Encoding is from a photo to a file's bytes, decoding from these to pixels, faithfully: the only look that all
-have.
+have. The commands are whole processes, by the clock: what a user waits for who types them.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -133,6 +136,47 @@ def measure(cases: Sequence[Case], other: Checkout, ours: Checkout, rounds: int)
                     into.append(each)
 
 
+@dataclass
+class Command:
+    """A verb of both checkouts' command lines, and how long it took, as in `Case`."""
+
+    verb: str
+    words: tuple[list[str], list[str]]
+    seconds: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
+
+    @property
+    def ms(self) -> tuple[float, float]:
+        """Milliseconds of the median round: the other one's, then ours."""
+        other, ours = (statistics.median(each) * 1e3 for each in self.seconds)
+        return other, ours
+
+
+def time_commands(other: Path, rounds: int) -> list[Command]:
+    """Encode a photo and decode the file by each checkout's command line, in turns, in fresh processes."""
+    with TemporaryDirectory() as place:
+        encode: list[list[str]] = []
+        decode: list[list[str]] = []
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": f"{place}/compiled"}
+        for name, folder in (("before", other), ("now", ROOT)):
+            base = [sys.executable, "-m", "onedpiece"]
+            said = subprocess.check_output(
+                [*base, "decode", "--help"], cwd=folder, env=environment, text=True
+            )
+            look = ["--sharpness", "0"] if "--sharpness" in said else []
+            code, picture = f"{place}/{name}.odp", f"{place}/{name}.png"
+            encode.append([*base, "encode", str(_PHOTO), "--tokens", "64", "-o", code])
+            decode.append([*base, "decode", code, "-o", picture, *look])
+        commands = [Command("encode", (encode[0], encode[1])), Command("decode", (decode[0], decode[1]))]
+        for round_ in range(rounds + 1):  # the first one warms up
+            for command in commands:
+                for folder, words, into in zip((other, ROOT), command.words, command.seconds, strict=True):
+                    start = time.perf_counter()
+                    subprocess.run(words, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+                    if round_:
+                        into.append(time.perf_counter() - start)
+        return commands
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -154,6 +198,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         before, now = case.ms
         what = f"{case.what} {case.tokens}"
         print(f"| {what} | {case.batch} | {before:.1f} | {now:.1f} | {before / now:.1f}× |")
+    for command in time_commands(args.folder, args.rounds):
+        before, now = command.ms
+        print(f"| `onedpiece {command.verb}` | 1 | {before:.0f} | {now:.0f} | {before / now:.1f}× |")
     return 0
 
 
