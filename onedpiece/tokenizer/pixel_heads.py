@@ -209,11 +209,12 @@ class SharpNetwork(nn.Module):
 
     def _run_body(self, x: Tensor) -> Tensor:
         """Run the blocks on x (B, width, H, W), the fastest way that is as exact as the modules are."""
-        if not is_plain_inference(x, self.conv_first.weight) or any(side % TILE for side in x.shape[2:]):
-            body: Tensor = self.body(x)
-            return body
-        # One picture at a time: its maps stay in the processor's cache.
-        return torch.cat([_run_in_tiles(self.body, picture[None]) for picture in x])
+        plain = is_plain_inference(x, self.conv_first.weight) and not any(side % TILE for side in x.shape[2:])
+        if plain and _products_are_exact():
+            # One picture at a time: its maps stay in the processor's cache.
+            return torch.cat([_run_in_tiles(self.body, picture[None]) for picture in x])
+        body: Tensor = self.body(x)
+        return body
 
 
 def network_input(faithful: Tensor, tokens: Tensor) -> Tensor:
@@ -233,9 +234,10 @@ def low_pass(x: Tensor) -> Tensor:
 
 
 def is_plain_inference(x: Tensor, weight: Tensor) -> bool:
-    """Whether nothing looks on: no gradient, compiler, exporter or autocast; float32 on a CPU."""
+    """Whether nothing looks on: no gradient, tracing, compiler or autocast; float32 on a CPU."""
     return (
         not torch.is_grad_enabled()
+        and type(x) is Tensor
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not (torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
@@ -253,6 +255,11 @@ _INPUT = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
           (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1))  # fmt: skip
 _FILTER = ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24))  # in 24ths
 _OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+
+
+def _products_are_exact() -> bool:
+    """Whether the caller does not let float32 products round: Winograd's sums would multiply what they lose."""
+    return torch.backends.mkldnn.matmul.fp32_precision in ("none", "ieee")  # type: ignore[attr-defined]
 
 
 @cache

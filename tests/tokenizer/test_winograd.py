@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 
 from onedpiece.tokenizer import pixel_heads
 from onedpiece.tokenizer.pixel_heads import RRDB, SharpNetwork
@@ -87,6 +88,28 @@ def test_all_else_is_left_to_the_modules(tiled: list[tuple[int, ...]]) -> None:
             network(x, counts)
         torch.compile(network, backend="eager")(x, counts)
         network.bfloat16()(x, counts)
+    assert tiled == []
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_products_that_may_round_are_left_to_the_modules(
+    tiled: list[tuple[int, ...]], precision: str
+) -> None:
+    network, x, counts = sharp()
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        with torch.no_grad():
+            network(x, counts)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert tiled == []
+
+
+def test_fake_tensors_are_left_to_the_modules(tiled: list[tuple[int, ...]]) -> None:
+    network, x, counts = sharp()
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+        assert network(mode.from_tensor(x), counts).shape == x.shape
     assert tiled == []
 
 
