@@ -258,7 +258,7 @@ _OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, 
 
 
 def _products_are_exact() -> bool:
-    """Whether the caller does not let float32 products round: Winograd's sums would multiply what they lose."""
+    """Whether float32 products are just that: Winograd's sums would multiply what rounder ones lose."""
     return torch.backends.mkldnn.matmul.fp32_precision in ("none", "ieee")  # type: ignore[attr-defined]
 
 

@@ -273,8 +273,8 @@ def load(
             huggingface_hub (extra `[hub]`), such a folder as OWNER/NAME, or the released
             `turing-motors/One-D-Piece-{S,B,L}-256`.
         device: where the network runs, as torch names it.
-        compile: hand the networks to `torch.compile`: a minute and more for each new batch size, for all
-            that comes after it.
+        compile: hand the networks to `torch.compile`: a minute and more for each new batch size, for all that
+            comes after it. On a CPU not the sharp one, whose own way is faster than what is compiled.
         sharp: False leaves the sharp network out, for a sooner start and less memory: all files are decoded
             faithfully.
 
@@ -294,7 +294,7 @@ def load(
     tokenizer = found.tokenizer
     if compile:
         for network in (tokenizer.encoder, tokenizer.decoder, tokenizer.sharp):
-            if network is not None:
+            if network is not None and (network is not tokenizer.sharp or not str(device).startswith("cpu")):
                 network.compile(dynamic=False)
     print_ = fingerprint(tokenizer)
     tables = None if found.folder is None else load_tables(found.folder, print_)
