@@ -1,3 +1,4 @@
+import gc
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 import onedpiece
 from onedpiece.bitstream import Code
+from onedpiece.cli import main as main_module
 
 COMMAND = [sys.executable, "-m", "onedpiece"]
 VERBS = ("encode", "decode", "truncate", "info", "models", "compare", "evaluate", "bulk", "train")
@@ -166,3 +168,22 @@ def test_names_that_are_no_text_cost_an_escape(code: Path) -> None:
     done = subprocess.run([*map(os.fsencode, COMMAND), b"info", odd], check=False, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"\\udcff.odp: 5 tokens" in done.stdout
+
+
+@pytest.mark.parametrize(("verb", "frozen"), [("info", True), ("train", False), (None, False)])
+def test_only_a_short_verb_leaves_its_memory_to_the_system(
+    verb: str | None, frozen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["onedpiece", *([verb] if verb else [])])
+    monkeypatch.setattr(main_module, "main", lambda: 2)
+    before = gc.get_freeze_count()
+    try:
+        assert main_module.run() == 2
+        assert (gc.get_freeze_count() > before) == frozen
+    finally:
+        gc.unfreeze()
+
+
+def test_short_verbs_are_verbs() -> None:
+    names = {command.callback.__name__ for command in main_module.build_app().registered_commands}
+    assert set(main_module.SHORT_VERBS) < names
