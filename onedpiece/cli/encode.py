@@ -178,7 +178,7 @@ def _encode_together(
                 raise outcome
             write(job.target, outcome.code.to_bytes())
             encoded[job] = outcome
-    # Drawing the sharp pictures takes ten times as long, and their PSNR says less of the tokens.
+    # Drawing the sharp pictures takes five times as long and more, and their PSNR says less of the tokens.
     pictures = decode_pictures(codec.model, [each.code for each in encoded.values()], sharpness=0.0)
     return [
         _Written(

@@ -10,7 +10,7 @@ from onedpiece.bitstream import Code
 from onedpiece.codec.model import EncodeResult, LoadedModel, decode_square
 from onedpiece.codec.tensors import Photo, resize, to_image
 from onedpiece.metrics.pixel import ImageScorer, image_psnr, missing_torch, psnr_scorer
-from onedpiece.rate.search import SearchResult, find_min_tokens, find_min_tokens_gp, usual_lpips
+from onedpiece.rate.search import SearchResult, find_min_tokens, find_min_tokens_gp
 from onedpiece.rate.target import QualityTarget
 
 FAITHFUL_METRICS = ("psnr", "ssim")
@@ -24,10 +24,6 @@ MIN_SSIM_PER_DB = 0.012
 
 NETWORK_SSIM = 0.005
 """What the network's picture scores above the linear one, in the mean."""
-
-PSNR_USUAL, LPIPS_PER_DB = (19.5, 2.9), (-0.0144, -0.0445)
-"""Of 600 photos: the PSNR of a quarter of the tokens, in dB, and what all add; and by how much a photo's
-LPIPS, sharp, goes with either. It leaves a deviation of .07 of .09."""
 
 MAX_SQUARES = 4
 """Photos of more pixels than so many of the model's squares are scored smaller to foretell their SSIM."""
@@ -69,10 +65,9 @@ def reach(model: LoadedModel, photo: Photo, code: Code, target: QualityTarget) -
     def measure(tokens: int) -> float:
         return score([decode_square(model, code[:tokens], photo.size)])[0]
 
-    psnr_curve = forecast = estimate_psnr_curve(model, photo, code)
     if target.metric == "lpips":
-        forecast = None if psnr_curve is None else estimate_lpips_curve(psnr_curve)
-        return find_min_tokens_gp(target, measure, len(code), forecast)
+        return find_min_tokens_gp(target, measure, len(code), None)
+    psnr_curve = forecast = estimate_psnr_curve(model, photo, code)
     if target.metric == "ssim" and psnr_curve is not None:
         forecast = estimate_ssim_curve(model, photo, code, psnr_curve, score)
     if forecast is None:
@@ -135,18 +130,6 @@ def estimate_ssim_curve(
     rises = np.maximum(np.diff(scores), MIN_SSIM_PER_DB * gains)
     rising = scores[0] + NETWORK_SSIM + np.concatenate([[0.0], np.cumsum(rises)])
     return [float(score) for score in np.interp(psnr_curve, decibels[places], rising)]
-
-
-def estimate_lpips_curve(psnr_curve: Sequence[float]) -> list[float]:
-    """Estimate the LPIPS of every prefix of a photo's code, sharp.
-
-    Args:
-        psnr_curve: (N,), as `estimate_psnr_curve` gives it.
-    """
-    quarter = psnr_curve[max(len(psnr_curve) // 4 - 1, 0)]
-    seen = quarter, psnr_curve[-1] - quarter
-    shift = sum(by * (dB - usual) for by, dB, usual in zip(LPIPS_PER_DB, seen, PSNR_USUAL, strict=True))
-    return [each + shift for each in usual_lpips(len(psnr_curve))]
 
 
 def _score_small(

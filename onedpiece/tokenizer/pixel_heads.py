@@ -245,8 +245,8 @@ def is_plain_inference(x: Tensor, weight: Tensor) -> bool:
 
 
 # Winograd's minimal filtering, F(4×4, 3×3): a convolution's 16 pixels of a tile from its 36 with their border
-# by 36 products in place of 144, as exact in float32 (tests/tokenizer/test_winograd.py). A dense block reads
-# every map up to five times and transforms it once. Source of the matrices: Lavin, Gray, arXiv 1509.09308 §4.
+# by 36 products in place of 144, about as exact in float32 (tests/tokenizer/test_winograd.py). A dense block
+# reads every map up to five times and transforms it once. Matrices: Lavin and Gray, arXiv 1509.09308 §4.
 
 TILE = 4
 """Pixels on a side of Winograd's tiles."""

@@ -9,16 +9,9 @@ from PIL import Image
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
 from onedpiece.codec import quality as quality_module
-from onedpiece.codec.quality import (
-    estimate_lpips_curve,
-    estimate_psnr_curve,
-    estimate_ssim_curve,
-    reach_square,
-    scorer_beside,
-)
+from onedpiece.codec.quality import estimate_psnr_curve, estimate_ssim_curve, reach_square, scorer_beside
 from onedpiece.codec.tensors import Photo, resize
 from onedpiece.metrics.pixel import ImageScorer
-from onedpiece.rate.search import SearchResult
 from onedpiece.rate.target import QualityTarget
 
 
@@ -49,35 +42,6 @@ def test_the_expected_ssim_is_near_the_true_one(
     assert np.abs(expected - true).max() < 0.1
     if np.ptp(true) > 0.1:  # the last photo is too large for 16 tokens to say anything about its detail
         assert np.corrcoef(expected, true)[0, 1] > 0.95
-
-
-def test_the_expected_lpips_is_that_of_600_photos_shifted_by_the_psnr() -> None:
-    usual = np.interp(np.arange(1, 257), [1, 64, 256], [14.0, 19.5, 22.4])
-    expected = np.array(estimate_lpips_curve(usual.tolist()))
-    # imagenet100's and Imagenette's 600 photos: .445, .377 and .308 at 64, 128 and 256 tokens in the mean.
-    np.testing.assert_allclose(expected[[63, 127, 255]], [0.445, 0.377, 0.308], atol=0.006)
-    assert (np.diff(expected) < 0).all()
-    better = np.array(estimate_lpips_curve((usual + 1).tolist()))
-    np.testing.assert_allclose(expected - better, 0.0144)
-    assert len(estimate_lpips_curve([15.0])) == 1
-
-
-def test_an_lpips_target_is_searched_about_that_curve(
-    codec: Codec, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = []
-
-    def search(target: QualityTarget, measure: object, count: int, forecast: list[float]) -> SearchResult:
-        given.append(forecast)
-        return SearchResult(count, 0.4, True, 1)
-
-    monkeypatch.setattr(quality_module, "find_min_tokens_gp", search)
-    monkeypatch.setattr(quality_module, "scorer_beside", lambda metric, photo: None)
-    code, taken = codec.encode(photo), Photo(photo)
-    quality_module.reach(codec.model, taken, code, QualityTarget("lpips", 0.4))
-    decibels = estimate_psnr_curve(codec.model, taken, code)
-    assert decibels is not None
-    assert given == [estimate_lpips_curve(decibels)]
 
 
 def test_a_large_photo_is_scored_twice_at_its_own_size(codec: Codec, photo: Image.Image) -> None:
