@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from itertools import accumulate, chain, islice
 from math import log2, prod
@@ -233,7 +234,7 @@ class Tables:
     def _sizes(self) -> set[int]:
         return {prod(len(table) for table in digits) for digits in self.positions}
 
-    @property
+    @cached_property
     def id(self) -> bytes:
         """Two bytes that a file carries, so that other tables are refused and not misread."""
         return sha256(repr(self.positions).encode()).digest()[:ID_BYTES]
@@ -293,6 +294,8 @@ def pack_entropy(indices: Sequence[int], tables: Tables) -> bytes | None:
         if index:
             return None
     payloads = islice(_inside(low, low + width, bits), ENDINGS)
+    if len(indices) == len(tables.positions):  # there is no token more to read
+        return next(payloads)
     return next((end for end in payloads if len(unpack_entropy(end, tables)) == len(indices)), None)
 
 
@@ -308,33 +311,22 @@ def _inside(low: int, high: int, bits: int) -> Iterator[bytes]:
 
 def unpack_entropy(payload: bytes, tables: Tables) -> list[int]:
     """Return the leading tokens, 0 to N, that a payload, whole or cut short, determines."""
-    lower = _Reader(int.from_bytes(payload, "big"), len(payload), open_end=False)
-    upper = _Reader(lower.value + 1, len(payload), open_end=True)
+    # What is known of the number, as shares of the digits' interval so far: value / scale to `gap` more.
+    value, gap, scale = int.from_bytes(payload, "big"), 1, 1 << 8 * len(payload)
     indices: list[int] = []
     for position in range(len(tables.positions)):
         index, unit = 0, 1
         for starts in tables.starts(position):
-            value = lower.next(starts)
-            if value != upper.next(starts):
+            value, gap = value << TOTAL_BITS, gap << TOTAL_BITS
+            digit = bisect_right(starts, value // scale) - 1
+            value -= starts[digit] * scale
+            scale *= starts[digit + 1] - starts[digit]
+            if value + gap > scale:
                 return indices
-            index += value * unit
+            index += digit * unit
             unit *= len(starts) - 1
         indices.append(index)
     return indices
-
-
-class _Reader:
-    """One end of what is known of the number, as a share of the digits' interval so far: value / scale."""
-
-    def __init__(self, value: int, size: int, *, open_end: bool) -> None:
-        self.value, self.scale, self.open_end = value, 1 << 8 * size, open_end
-
-    def next(self, starts: Sequence[int]) -> int:
-        scaled = self.value << TOTAL_BITS
-        digit = bisect_right(starts, (scaled - self.open_end) // self.scale) - 1
-        self.value = scaled - starts[digit] * self.scale
-        self.scale *= starts[digit + 1] - starts[digit]
-        return digit
 
 
 TablesOf = Callable[[bytes], Tables | None]

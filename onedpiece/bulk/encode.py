@@ -96,8 +96,10 @@ class Encoder:
 
     def _prepare(self, encoded: Encoded) -> Prepared:
         try:
-            read = read_converted(BytesIO(encoded.load()))
-            size = read.image.size
+            # Crops, and what is scored, are of the photo's own pixels.
+            wanted = None if self._keeps_pixels or self.options.crops else self.codec.image_size
+            read = read_converted(BytesIO(encoded.load()), wanted)
+            size = read.size or read.image.size
             boxes = crop_boxes(encoded.key, size, self.options.crops)
             whole = (0, 0, *size)
             photos = [Photo(read.image if box == whole else read.image.crop(box)) for box in boxes]

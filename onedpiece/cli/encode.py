@@ -134,12 +134,13 @@ class EncodeOptions(NamedTuple):
 
 
 class _Written(NamedTuple):
-    """A photo whose file is written: its size and conversions, and its PSNR in dB, once it is measured."""
+    """A photo and its file, of so many bytes: its size and conversions, and its PSNR in dB, once measured."""
 
     job: Job
     size: tuple[int, int]
     conversions: tuple[str, ...]
     result: "EncodeResult"
+    bytes: int
     psnr: "Future[float]"
 
 
@@ -152,7 +153,7 @@ def _encode_together(
 ) -> list[_Written]:
     from onedpiece.codec.codec import decode_pictures
 
-    photos, encoded = {}, {}
+    photos, encoded, sizes = {}, {}, {}
     for job, photo in read.items():
         with report.guarding(job.source):
             if isinstance(photo, Exception):
@@ -176,8 +177,9 @@ def _encode_together(
         with report.guarding(job.source):
             if isinstance(outcome, Exception):
                 raise outcome
-            write(job.target, outcome.code.to_bytes())
-            encoded[job] = outcome
+            data = outcome.code.to_bytes()
+            write(job.target, data)
+            encoded[job], sizes[job] = outcome, len(data)
     # Drawing the sharp pictures takes five times as long and more, and their PSNR says less of the tokens.
     pictures = decode_pictures(codec.model, [each.code for each in encoded.values()], sharpness=0.0)
     return [
@@ -186,6 +188,7 @@ def _encode_together(
             photos[job].image.size,
             photos[job].conversions,
             result,
+            sizes[job],
             aside.submit(_psnr, photos[job].image, picture),
         )
         for (job, result), picture in zip(encoded.items(), pictures, strict=True)
@@ -193,10 +196,10 @@ def _encode_together(
 
 
 def _psnr(photo: "Image.Image", picture: "Image.Image | Pixels") -> float:
-    from onedpiece.codec.tensors import sized
+    from onedpiece.codec.tensors import no_larger
     from onedpiece.metrics.pixel import image_psnr
 
-    return image_psnr(photo, sized(picture, photo.size))
+    return image_psnr(photo, no_larger(picture, photo.size))
 
 
 def _tell(written: "deque[_Written]", count: int, options: EncodeOptions, report: Report) -> None:
@@ -236,8 +239,7 @@ def _read(jobs: Sequence[Job]) -> "dict[Job, Converted | Exception]":
 
 
 def _record(written: _Written, options: EncodeOptions) -> dict[str, Any]:
-    job, (width, height), conversions, result, score = written
-    size = len(result.code.to_bytes())
+    job, (width, height), conversions, result, size, score = written
     quality = score.result()
     record = {
         "file": job.source,

@@ -8,7 +8,7 @@ from PIL import Image
 
 from onedpiece.bitstream import Code
 from onedpiece.codec.model import EncodeResult, LoadedModel, decode_square
-from onedpiece.codec.tensors import Photo, resize, to_image
+from onedpiece.codec.tensors import Photo, no_larger, resize, to_image
 from onedpiece.metrics.pixel import ImageScorer, image_psnr, missing_torch, psnr_scorer
 from onedpiece.rate.search import SearchResult, find_min_tokens, find_min_tokens_gp
 from onedpiece.rate.target import QualityTarget
@@ -100,8 +100,8 @@ def estimate_psnr_curve(model: LoadedModel, photo: Photo, code: Code) -> list[fl
     if lost is None:
         return None
     square = (model.image_size, model.image_size)
-    there_and_back = resize(resize(photo.image, square), photo.size)
-    resized = 10 ** (-image_psnr(photo.image, there_and_back) / 10)
+    small = no_larger(resize(photo.image, square), photo.size)
+    resized = 10 ** (-image_psnr(photo.image, small) / 10)
     return [float(decibels) for decibels in -10 * np.log10(resized + lost[0])]
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onedpiece.bitstream import Code
-from onedpiece.codec.images import read_picture, to_rgb
+from onedpiece.codec.images import REDUCING_GAP, read_picture, to_rgb
 from onedpiece.codes import TokenBatch, pad
 from onedpiece.tokenizer.config import RANGE_SLACK
 
@@ -185,12 +185,22 @@ def to_tensor(images: Sequence[Image.Image]) -> "Tensor":
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Return the whole picture at `size`, (width, height) in pixels, whatever its shape; antialiased."""
-    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return (
+        image
+        if image.size == size
+        else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
+    )
 
 
 def sized(picture: "Image.Image | Pixels", size: tuple[int, int]) -> Image.Image:
     """Return (3, H, W) in [0, 1] as an image at `size`, (width, height) in pixels; an image as it is."""
     return picture if isinstance(picture, Image.Image) else resize(to_image(picture), size)
+
+
+def no_larger(picture: "Image.Image | Pixels", size: tuple[int, int]) -> Image.Image:
+    """Return an image that `image_psnr` takes beside a photo of `size`: resized where it is larger."""
+    image = picture if isinstance(picture, Image.Image) else to_image(picture)
+    return image if image.width <= size[0] and image.height <= size[1] else resize(image, size)
 
 
 def resize_array(picture: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

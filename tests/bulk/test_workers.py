@@ -51,6 +51,23 @@ def sound(rows: list[dict[str, Any]], inputs: Inputs) -> list[tuple[dict[str, An
     ]
 
 
+@pytest.mark.parametrize("options", [{}, {"crops": 1}, {"target": RateTarget(psnr=9.0)}, {"score": "psnr"}])
+def test_a_large_jpeg_keeps_its_size_in_its_row_and_all_pixels_where_they_count(
+    options: dict[str, Any], encode: Any, codec: Codec, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    large = Image.open(data / "chelsea.png").convert("RGB").resize((1600, 1200))
+    large.save(tmp_path / "in" / "a.jpg", quality=95)
+    (row,) = encode(source=tmp_path / "in", **options)
+    assert (row["width"], row["height"]) == (1600, 1200)
+    box = row["box"]
+    assert box == [0, 0, 1600, 1200] or options.get("crops")
+    whole = Image.open(tmp_path / "in" / "a.jpg").crop(box)
+    expected = codec.encode(whole).indices[: row["count"]]
+    same = (row["tokens"] == expected).mean()
+    assert same == 1 if options else same > 0.7
+
+
 @pytest.mark.parametrize("target", [{}, {"tokens": 5}, {"max_bytes": 20}, {"bpp": 0.05}, {"psnr": 15.0}])
 def test_rows_are_what_the_codec_gives(
     target: dict[str, Any], encode: Any, inputs: Inputs, codec: Codec

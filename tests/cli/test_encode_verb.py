@@ -327,6 +327,6 @@ def test_what_was_written_is_told_though_the_next_photo_fails(
 def test_after_ctrl_c_what_is_not_scored_yet_is_not_waited_for() -> None:
     future: Future[float] = Future()
     assert future.cancel()
-    written = deque([verb._Written(verb.Job("a", "b"), (1, 1), (), None, future)])  # type: ignore[arg-type]
+    written = deque([verb._Written(verb.Job("a", "b"), (1, 1), (), None, 1, future)])  # type: ignore[arg-type]
     verb._tell(written, 1, None, None)  # type: ignore[arg-type]
     assert not written

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onedpiece.codec.images import read_picture
-from onedpiece.codec.tensors import Photo, resize, to_rgb, to_tensor
+from onedpiece.codec.images import read_converted, read_picture
+from onedpiece.codec.tensors import Photo, no_larger, resize, to_rgb, to_tensor
 from onedpiece.errors import PictureError
 from onedpiece.metrics.pixel import image_psnr
 
@@ -176,6 +176,50 @@ def test_psnr_agrees_with_its_definition(photo: Image.Image) -> None:
     other = resize(resize(photo, (40, 40)), photo.size)
     error = np.square(np.asarray(photo, float) - np.asarray(other, float)).mean()
     assert image_psnr(photo, other) == pytest.approx(10 * np.log10(255**2 / error), abs=1e-9)
+
+
+@pytest.mark.parametrize("size", [(451, 300), (300, 451), (640, 480), (256, 300), (1000, 257), (257, 256)])
+def test_psnr_of_a_smaller_picture_is_that_of_it_scaled_up(size: tuple[int, int], photo: Image.Image) -> None:
+    large, small = resize(photo, size), resize(resize(photo, (24, 24)), (256, 256))
+    assert image_psnr(large, small) == pytest.approx(image_psnr(large, resize(small, size)), abs=1e-4)
+
+
+def test_psnr_of_a_smaller_picture_cuts_what_scaling_overshoots() -> None:
+    half = np.zeros((64, 64, 3), np.uint8)
+    half[:, 32:], half[40:] = 255, 255
+    small, large = Image.fromarray(half), Image.fromarray(half).resize((300, 201), Image.Resampling.NEAREST)
+    assert image_psnr(large, small) == pytest.approx(image_psnr(large, resize(small, large.size)), abs=1e-4)
+    flat = Image.new("RGB", (64, 64), (255, 7, 0))
+    assert image_psnr(flat.resize((300, 201)), flat) == float("inf")
+
+
+def test_only_what_is_larger_than_the_photo_is_resized_to_score_it(photo: Image.Image) -> None:
+    assert no_larger(photo, (photo.width, photo.height + 1)) is photo
+    assert no_larger(photo, (photo.width - 1, 2 * photo.height)).size == (photo.width - 1, 2 * photo.height)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(("wanted", "divisor"), [(256, 1), (100, 2), (60, 4), (20, 8), (None, 1)])
+def test_a_large_jpeg_is_decoded_smaller_where_a_small_square_is_wanted(
+    wanted: int | None, divisor: int, orientation: int, photo: Image.Image
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = stored(photo.resize((1001, 760)), "jpeg", quality=95, exif=exif)
+    whole, read = read_converted(file), read_converted(file, wanted)
+    expected = (-(-1001 // divisor), 760 // divisor)
+    assert read.image.size == (expected if orientation == 1 else expected[::-1])
+    assert (read.size or read.image.size) == whole.image.size
+    side = (wanted or 256, wanted or 256)
+    assert image_psnr(resize(whole.image, side), resize(read.image, side)) > 35
+    assert read.image.info == whole.image.info == {}
+    assert read.conversions == whole.conversions
+
+
+def test_only_jpegs_are_decoded_smaller(photo: Image.Image) -> None:
+    read = read_converted(stored(photo.resize((1001, 760))), 20)
+    assert read.image.size == (1001, 760)
+    assert read.size is None
 
 
 @pytest.mark.parametrize("kind", ["image", "tensor"])

@@ -160,7 +160,7 @@ def square(data: bytes, size: int, place: tuple[float, float] = CENTRE) -> NDArr
     Raises:
         PictureError: the bytes are no picture.
     """
-    upright = read_picture(BytesIO(data))
+    upright = read_picture(BytesIO(data), size)
     if upright.size != (size, size):
         upright = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS, centering=place)
     return np.ascontiguousarray(np.asarray(upright).transpose(2, 0, 1))

@@ -206,7 +206,7 @@ def resized(member: Member, config: PrepareConfig) -> bytes:
         PictureError: it cannot be read; the message says where it lies.
     """
     try:
-        picture = read_picture(BytesIO(read(member)))
+        picture = read_picture(BytesIO(read(member)), config.size)
     except (OSError, PictureError) as error:
         raise PictureError(f"{_place(member)} is no readable picture ({one_line(error)})") from error
     scale = config.size / min(picture.size)
