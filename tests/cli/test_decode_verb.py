@@ -12,12 +12,16 @@ import torch
 from PIL import Image
 
 from onedpiece.bitstream import Code
+from onedpiece.cli import decode as verb
 from onedpiece.codec.model import RETIRED
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 
 CODE = Code(np.arange(16), 4096, bytes.fromhex("0badcafe"), (481, 321))
 SQUARE = Code(np.arange(9), 4096, bytes.fromhex("0badcafe"))
+
+
+make_file = verb._file_of
 
 
 @pytest.fixture
@@ -52,6 +56,45 @@ def test_a_picture_that_may_be_the_original_is_not_replaced(cli: Any, codes: Pat
     assert (codes / "a.png").read_bytes() == b"the original"
     assert cli("decode", codes / "a.odp", "-o", codes / "a.png").status == 0
     assert Image.open(codes / "a.png").size == (481, 321)
+
+
+def test_a_picture_that_cannot_be_stored_is_named_and_the_others_are_written(
+    cli: Any, codes: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def large_fails(picture: Any, size: tuple[int, int], file_format: str) -> bytes:
+        if size == (481, 321):
+            raise ValueError("too large for this format")
+        return make_file(picture, size, file_format)
+
+    monkeypatch.setattr(verb, "_file_of", large_fails)
+    result = cli("decode", codes, "-o", tmp_path / "out")
+    assert result == (
+        1,
+        f"{tmp_path}/out/b.png: 256x256 from 9 tokens\n".encode(),
+        f"onedpiece: {codes}/a.odp: too large for this format\n",
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
+
+
+def test_after_ctrl_c_what_is_drawn_is_not_waited_for(
+    cli: Any, codes: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two of ten files are in the second pass, whose network is interrupted: eight pictures are whole."""
+    for i in range(8):
+        (codes / f"{i}.odp").write_bytes(SQUARE.to_bytes())
+    draw = verb._draw
+
+    def interrupted(codec: Any, codes: dict[Any, Any], *rest: Any) -> list[Any]:
+        if len(codes) < 8:
+            raise KeyboardInterrupt
+        return draw(codec, codes, *rest)
+
+    monkeypatch.setattr(verb, "_draw", interrupted)
+    result = cli("decode", codes, "-o", tmp_path / "out")
+    assert result.status == 130
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert result.out.count(b"\n") == len(written) <= 8
+    assert all(Image.open(tmp_path / "out" / name).size == (256, 256) for name in written)
 
 
 def test_the_start_of_a_file_is_a_picture(cli: Any, codes: Path) -> None:
