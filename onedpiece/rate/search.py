@@ -5,7 +5,7 @@ about a forecast of the scores, and decodes where it expects to save most.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import accumulate
 from math import erf, log2, sqrt
 from typing import NamedTuple
@@ -26,7 +26,7 @@ bumps even out: one square's reach 0.03 dB, and `find_min_tokens_gp` takes them 
 
 LASTING_TOL = 0.02
 """LPIPS by which more tokens may miss what fewer reach, for the fewer to be an answer, and by which they must
-be better for still more not to be looked at."""
+be better, or fewer still be worse, for no more to be looked at."""
 
 ALIKE = 0.71
 """Ratio of two lengths that tell the same about whether an answer lasts."""
@@ -80,7 +80,7 @@ class Belief(NamedTuple):
 BELIEFS = {
     "psnr": Belief(0.25, 0.1, 0.8, 0.03, 0.0),
     "ssim": Belief(0.02, 0.25, 0.6, 1.0, 0.02),
-    "lpips": Belief(0.07, 0.3, 0.5, 0.3, 0.11),
+    "lpips": Belief(0.07, 0.3, 0.5, 0.3, 0.09),
 }
 """By the curves of 9 photos; LPIPS, of sharp pictures, by 26 prefixes of each of 5."""
 
@@ -243,8 +243,9 @@ def find_min_tokens_gp(
     predictions of all prefixes fall short by OUT_OF_REACH_SIGMA, and all tokens were measured.
 
     LPIPS may like a grey square better than a poor picture, so that one token beats forty. Its answer must
-    last: twice as many tokens are better, or else they and four times as many and so on (of few, √2 times)
-    reach the target too, to LASTING_TOL; where they do not, the search goes on behind them.
+    last: fewer tokens were seen to be worse, or twice as many to be better, by LASTING_TOL; or else those and
+    four times as many and so on (of few, √2 times) reach the target too, to LASTING_TOL. Where they do not,
+    the search goes on behind them.
 
     Args:
         target: what to reach.
@@ -277,9 +278,11 @@ def find_min_tokens_gp(
     return SearchResult.best(target, scores)
 
 
-def _falls_back(margin: Measure, tokens: int, count: int, known: Container[int]) -> int:
+def _falls_back(margin: Measure, tokens: int, count: int, known: Collection[int]) -> int:
     """Return a longer prefix that misses what `tokens` reach; 0 where the answer lasts."""
     best, short = margin(tokens), 0
+    if any(k < tokens and margin(k) < best - LASTING_TOL for k in known):
+        return 0  # better than fewer: behind the worst of what may rise first
     factor = 2**0.5 if tokens < FEW else 2.0
     while best >= 0 and tokens < count:
         wanted = min(max(round(factor * tokens), tokens + 1), count)
