@@ -7,7 +7,7 @@ about a forecast of the scores, and decodes where it expects to save most.
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import accumulate
-from math import erf, log2, sqrt
+from math import erf, inf, log2, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +68,7 @@ class Belief(NamedTuple):
         least_saving: in tokens: a shorter prefix is decoded as long as what it would save, times the
             probability that it reaches the target, is more.
         least_share: the same as a share of the answer; the larger of both holds.
+        lasting: a prefix that misses the target by more makes all shorter ones no answer.
     """
 
     offset_std: float
@@ -75,12 +76,13 @@ class Belief(NamedTuple):
     step_std: float
     least_saving: float
     least_share: float
+    lasting: float = inf
 
 
 BELIEFS = {
     "psnr": Belief(0.25, 0.1, 0.8, 0.03, 0.0),
     "ssim": Belief(0.02, 0.25, 0.6, 1.0, 0.02),
-    "lpips": Belief(0.07, 0.3, 0.5, 0.3, 0.09),
+    "lpips": Belief(0.07, 0.3, 0.5, 0.3, 0.11, LASTING_TOL),
 }
 """By the curves of 9 photos; LPIPS, of sharp pictures, by 26 prefixes of each of 5."""
 
@@ -243,9 +245,9 @@ def find_min_tokens_gp(
     predictions of all prefixes fall short by OUT_OF_REACH_SIGMA, and all tokens were measured.
 
     LPIPS may like a grey square better than a poor picture, so that one token beats forty. Its answer must
-    last: fewer tokens were seen to be worse, or twice as many to be better, by LASTING_TOL; or else those and
-    four times as many and so on (of few, √2 times) reach the target too, to LASTING_TOL. Where they do not,
-    the search goes on behind them.
+    last: no longer prefix was seen to miss the target by LASTING_TOL, and fewer tokens were seen to be worse,
+    or twice as many to be better, by as much; or else those and four times as many and so on (of few, √2
+    times) reach the target too. Where they do not, the search goes on behind them.
 
     Args:
         target: what to reach.
@@ -316,7 +318,7 @@ def _search(margin: Measure, expected: Curve, belief: Belief, skipped: int) -> i
         tokens = _next_gp(hopes, margins, belief)
         if tokens is None:
             best = max(margins, key=lambda tokens: margins[tokens])
-            return skipped + min((tokens for tokens in margins if margins[tokens] >= 0), default=best)
+            return skipped + (_answer(margins, belief) or best)
         found = margin(skipped + tokens)
         if margins:  # the first miss is the photo's own offset
             missed = found - float(prediction.mean[tokens - 1])
@@ -332,19 +334,29 @@ def _next_gp(hopes: Curve, margins: Mapping[int, float], belief: Belief) -> int 
         margins: token count -> by how much it does.
         belief: what an answer is worth.
     """
-    count = len(hopes)
-    reached = [tokens for tokens, margin in margins.items() if margin >= 0]
-    if reached:
-        answer = min(reached)
+    count, first = len(hopes), _first_lasting(margins, belief)
+    answer = _answer(margins, belief)
+    if answer:
         least = max(belief.least_saving, belief.least_share * answer)
-        savings = {k: _saving(answer - k, hopes[k - 1]) for k in range(1, answer) if k not in margins}
+        savings = {k: _saving(answer - k, hopes[k - 1]) for k in range(first, answer) if k not in margins}
         best = max(savings, key=lambda tokens: savings[tokens], default=0)
         return best if best and savings[best] > least else None
-    risky = [k for k in range(1, count + 1) if k not in margins and hopes[k - 1] > -OUT_OF_REACH_SIGMA]
+    risky = [k for k in range(first, count + 1) if k not in margins and hopes[k - 1] > -OUT_OF_REACH_SIGMA]
     # All tokens are looked at before a target is called out of reach.
     risky = risky or [count] * (count not in margins)
     likely = (tokens for tokens in risky if hopes[tokens - 1] >= ACCEPT_Z)
     return next(likely, max(risky, key=lambda tokens: float(hopes[tokens - 1]), default=None))
+
+
+def _first_lasting(margins: Mapping[int, float], belief: Belief) -> int:
+    """Return the shortest prefix that may be the answer: behind all that miss by too much."""
+    return 1 + max((tokens for tokens, margin in margins.items() if margin < -belief.lasting), default=0)
+
+
+def _answer(margins: Mapping[int, float], belief: Belief) -> int:
+    """Return the fewest tokens that were measured to reach the target, and may last; 0 where none were."""
+    first = _first_lasting(margins, belief)
+    return min((tokens for tokens, margin in margins.items() if margin >= 0 and tokens >= first), default=0)
 
 
 def _saving(tokens: int, hope: float) -> float:

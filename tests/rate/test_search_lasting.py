@@ -53,6 +53,38 @@ def test_a_falling_curve_takes_few_decodes() -> None:
     assert np.mean(decodes) < 4.2
 
 
+@pytest.mark.parametrize("value", [0.5, 0.55, 0.6, 0.65])
+def test_no_prefix_is_decoded_that_is_shorter_than_a_clear_miss(value: float) -> None:
+    """Photos have bumps: here every eighth count is .05 worse than its neighbours."""
+    bumpy = [0.9 - 0.07 * np.log2(k) + 0.05 * (k % 8 == 0) for k in range(1, 257)]
+    asked: list[int] = []
+
+    def measure(tokens: int) -> float:
+        asked.append(tokens)
+        return bumpy[tokens - 1]
+
+    found = find_min_tokens_gp(QualityTarget("lpips", value), measure, 256, None)
+    for place, tokens in enumerate(asked):
+        missed = [k for k in asked[:place] if bumpy[k - 1] > value + LASTING_TOL]
+        assert tokens > max(missed, default=0)
+    assert found.tokens > max((k for k in asked if bumpy[k - 1] > value + LASTING_TOL), default=0)
+
+
+def test_fewer_tokens_that_are_worse_tell_that_an_answer_lasts() -> None:
+    """On a falling curve nothing longer than the answer is decoded for that alone."""
+    falling = [0.9 - 0.06 * np.log2(k) for k in range(1, 257)]
+    for value in np.linspace(0.45, 0.75, 20):
+        asked: list[int] = []
+
+        def measure(tokens: int, asked: list[int] = asked) -> float:
+            asked.append(tokens)
+            return falling[tokens - 1]
+
+        found = find_min_tokens_gp(QualityTarget("lpips", float(value)), measure, 256, None)
+        worse = [k for k in asked if k < found.tokens and falling[k - 1] > found.score + LASTING_TOL]
+        assert not worse or asked[-1] <= found.tokens
+
+
 def test_where_more_never_helps_the_best_is_taken() -> None:
     rising = [0.3 + k / 1000 for k in range(1, 257)]
     assert search_for(0.35, rising).score <= 0.35
