@@ -212,7 +212,7 @@ def start_cases(folder: Path) -> list[Case]:
 
 
 def folder_cases(folder: Path, tokenizer: Tokenizer) -> list[Case]:
-    """Return `encode` of folders of 256-pixel WebPs and 12-megapixel JPEGs, and the bare network on them."""
+    """Return `encode` of folders of WebPs (256 px) and JPEGs (12 MP), `decode` back, and the bare network."""
     cases = []
     picture = Image.open(_PHOTO).convert("RGB")
     kinds = (("256 px", (256, 256), "webp", _FOLDER), ("12 MP", (4000, 3000), "jpg", _LARGE))
@@ -221,8 +221,11 @@ def folder_cases(folder: Path, tokenizer: Tokenizer) -> list[Case]:
         photos.mkdir()
         for i in range(count):
             picture.resize(size).save(photos / f"{i}.{ending}", quality=90)
-        words = ["encode", str(photos), "-o", str(folder / f"{ending}-odp")]
+        codes = str(folder / f"{ending}-odp")
+        words = ["encode", str(photos), "-o", codes]
         cases.append(Case("folder", f"encode {what}", count, partial(_quietly, words)))
+        words = ["decode", codes, "-o", str(folder / f"{ending}-png"), "--sharpness", "0"]
+        cases.append(Case("folder", f"decode {what}", count, partial(_quietly, words)))
         images = torch.rand(count, 3, 256, 256)
         cases.append(Case("folder", f"bare network {what}", count, partial(_bare, tokenizer, images)))
     return cases

@@ -216,7 +216,7 @@ def picture(shared: Path) -> None:
 
 def targets(shared: Path) -> None:
     """What a quality target costs, beside trying every prefix."""
-    words = ["--metrics", "psnr,ssim", "--photos", "6", "--trials", "200", "--timings", "2", "--workers", "1"]
+    words = ["--metrics", "psnr,ssim", "--photos", "12", "--trials", "100", "--workers", "1"]
     photos = shared / "data/eval/imagenet100"
     # 1: a promise is broken, which the table then shows.
     text = run(shared, "-m", "tools.check_targets", "--data", photos, *words, statuses=(0, 1))

@@ -1,5 +1,6 @@
 """`onedpiece decode`: .odp files to pictures."""
 
+import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from io import BytesIO
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from onedpiece.codec.tensors import Pixels
 
 _QUALITY = 95  # of JPEG, WebP and AVIF: what the codec lost should be all that is lost
+_STORING = 4  # threads at most that make files: a PNG of 12 megapixels takes longer than its decoding
 _PNG_LEVEL = 4  # of zlib: half the time of its usual 6, for 9 % more bytes at 12 megapixels, 2 % at 451x300
 
 
@@ -75,7 +77,7 @@ def decode(
         Report(
             [job.source for job in jobs], as_json=as_json, data_on_stdout=jobs[0].target == STREAM
         ) as report,
-        ThreadPoolExecutor(1) as aside,
+        ThreadPoolExecutor(min(_STORING, os.cpu_count() or 1)) as aside,
     ):
         drawn: deque[_Drawn] = deque()
         try:
