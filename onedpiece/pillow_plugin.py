@@ -2,6 +2,10 @@
 
 `Image.open` reads the header alone; the network loads and decodes when pixels are first asked for.
 `image.save("a.odp", tokens=64)` takes what `Codec.encode` takes: tokens, max_bytes, bpp, psnr, ssim, lpips.
+
+Pillow empties a file that is there before it asks for the picture, and leaves it so where a target is out of
+reach. With `best_effort=True` there always is a picture; `Codec.encode(image, …).save(path)` keeps an older
+file.
 """
 
 from functools import cache

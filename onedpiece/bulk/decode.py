@@ -67,7 +67,7 @@ class Decoder:
         read = [code for code in codes if isinstance(code, Code)]
         images = iter(self.codec.decode_batch(read, sharpness=self.options.sharpness))
         return [
-            self._save(row["key"], next(images), shard) if isinstance(code, Code) else _missing(row, code)
+            self._save(row, next(images), shard) if isinstance(code, Code) else _missing(row, code)
             for row, code in zip(rows, codes, strict=True)
         ]
 
@@ -82,13 +82,16 @@ class Decoder:
         except (OnedpieceError, TypeError) as error:
             return one_line(error)
 
-    def _save(self, key: str, image: Image.Image, shard: Shard) -> Row:
+    def _save(self, row: Row, image: Image.Image, shard: Shard) -> Row:
         file = BytesIO()
-        image.save(file, self.format, quality=QUALITY)
+        try:
+            image.save(file, self.format, quality=QUALITY)
+        except (OSError, ValueError) as error:  # no format holds every size
+            return _missing(row, f"{image.width}x{image.height} pixels in {self.format}: {one_line(error)}")
         data = file.getvalue()
-        name = shard.add_file(key, self.options.ending, data)
-        row = {"key": key, "width": image.width, "height": image.height, "file": name}
-        return row | {"bytes": len(data), "error": None}
+        name = shard.add_file(row["key"], self.options.ending, data)
+        made = {"key": row["key"], "width": image.width, "height": image.height, "file": name}
+        return made | {"bytes": len(data), "error": None}
 
 
 def code_of(row: dict[str, Any], info: ShardInfo) -> Code:

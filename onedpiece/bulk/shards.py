@@ -85,9 +85,14 @@ def picture_schema() -> Any:
 
 
 class FileNames:
-    """Names of a shard's files, from the keys of its rows: safe below a folder, and no two alike."""
+    """Names of a shard's files, from the keys of its rows: safe below a folder, and no two alike.
 
-    def __init__(self) -> None:
+    Args:
+        dotless: names have no dot but that of the ending: WebDataset ends a sample's key at the first one.
+    """
+
+    def __init__(self, *, dotless: bool = False) -> None:
+        self.dotless = dotless
         self._taken: set[str] = set()
 
     def take(self, key: str, ending: str) -> str:
@@ -96,12 +101,15 @@ class FileNames:
         parts = [_short(part) for part in path.parts if part not in ("/", ".", "..")]
         last = parts.pop() if parts else "picture"
         stem = last[: -len(path.suffix)] if path.suffix.lower() in ENDINGS else last
-        names = [f"{stem}{ending}", f"{last}{ending}"]
+        names = [stem, last]
         number = 1
-        while (name := "/".join([*parts, names[0]])) in self._taken:
-            names = [*names[1:], f"{stem}.{(number := number + 1)}{ending}"]
+        while (name := "/".join([*parts, self._plain(names[0]) + ending])) in self._taken:
+            names = [*names[1:], f"{stem}.{(number := number + 1)}"]
         self._taken.add(name)
         return name
+
+    def _plain(self, name: str) -> str:
+        return name.replace(".", "_") if self.dotless else name
 
 
 def _short(part: str) -> str:
@@ -113,9 +121,8 @@ def _short(part: str) -> str:
 class Shard:
     """The rows and files of one unit while they are written; see `writing_shard`."""
 
-    def __init__(self, writer: Any, schema: Any, files: "_Files") -> None:
-        self._writer, self._schema, self._files = writer, schema, files
-        self.names = FileNames()
+    def __init__(self, writer: Any, schema: Any, files: "_Files", names: FileNames) -> None:
+        self._writer, self._schema, self._files, self.names = writer, schema, files, names
         self.counts = Counter(dict.fromkeys(("pictures", "rows", "errors", "tokens", "bytes"), 0))
         self.failures: list[tuple[str, str]] = []
         """Key and error of the first rows that have one."""
@@ -164,7 +171,7 @@ def writing_shard(
         parquet.ParquetWriter(stream, schema, compression="zstd") as writer,
         _files(folder, number, layout) as files,
     ):
-        shard = Shard(writer, schema, files)
+        shard = Shard(writer, schema, files, FileNames(dotless=layout == "webdataset"))
         yield shard
         writer.add_key_value_metadata({COUNTS_KEY: json.dumps(shard.counts).encode()})
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _QUALITY = 95  # of JPEG, WebP and AVIF: what the codec lost should be all that is lost
 _STORING = 4  # threads at most that make files: a PNG of 12 megapixels takes longer than its decoding
+_SIZES_OF_THEIR_OWN = ("ICO", "ICNS")
 _PNG_LEVEL = 4  # of zlib: half the time of its usual 6, for 9 % more bytes at 12 megapixels, 2 % at 451x300
 
 
@@ -150,7 +151,7 @@ def _format_of(target: str) -> str:
     from PIL import Image
 
     file_format = Image.registered_extensions().get(suffix, "")
-    if file_format not in Image.SAVE:
+    if file_format not in Image.SAVE or file_format in _SIZES_OF_THEIR_OWN:
         raise ValueError(f"cannot write pictures that end in {suffix}; use .png, .jpg, .webp or .avif")
     return file_format
 

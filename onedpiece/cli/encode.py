@@ -14,6 +14,7 @@ from onedpiece.cli.io import (
     BEST_EFFORT,
     BPP,
     CHUNK,
+    CHUNK_PIXELS,
     DEVICE,
     JSON,
     LPIPS,
@@ -212,27 +213,31 @@ def _tell(written: "deque[_Written]", count: int, options: EncodeOptions, report
 
 
 def read_ahead(jobs: Sequence[Job]) -> "Iterator[dict[Job, Converted | Exception]]":
-    """Yield the photos of CHUNK jobs at a time, or why one could not be read; the next are read meanwhile."""
-    chunks = [jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK)]
-    if len(chunks) == 1:
-        yield _read(chunks[0])
+    """Yield photos, or why one could not be read, as many as go together; the next are read meanwhile.
+
+    They are CHUNK, or fewer where those have CHUNK_PIXELS: three such parts are in memory at once.
+    """
+    waiting = iter(jobs)
+    if len(jobs) == 1:
+        yield _read(waiting)
         return
     with ThreadPoolExecutor(1) as aside:
-        coming = aside.submit(_read, chunks[0])
-        for chunk in [*chunks[1:], []]:
-            photos = coming.result()
-            coming = aside.submit(_read, chunk)
+        coming = aside.submit(_read, waiting)
+        while photos := coming.result():
+            coming = aside.submit(_read, waiting)
             yield photos
 
 
-def _read(jobs: Sequence[Job]) -> "dict[Job, Converted | Exception]":
+def _read(jobs: "Iterator[Job]") -> "dict[Job, Converted | Exception]":
     from onedpiece.codec.images import read_converted
 
     photos: dict[Job, Converted | Exception] = {}
-    for job in jobs:
+    pixels = 0
+    while len(photos) < CHUNK and pixels < CHUNK_PIXELS and (job := next(jobs, None)):
         try:
             with reading(job.source, seekable=True) as file:
-                photos[job] = read_converted(file)
+                photo = photos[job] = read_converted(file)
+            pixels += photo.image.width * photo.image.height
         except Exception as error:  # raised again where its turn comes
             photos[job] = error
     return photos
@@ -267,7 +272,7 @@ def _target_record(options: EncodeOptions, search: "SearchResult | None") -> dic
         return record
     return record | {
         "target": {"metric": quality.metric, "value": quality.value},
-        "reached": search.score,
+        "reached": search.score if isfinite(search.score) else None,
         "met": search.reached,
     }
 
@@ -283,7 +288,8 @@ def _verdict(record: dict[str, Any]) -> str:
         return ""
     metric, value = record["target"]["metric"], record["target"]["value"]
     verdict = "reaches" if record["met"] else "falls short of"
-    return f"; {metric} {record['reached']:.4g} {verdict} {value:g}"
+    reached = "of a lossless picture" if record["reached"] is None else f"{record['reached']:.4g}"
+    return f"; {metric} {reached} {verdict} {value:g}"
 
 
 class FrontEnd(NamedTuple):

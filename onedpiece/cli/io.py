@@ -50,6 +50,7 @@ RECURSIVE = Annotated[
     bool, typer.Option("--recursive", "-r", help="Look below the folders too; hidden ones are left out.")
 ]
 CHUNK = 8  # files that go through the network together: more gain little and hold more pixels
+CHUNK_PIXELS = 64_000_000  # that fewer files have already: a quarter of a gigabyte
 
 
 STREAM = "-"  # standard input, or standard output
@@ -70,7 +71,7 @@ def reading(source: str, *, seekable: bool = False) -> Iterator[BinaryIO]:
     """Open an input for reading bytes; standard input is read to its end where it must be `seekable`."""
     if source != STREAM:
         with Path(source).open("rb") as file:
-            yield file
+            yield BytesIO(file.read()) if seekable and not file.seekable() else file
     elif sys.stdin is None:
         raise ValueError("standard input is closed; name a file")
     elif seekable:
@@ -188,7 +189,7 @@ def plan(
         suffix: what takes the place of the input's extension where the output is not named; it follows that
             extension where a file beside the input differs in nothing else: a.jpg.odp, as there is an a.png.
         extensions: which files of a folder count.
-        keep_existing: refuse to replace a file that stands where the output was not named.
+        keep_existing: refuse to replace a file beside the input where the output's own name was not given.
         skip_existing: leave out the jobs whose output is there and no older than the input: outputs appear
             whole, so that it is done.
         recursive: take what lies below the folders too, into folders alike.
@@ -204,6 +205,16 @@ def plan(
     many = len(inputs) > 1 or (inputs[0] != STREAM and Path(inputs[0]).is_dir())
     into_folder = out not in (None, STREAM) and (Path(str(out)).is_dir() or str(out).endswith("/"))
     names = _Names(suffix, extensions)
+    if (
+        many
+        and not into_folder
+        and out
+        and not Path(out).exists()
+        and Path(out).suffix.lower() in {suffix, ".odp", *ENDINGS}
+    ):
+        raise ValueError(
+            f"{out} is named as one file, and there are several inputs; name a folder, as {out}/"
+        )
     if out is None:
         jobs = [Job(each.source, names.beside(each.source)) for each in sources]
     elif many or into_folder:
@@ -216,10 +227,11 @@ def plan(
         _check_no_picture(jobs)
     if skip_existing:
         jobs = [job for job in jobs if not _is_done(job)]
-    elif keep_existing and out is None:
-        _check_free(jobs)
-    elif many or into_folder:
-        _announce_replaced(jobs if out is not None else ())
+    else:
+        if keep_existing and (out is None or many or into_folder):
+            _check_free(job for job in jobs if _is_beside(job))
+        if out is not None and (many or into_folder):
+            _announce_replaced(jobs)
     if (many or into_folder) and out is not None:
         for folder in {Path(out), *(Path(job.target).parent for job in jobs)}:
             folder.mkdir(parents=True, exist_ok=True)
@@ -322,6 +334,10 @@ def _check_targets(jobs: Iterable[Job], option: str) -> None:
                 f"{seen[place]} and {source} would both be written to {target}; do one at a time"
             )
         seen[place] = source
+
+
+def _is_beside(job: Job) -> bool:
+    return STREAM not in job and Path(job.source).parent.resolve() == Path(job.target).parent.resolve()
 
 
 def _check_free(jobs: Iterable[Job]) -> None:

@@ -73,9 +73,9 @@ def read_picture(source: str | PathLike[str] | BinaryIO, wanted: int | None = No
 
     Args:
         source: a path, or a file that is open for reading bytes and can seek.
-        wanted: side in pixels of the square that it is resized to. A JPEG that is `REDUCING_GAP` times larger
-            and more is then decoded to a half, a quarter or an eighth: 12 megapixels in a third of the time,
-            to a square some 40 dB away. None: to all its pixels.
+        wanted: side in pixels of the square that it is resized to. A JPEG is then decoded to a half, a
+            quarter or an eighth where that still is `REDUCING_GAP` times larger: 12 megapixels in a third of
+            the time, to a square 40 dB away and more. None: to all its pixels.
 
     Raises:
         PictureError: it is no picture that Pillow can read, is damaged, or has absurdly many pixels.

@@ -158,7 +158,9 @@ class LoadedModel(ABC):
             raise ValueError(f"sharpness is {asked}; use 0 (faithful) to 1 (most natural)")
         if not self.has_sharp:
             if asked:
-                raise ValueError(f"sharpness is {asked}, but {self.name} has no sharp network; use 0")
+                raise ValueError(
+                    f"sharpness is {asked}, but {self.name} has no sharp network; use 0, or load it with one"
+                )
             return 0.0
         if asked is not None:
             return asked

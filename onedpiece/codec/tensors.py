@@ -150,7 +150,10 @@ def as_list(pictures: Pictures) -> list[Picture]:
 
     Raises:
         ValueError: a tensor or an array that is no batch.
+        TypeError: it is one picture's path.
     """
+    if isinstance(pictures, str | PathLike):
+        raise TypeError(f"found one path, {str(pictures)!r}; expected a list of pictures")
     if (is_tensor(pictures) or _is_array(pictures)) and pictures.ndim != 4:
         raise ValueError(
             f"the batch has shape {tuple(pictures.shape)}; expected a (B, 3, H, W) tensor or a (B, H, W, 3) "

@@ -20,6 +20,9 @@ ImageScorer = Callable[[Sequence[Image.Image]], list[float]]
 """Pictures of the photo's own size -> one score each."""
 
 _RADIUS, _SIGMA = 5, 1.5  # pixels, of SSIM's Gaussian window
+_LARGE = (
+    1 << 22
+)  # pixels of a photo beside which it is worth while not to scale a small picture up as a whole
 _ROWS = 16  # of a large photo that are scored at a time: they stay in the processor's cache
 _C1, _C2 = 0.01**2, 0.03**2
 
@@ -162,15 +165,16 @@ def image_psnr(photo: Image.Image, image: Image.Image) -> float:
     """Return the PSNR of two RGB pictures over all channels, in dB; infinite where they are equal.
 
     It is `psnr` by histograms: no tensor of a large photo is made. An image that is smaller than the photo is
-    scaled up bicubically, a few rows at a time: within 1e-4 dB of scaling it first, in 40 % of the time.
+    scaled up bicubically; beside a large one a few rows at a time, within 1e-5 dB, in 40 % of the time.
 
     Args:
         photo: the reference.
         image: of the photo's size, or with no side larger than the photo's.
     """
-    if image.size != photo.size:
+    if image.size != photo.size and photo.width * photo.height >= _LARGE:
         error = _upscaled_error(photo, image)
     else:
+        image = image.resize(photo.size, Image.Resampling.BICUBIC) if image.size != photo.size else image
         counts = np.array(ImageChops.difference(photo, image).histogram(), np.float64).reshape(3, 256)
         error = float((counts @ np.arange(256.0) ** 2).sum() / counts.sum())
     return 10 * log10(255**2 / error) if error else float("inf")

@@ -28,6 +28,9 @@ LASTING_TOL = 0.02
 """LPIPS by which more tokens may miss what fewer reach, for the fewer to be an answer, and by which they must
 be better, or fewer still be worse, for no more to be looked at."""
 
+LOSSLESS = 100.0
+"""Margin that counts as infinite: no photo's PSNR is so far from any that is asked for."""
+
 ALIKE = 0.71
 """Ratio of two lengths that tell the same about whether an answer lasts."""
 
@@ -264,7 +267,7 @@ def find_min_tokens_gp(
     def measured(tokens: int) -> float:
         if tokens not in scores:
             scores[tokens] = measure(tokens)
-        return target.margin(scores[tokens])
+        return min(target.margin(scores[tokens]), LOSSLESS)
 
     skipped = 0
     while True:

@@ -36,6 +36,17 @@ def test_names_are_safe_and_no_two_alike(keys: list[str], names: list[str]) -> N
     assert [taken.take(key, ".odp") for key in keys] == names
 
 
+def test_names_in_a_webdataset_have_one_dot() -> None:
+    taken = FileNames(dotless=True)
+    keys = ["s.1/photo.2024", "s.1/photo.2025.jpg", "a.jpg", "a.png", "a.png", "a.png"]
+    names = [taken.take(key, ".odp") for key in keys]
+    assert names == [
+        "s.1/photo_2024.odp",
+        "s.1/photo_2025.odp",
+        *("a.odp", "a_png.odp", "a_2.odp", "a_3.odp"),
+    ]
+
+
 def test_a_long_name_is_shortened_to_what_a_file_system_takes() -> None:
     taken = FileNames()
     names = {taken.take(f"https://host/{'é' * 300}?token={at}", ".odp") for at in range(3)}

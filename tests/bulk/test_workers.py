@@ -187,6 +187,20 @@ def test_fewer_tokens_and_crops_and_other_formats(encode: Any, model: Path, tmp_
     assert shard.counts["bytes"] < whole.counts["bytes"]
 
 
+def test_a_picture_that_the_format_cannot_hold_is_a_row_with_its_error(
+    encode: Any, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (20000, 40)).save(tmp_path / "in" / "wide.png")
+    Image.new("RGB", (40, 40)).save(tmp_path / "in" / "plain.png")
+    encode(source=tmp_path / "in", target=RateTarget(tokens=2))
+    shard = decode(model, tmp_path / "out" / "00000.parquet", tmp_path / "back", ending=".webp")
+    assert [path.name for path in (tmp_path / "back" / "00000").iterdir()] == ["plain.webp"]
+    ((key, error),) = shard.failures
+    assert key == "wide.png"
+    assert error.startswith("20000x40 pixels in WEBP: ")
+
+
 def test_a_codebook_beyond_16_bits_is_refused(
     small_codec: Callable[..., Codec], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

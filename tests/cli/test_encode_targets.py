@@ -1,10 +1,15 @@
 import json
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+import onedpiece.cli.encode as verb
+from onedpiece.rate.search import SearchResult
+from onedpiece.rate.target import RateTarget
 
 
 def test_a_psnr_is_reached_by_the_decoded_file(cli: Any, photos: Path, tmp_path: Path) -> None:
@@ -39,6 +44,15 @@ def test_best_effort_writes_and_says_what_it_reached(cli: Any, photos: Path) -> 
         json.loads(cli("encode", photos / "a.png", "--psnr", 70, "--best-effort", "--json").out)["met"]
         is False
     )
+
+
+def test_a_lossless_picture_reached_its_target_without_a_number() -> None:
+    """JSON has no infinity."""
+    target = RateTarget(psnr=60)
+    options = verb.EncodeOptions(target, None, False, None)
+    record = verb._target_record(options, SearchResult(3, inf, True, 2))
+    assert record == {"target": {"metric": "psnr", "value": 60}, "reached": None, "met": True}
+    assert verb._verdict(record) == "; psnr of a lossless picture reaches 60"
 
 
 def test_bits_a_pixel_of_each_photo(cli: Any, photos: Path, tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def test_every_input_has_its_output(
         (["e.png"], "e.png", "e.png is an input"),
         (["e.png"], "d/../e.png", "is an input"),
         (["d/deeper"], "d/deeper/c.png/", "is a file"),
+        (["e.png", "d/b.PNG"], "both.odp", "both.odp is named as one file, and there are several inputs"),
+        (["d"], "all.jpg", "name a folder, as all.jpg/"),
     ],
 )
 def test_what_makes_no_sense(folder: Path, inputs: list[str], out: str | None, message: str) -> None:
@@ -82,6 +84,15 @@ def test_existing_files_are_kept_where_they_were_not_named(folder: Path) -> None
     with pytest.raises(ValueError, match=r"e\.png is already there"):
         plan(["e.odp"], None, ".png", CODES, keep_existing=True)
     assert plan(["e.odp"], "e.png", ".png", CODES, keep_existing=True) == [("e.odp", "e.png")]
+
+
+@pytest.mark.parametrize("out", [".", "./", "d/.."])
+def test_a_folder_that_is_the_inputs_own_keeps_what_is_in_it(folder: Path, out: str) -> None:
+    (folder / "e.odp").touch()
+    with pytest.raises(ValueError, match=r"e\.png is already there, perhaps the original"):
+        plan(["."], out, ".png", CODES, keep_existing=True)
+    assert plan(["."], "elsewhere", ".png", CODES, keep_existing=True)
+    assert plan(["."], out, ".odp", frozenset({".odp"}) | ENDINGS, skip_existing=True) is not None
 
 
 @pytest.mark.parametrize(("inputs", "out"), [([""], None), (["e.png", ""], "d"), (["e.png"], "")])

@@ -110,6 +110,12 @@ def test_batches_are_what_singles_are(codec: Codec, data: Path) -> None:
         assert np.abs(np.asarray(image) - one_by_one).max() <= 1
 
 
+def test_one_path_is_no_batch(codec: Codec, data: Path) -> None:
+    for path in (data / "chelsea.png", str(data / "chelsea.png")):
+        with pytest.raises(TypeError, match=r"found one path, .*chelsea\.png'; expected a list of pictures"):
+            codec.encode_batch(path)  # type: ignore[arg-type]
+
+
 def test_empty_batches_are_empty(codec: Codec) -> None:
     assert codec.encode_batch([]) == codec.decode_batch([]) == []
 

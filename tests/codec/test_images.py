@@ -178,19 +178,20 @@ def test_psnr_agrees_with_its_definition(photo: Image.Image) -> None:
     assert image_psnr(photo, other) == pytest.approx(10 * np.log10(255**2 / error), abs=1e-9)
 
 
-@pytest.mark.parametrize("size", [(451, 300), (300, 451), (640, 480), (256, 300), (1000, 257), (257, 256)])
+@pytest.mark.parametrize("size", [(451, 300), (256, 300), (257, 256), (2501, 1900), (1600, 2700)])
 def test_psnr_of_a_smaller_picture_is_that_of_it_scaled_up(size: tuple[int, int], photo: Image.Image) -> None:
     large, small = resize(photo, size), resize(resize(photo, (24, 24)), (256, 256))
-    assert image_psnr(large, small) == pytest.approx(image_psnr(large, resize(small, size)), abs=1e-4)
+    expected = image_psnr(large, resize(small, size))
+    assert image_psnr(large, small) == pytest.approx(expected, abs=1e-5 if min(size) > 1000 else 0)
 
 
 def test_psnr_of_a_smaller_picture_cuts_what_scaling_overshoots() -> None:
     half = np.zeros((64, 64, 3), np.uint8)
     half[:, 32:], half[40:] = 255, 255
-    small, large = Image.fromarray(half), Image.fromarray(half).resize((300, 201), Image.Resampling.NEAREST)
+    small, large = Image.fromarray(half), Image.fromarray(half).resize((2500, 1900), Image.Resampling.NEAREST)
     assert image_psnr(large, small) == pytest.approx(image_psnr(large, resize(small, large.size)), abs=1e-4)
     flat = Image.new("RGB", (64, 64), (255, 7, 0))
-    assert image_psnr(flat.resize((300, 201)), flat) == float("inf")
+    assert image_psnr(flat.resize((2500, 1900)), flat) == float("inf")
 
 
 def test_only_what_is_larger_than_the_photo_is_resized_to_score_it(photo: Image.Image) -> None:

@@ -93,6 +93,19 @@ def test_out_of_reach_is_said_after_looking_at_all_tokens() -> None:
     assert found.measured <= 2
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [45.0, 52.0, 60.0])
+def test_a_picture_that_becomes_lossless_is_no_odd_number_to_the_search(value: float) -> None:
+    scores = [*np.linspace(40, 50, 30), *[float("inf")] * 34]
+    forecast = [*np.linspace(40, 50, 30), *np.linspace(51, 55, 34)]
+    found = find_min_tokens_gp(
+        QualityTarget("psnr", value), lambda tokens: float(scores[tokens - 1]), 64, forecast
+    )
+    fewest = next(tokens for tokens in range(1, 65) if scores[tokens - 1] >= value)
+    assert (found.tokens, found.reached) == (fewest, True)
+    assert found.score == scores[fewest - 1]
+
+
 def test_a_peak_before_the_end_is_still_found() -> None:
     # The third count is the only one that reaches 14.02; its forecast leaves it open.
     found = search_for(

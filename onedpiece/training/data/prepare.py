@@ -3,7 +3,7 @@
 import json
 import tarfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -16,6 +16,7 @@ from PIL import Image
 
 from onedpiece._files import atomic_path, atomic_write_text, one_line
 from onedpiece._progress import Progress, no_progress
+from onedpiece.codec.find import find_images
 from onedpiece.codec.images import read_picture
 from onedpiece.errors import PictureError
 from onedpiece.training.data.files import Member, OnError, folder_members, label_of, read, tar_members
@@ -79,19 +80,26 @@ class Prepared(NamedTuple):
         return tuple(why for shard in self.shards for why in shard.broken)
 
 
-def find_members(inputs: Sequence[Path]) -> list[Member]:
+def find_members(inputs: Sequence[Path], on_error: OnError = "stop") -> list[Member]:
     """List the pictures of folders, tars and single files; a picture's key is what training knows it by.
 
     Keys are paths below the input, without ending; with several inputs the input's name stands in front.
 
+    Args:
+        inputs: as for `prepare`.
+        on_error: of a damaged tar; `skip` takes the pictures before the damage.
+
     Raises:
-        OSError: an input is not there.
-        ValueError: two pictures have one key; the message names both.
+        OSError: an input is not there, or holds no picture.
+        ValueError: two pictures have one key (the message names both), a tar is damaged, or a folder holds
+            both tars and photos.
     """
     found: dict[str, Member] = {}
     for each in inputs:
-        for member in _members_of(each):
+        for member in _members_of(each, on_error):
             key = f"{each.resolve().stem}/{member.key}" if len(inputs) > 1 else member.key
+            folder, slash, name = key.rpartition("/")
+            key = f"{folder}{slash}{name.replace('.', '_')}"  # WebDataset ends a key at its first dot
             if key in found:  # a.jpg beside a.png
                 key = f"{key}_{member.path.suffix[1:].lower()}"
             if key in found:
@@ -102,12 +110,18 @@ def find_members(inputs: Sequence[Path]) -> list[Member]:
     return [found[key] for key in sorted(found)]
 
 
-def _members_of(path: Path) -> list[Member]:
+def _members_of(path: Path, on_error: OnError) -> list[Member]:
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}")
-    if path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar"))):
-        return tar_members(path)
+    tars = path.is_dir() and any(path.glob("*.tar"))
+    photos = path.is_dir() and bool(find_images(path, recursive=True).paths)
+    if tars and photos:
+        raise ValueError(f"{path} holds both tars and photos; name the tars, or a folder of photos alone")
+    if path.suffix == ".tar" or tars:
+        return tar_members(path, on_error)
     if path.is_dir():
+        if not photos:
+            raise FileNotFoundError(f"no picture lies in {path} or below it")
         return [m._replace(key=str(PurePosixPath(m.key).with_suffix(""))) for m in folder_members(path)]
     return [Member(path.stem, path, 0, path.stat().st_size)]
 
@@ -139,7 +153,7 @@ def prepare(
         ValueError: `out` holds shards of other photos or options, or a photo has no folder to be its label.
         OSError: an input is not there, or nothing can be written.
     """
-    members = find_members(inputs)
+    members = find_members(inputs, on_error)
     labels = [label_of(member) for member in members] if config.labels else []
     count = config.shards or -(-len(members) // PICTURES_A_SHARD)
     count = min(count, len(members))
@@ -174,7 +188,9 @@ def _written(
         return
     # "spawn": workers start without what this process has loaded.
     with ProcessPoolExecutor(min(processes, len(todo)), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(write_shard, *work)
+        # As they are finished: what is not told of in time is made again.
+        for future in as_completed([pool.submit(write_shard, *each) for each in zip(*work, strict=False)]):
+            yield future.result()
 
 
 def write_shard(path: Path, members: Sequence[Member], config: PrepareConfig, on_error: OnError) -> Shard:
@@ -203,7 +219,7 @@ def resized(member: Member, config: PrepareConfig) -> bytes:
     """Return a photo, encoded, its short side `config.size` pixels; a smaller photo keeps its size.
 
     Raises:
-        PictureError: it cannot be read; the message says where it lies.
+        PictureError: it cannot be read, or stored; the message says where it lies.
     """
     try:
         picture = read_picture(BytesIO(read(member)), config.size)
@@ -217,7 +233,13 @@ def resized(member: Member, config: PrepareConfig) -> bytes:
     if config.format == "jpeg":
         options["subsampling"] = 0
     buffer = BytesIO()
-    picture.save(buffer, config.format, **options)
+    try:
+        picture.save(buffer, config.format, **options)
+    except (OSError, ValueError) as error:  # no format holds every size
+        size = f"{picture.width}x{picture.height}"
+        raise PictureError(
+            f"{_place(member)} cannot be stored as {config.format} at {size} ({one_line(error)})"
+        ) from error
     return buffer.getvalue()
 
 

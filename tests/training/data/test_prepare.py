@@ -142,6 +142,43 @@ def test_names_that_collide_and_inputs_that_are_not_there(photos: Path, tmp_path
         find_members([Path("nowhere")])
 
 
+def test_tars_beside_photos_are_not_taken_for_all(photos: Path, tmp_path: Path) -> None:
+    prepare([photos], tmp_path / "out", SMALL)
+    (tmp_path / "out" / "000000.tar").rename(photos / "backup.tar")
+    with pytest.raises(ValueError, match="photos holds both tars and photos; name the tars, or a folder"):
+        find_members([photos])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no picture lies in .*empty or below it"):
+        find_members([tmp_path / "empty"])
+
+
+def test_a_damaged_tar_is_read_as_far_as_it_goes_where_that_is_asked_for(
+    photos: Path, tmp_path: Path
+) -> None:
+    prepare([photos], tmp_path / "out", PrepareConfig(size=16, shards=1, format="png"))
+    tar = tmp_path / "out" / "000000.tar"
+    tar.write_bytes(tar.read_bytes()[:3000])
+    assert prepare([tar], tmp_path / "again", SMALL).pictures < 5
+    with pytest.raises(ValueError, match="is a damaged or compressed tar"):
+        prepare([tar], tmp_path / "never", SMALL, on_error="stop")
+
+
+def test_keys_have_no_dots_in_their_last_part(tmp_path: Path) -> None:
+    """WebDataset ends a sample's key at the first dot of its name."""
+    for name in ("v1.2/photo.2024.png", "v1.2/photo.2025.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        drawn(1).save(tmp_path / "in" / name)
+    keys = [member.key for member in find_members([tmp_path / "in"])]
+    assert keys == ["v1.2/photo_2024", "v1.2/photo_2025"]
+
+
+def test_a_photo_that_the_format_cannot_hold_is_left_out_by_name(photos: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (20000, 40)).save(photos / "a" / "wide.png")
+    done = prepare([photos], tmp_path / "out", PrepareConfig(size=40, shards=1, format="webp"))
+    assert done.pictures == 5
+    assert any("wide.png cannot be stored as webp at 20000x40" in line for line in done.shards[0].broken)
+
+
 @pytest.mark.parametrize("option", [{"size": 0}, {"shards": 0}, {"quality": 101}, {"format": "gif"}])
 def test_numbers_out_of_range_are_named(option: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(option))):
