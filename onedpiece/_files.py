@@ -40,8 +40,14 @@ def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
 @contextmanager
 def atomic_write(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     """Open `path` for writing bytes, as `atomic_path`."""
-    with atomic_path(path) as partial, partial.open("wb") as file:
-        yield file
+    with atomic_path(path) as partial:
+        try:
+            file = partial.open("wb")
+        except OSError as error:
+            error.filename = str(path)  # what the caller named
+            raise
+        with file:
+            yield file
 
 
 def atomic_write_bytes(path: str | PathLike[str], data: bytes) -> None:

@@ -68,9 +68,11 @@ class OdpImageFile(ImageFile.ImageFile):
 
         Raises:
             OSError: the file is damaged, or another model's.
+            ValueError: it was closed.
         """
         if self._undecoded:
-            assert self.fp is not None
+            if self.fp is None:
+                raise ValueError("the file was closed before its picture was decoded")
             self.fp.seek(0)
             try:
                 picture = _codec().decode(self.fp.read(MAX_FILE_BYTES + 1))

@@ -27,6 +27,12 @@ def test_an_error_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> None
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_folder_that_is_not_there_is_named_as_it_was_given(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        atomic_write_bytes(tmp_path / "nowhere" / "a.odp", b"")
+    assert caught.value.filename == str(tmp_path / "nowhere" / "a.odp")
+
+
 def test_a_file_that_is_never_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a"):
         pass

@@ -35,6 +35,14 @@ def test_save_and_open(codec: Codec, photo: Image.Image, tmp_path: Path) -> None
         assert opened.resize((8, 8)).size == (8, 8)
 
 
+def test_a_closed_file_is_not_decoded(codec: Codec, photo: Image.Image, tmp_path: Path) -> None:
+    photo.save(tmp_path / "a.odp", tokens=9)
+    opened = Image.open(tmp_path / "a.odp")
+    opened.close()
+    with pytest.raises(ValueError, match="closed"):
+        opened.load()
+
+
 def test_opening_reads_the_header_alone(
     codec: Codec, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ With them class labels from a table, and batches.
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
@@ -63,6 +64,8 @@ class FoundPhotos(NamedTuple):
 def find_photos(inputs: Iterable[Path], *, recursive: bool = True) -> FoundPhotos:
     """Return every file named and every picture in each folder, and below it, sorted by folder.
 
+    Their names are paths below the folder that was given; those of several folders alike, whole paths.
+
     Raises:
         FileNotFoundError: a path does not exist, or a folder holds no picture.
     """
@@ -81,7 +84,9 @@ def find_photos(inputs: Iterable[Path], *, recursive: bool = True) -> FoundPhoto
             found.photos.append((path.name, path))
         else:
             raise FileNotFoundError(f"{path} does not exist")
-    return found
+    counts = Counter(name for name, _ in found.photos)
+    photos = [(name if counts[name] == 1 else path.as_posix(), path) for name, path in found.photos]
+    return FoundPhotos(photos, found.left_out)
 
 
 def read_photos(inputs: Iterable[Path], side: int | None, *, recursive: bool = True) -> PhotoSet:

@@ -19,6 +19,15 @@ def test_folders_are_searched_and_files_taken_as_they_come(tmp_path: Path, data:
     assert [name for name, _ in found.photos] == ["b.PNG", "sub/a.png", "rocket.png"]
 
 
+def test_photos_of_one_name_in_two_folders_are_named_by_their_paths(tmp_path: Path, data: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        copy(data / "coffee.png", tmp_path / folder / "x.png")
+    copy(data / "coffee.png", tmp_path / "two" / "y.png")
+    found = find_photos([tmp_path / "one", tmp_path / "two"])
+    assert [name for name, _ in found.photos] == [f"{tmp_path}/one/x.png", f"{tmp_path}/two/x.png", "y.png"]
+
+
 def test_missing_path_and_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.png does not exist"):
         find_photos([tmp_path / "nowhere.png"])
