@@ -158,9 +158,7 @@ class LoadedModel(ABC):
             raise ValueError(f"sharpness is {asked}; use 0 (faithful) to 1 (most natural)")
         if not self.has_sharp:
             if asked:
-                raise ValueError(
-                    f"sharpness is {asked}, but {self.name} has no sharp network; use 0, or load it with one"
-                )
+                raise ValueError(f"sharpness is {asked}, but {self.name} has no sharp network; use 0")
             return 0.0
         if asked is not None:
             return asked

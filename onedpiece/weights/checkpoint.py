@@ -234,7 +234,7 @@ def names() -> tuple[ModelName, ...]:
     """Return the models that `load` knows by name; needs no torch."""
     return (
         ModelName(DEFAULT, "bundled, the default: 256×256, up to 256 tokens of 12 bits"),
-        ModelName(UNTRAINED, "bundled: the same network before training, a linear codec"),
+        ModelName(UNTRAINED, "bundled: a network before training, a linear codec"),
         ModelName("turing-motors/One-D-Piece-S-256", "released, 84 M parameters, from the Hugging Face hub"),
         ModelName("turing-motors/One-D-Piece-B-256", "released, 205 M parameters, from the Hugging Face hub"),
         ModelName("turing-motors/One-D-Piece-L-256", "released, 642 M parameters, from the Hugging Face hub"),

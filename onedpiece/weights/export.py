@@ -29,6 +29,7 @@ from onedpiece.codec.onnx_model import (
 from onedpiece.errors import MissingExtraError, WeightsError
 from onedpiece.tokenizer.tokenizer import Tokenizer
 from onedpiece.weights.checkpoint import FILE, fingerprint, is_onnx_folder
+from onedpiece.weights.writer import NOTICE, write_notice
 
 LEAST_EQUAL = 0.999
 """Part of the tokens that must be those of torch; the rest lie on a border, where rounding decides."""
@@ -94,7 +95,7 @@ class Graph(NamedTuple):
     output: str
 
 
-FILES = {ENCODER, DECODER, SHARP, FORECAST, CONFIG, FILE}
+FILES = {ENCODER, DECODER, SHARP, FORECAST, CONFIG, FILE, NOTICE}
 """What an export may be made of."""
 
 
@@ -183,6 +184,8 @@ def _write(tokenizer: Tokenizer, folder: Path, tables: Tables | None) -> dict[st
         _export(graph, folder / graph.file, print_)
     stated = {"format": FORMAT, "fingerprint": print_, "tokenizer": tokenizer.config.to_dict()}
     atomic_write_text(folder / CONFIG, json.dumps(stated, indent=1) + "\n")
+    if tokenizer.sharp is not None:
+        write_notice(folder)
     if tables is not None:
         atomic_write_text(folder / FILE, json.dumps(tables.to_plain() | {"fingerprint": print_}) + "\n")
     return stated

@@ -92,7 +92,7 @@ def push_folder(
             commit_message=commit_message,
             revision=branch,
             create_pr=create_pr,
-            allow_patterns=[*FOLDER_FILES, "README.md"],
+            allow_patterns=[*FOLDER_FILES, "README.md", "LICENSE-*.txt"],
         )
         return str(info.commit_url)
 

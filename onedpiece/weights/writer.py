@@ -17,6 +17,8 @@ SHARD_BYTES = 16 * 2**20
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 """As Hugging Face names the weights in one file, and the index of several."""
 
+NOTICE = "LICENSE-Real-ESRGAN.txt"
+
 
 def save(tokenizer: "Tokenizer", folder: str | Path, shard_bytes: int = SHARD_BYTES) -> Path:
     """Write a tokenizer to a folder, replacing an older one there.
@@ -61,7 +63,16 @@ def save(tokenizer: "Tokenizer", folder: str | Path, shard_bytes: int = SHARD_BY
         if old.name not in written:
             old.unlink(missing_ok=True)
     _drop_others_tables(folder / FILE, print_)
+    if tokenizer.sharp is not None:
+        write_notice(folder)
     return folder
+
+
+def write_notice(folder: Path) -> None:
+    """Put the notice of what our sharp networks started from beside weights that hold one."""
+    own = Path(__file__).parent / "ti-256" / NOTICE
+    if own.parent.resolve() != folder.resolve():
+        atomic_write_text(folder / NOTICE, own.read_text(encoding="utf-8"))
 
 
 def _drop_others_tables(path: Path, print_: str) -> None:

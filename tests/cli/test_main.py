@@ -170,10 +170,16 @@ def test_names_that_are_no_text_cost_an_escape(code: Path) -> None:
     assert b"\\udcff.odp: 5 tokens" in done.stdout
 
 
-@pytest.mark.parametrize(("verb", "frozen"), [("info", True), ("train", False), (None, False)])
+@pytest.mark.parametrize(
+    ("verb", "triton", "frozen"),
+    [("info", False, True), ("info", True, False), ("train", False, False), (None, False, False)],
+)
 def test_only_a_short_verb_leaves_its_memory_to_the_system(
-    verb: str | None, frozen: bool, monkeypatch: pytest.MonkeyPatch
+    verb: str | None, triton: bool, frozen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delitem(sys.modules, "triton", raising=False)
+    if triton:
+        monkeypatch.setitem(sys.modules, "triton", sys)
     monkeypatch.setattr(sys, "argv", ["onedpiece", *([verb] if verb else [])])
     monkeypatch.setattr(main_module, "main", lambda: 2)
     before = gc.get_freeze_count()

@@ -133,6 +133,13 @@ def test_the_sharp_network_may_be_left_out(tmp_path: Path, small: TokenizerConfi
     assert fingerprint(plain) == codec.fingerprint == fingerprint(whole)
 
 
+def test_the_notice_of_the_sharp_network_goes_with_it(tmp_path: Path, small: TokenizerConfig):
+    plain = save(Tokenizer(small), tmp_path / "plain")
+    sharp = save(Tokenizer(replace(small, sharp_blocks=1)), tmp_path / "sharp")
+    assert not list(plain.glob("LICENSE*"))
+    assert "Copyright (c) 2021, Xintao Wang" in (sharp / "LICENSE-Real-ESRGAN.txt").read_text()
+
+
 def test_weights_stored_wider_load_without_the_sharp_network(tmp_path: Path, small: TokenizerConfig):
     folder = save(Tokenizer(replace(small, sharp_blocks=1)), tmp_path / "sharp")
     (path,) = shards_of(folder)

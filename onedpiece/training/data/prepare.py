@@ -173,7 +173,9 @@ def prepare(
         progress(finished, len(members))
         _note(out, print_, config, done)
     if config.labels:
-        rows = "".join(f"{member.key}\t{label}\n" for member, label in zip(members, labels, strict=True))
+        stored = {member.key for member in tar_members(out)}
+        pairs = zip(members, labels, strict=True)
+        rows = "".join(f"{member.key}\t{label}\n" for member, label in pairs if member.key in stored)
         atomic_write_text(out / INDEX, f"key\tlabel\n{rows}")
     return Prepared(tuple(done[name] for name in names), len(before))
 

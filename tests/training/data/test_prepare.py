@@ -65,6 +65,7 @@ def test_labels_are_the_first_folders(photos: Path, tmp_path: Path) -> None:
     labels = read_labels(tmp_path / "out" / "index.tsv")
     assert labels["a/0"] == "a"
     assert labels["b/3"] == "b"
+    assert "b/5" not in labels  # which is no picture
 
 
 def test_a_photo_without_a_folder_has_no_label(photos: Path, tmp_path: Path) -> None:
