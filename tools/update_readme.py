@@ -1,8 +1,8 @@
 """Measure again the numbers and pictures of the READMEs and the model card, and write them in.
 
     python -m tools.update_readme [--shared FOLDER]
-        [--only picture,speed,release,precision,quality,compare,downstream,targets,tiles,retokenize,compiled,
-            failures]
+        [--only picture,speed,commands,release,precision,quality,compare,downstream,targets,tiles,retokenize,
+            compiled,failures]
 
 Each part runs the command that stands beside its table; a part replaces what stands between
 `<!-- begin: PART -->` and `<!-- end: PART -->`. All parts take about two hours on 2 cores. Two tables
@@ -145,7 +145,7 @@ def speed(shared: Path) -> None:
     """Milliseconds an image of both geometries, and their ratio."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "speed.json"
-        words = ["--threads", "1", "--clock", "process", "--rounds", "2"]
+        words = ["--only", "network", "--threads", "1", "--clock", "process", "--rounds", "2"]
         run(shared, "-m", "tools.bench_speed", *words, "--json", out)
         report = json.loads(out.read_text(encoding="utf-8"))
     rows = {(row["what"], row["batch"]): row for row in report["rows"]}
@@ -156,26 +156,41 @@ def speed(shared: Path) -> None:
         each = [rows[what, batch] for batch in batches]
         cells = [f"{row['ours_ms']:.0f} / {row['theirs_ms']:.0f} | {row['ratio']:.1f}×" for row in each]
         lines.append(f"| {what} | " + " | ".join(cells) + " |")
-    replace_part(EVALUATION, "speed", "\n".join([*lines, "", *_around_speed(report)]))
+    replace_part(EVALUATION, "speed", "\n".join([*lines, "", *_around_networks(report)]))
 
 
-def _around_speed(report: dict[str, Any]) -> list[str]:
-    """Memory and weights, starts, folders and the machine, of one report of bench_speed."""
+def _around_networks(report: dict[str, Any]) -> list[str]:
+    """Memory, weights and the machine, of a report of bench_speed."""
     sizes = [
         f"{what}: {each['peak_mib']:.0f} MiB, {each['weights_mb']:.0f} MB"
         for what, each in report["sizes"].items()
     ]
-    own = report["start"]["import torch"]
-    starts = [f"`{what}` {sec - own:+.2f} s" for what, sec in report["start"].items() if sec != own]
-    folders = [f"{what} {each:.1f}" for what, each in report["folder"].items()]
     rates = [f"{what} {gflops:.0f}" for what, gflops in report["gflops"].items()]
     return [
         f"Peak memory of a process that decodes one picture, and weights: {'; '.join(sizes)}.",
-        f"A fresh process beside `import torch` ({own:.2f} s): {', '.join(starts)}.",
-        f"Folders, pictures a second: {', '.join(folders)}.",
         f"One run, {report['threads']} threads, {report['clock']} time, float32, torch {report['torch']}; "
         f"matrix products in GFLOP/s: {', '.join(rates)}.",
     ]
+
+
+def commands(shared: Path) -> None:
+    """Starts of whole processes, and folders, by the clock on the wall: on a machine without other work."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "commands.json"
+        words = ["--only", "start,folder", "--threads", "1", "--rounds", "2"]
+        run(shared, "-m", "tools.bench_speed", *words, "--json", out)
+        replace_part(EVALUATION, "commands", of_commands(json.loads(out.read_text(encoding="utf-8"))))
+
+
+def of_commands(report: dict[str, Any]) -> str:
+    """Return what bench_speed's parts "start" and "folder" found, as two lines."""
+    own = report["start"]["import torch"]
+    starts = [f"`{what}` {sec - own:+.2f} s" for what, sec in report["start"].items() if sec != own]
+    folders = [f"{what} {each:.1f}" for what, each in report["folder"].items()]
+    return (
+        f"A fresh process beside `import torch` ({own:.2f} s): {', '.join(starts)}.\n"
+        f"Folders, pictures a second, {report['threads']} thread of the network: {', '.join(folders)}."
+    )
 
 
 def release(shared: Path) -> None:
@@ -259,6 +274,7 @@ def failures(shared: Path) -> None:
 PARTS: dict[str, Callable[[Path], None]] = {
     "picture": picture,
     "speed": speed,
+    "commands": commands,
     "release": release,
     "precision": precision,
     "quality": quality,
