@@ -32,7 +32,7 @@ def test_no_table_was_left_empty():
         (ROOT / "README.md", {"headline"}),
         (
             ROOT / "onedpiece" / "evaluation" / "README.md",
-            {"compare", "downstream", "speed", "release", "precision", "targets", "tiles"},
+            {"compare", "downstream", "speed", "commands", "release", "precision", "targets", "tiles"},
         ),
         (ROOT / "onedpiece" / "heads" / "README.md", {"rate_curves", "embeddings", "start"}),
         (ROOT / "onedpiece" / "heads" / "bundled" / "README.md", {"scores"}),

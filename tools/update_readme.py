@@ -183,14 +183,16 @@ def commands(shared: Path) -> None:
 
 
 def of_commands(report: dict[str, Any]) -> str:
-    """Return what bench_speed's parts "start" and "folder" found, as two lines."""
+    """Return what bench_speed's parts "start" and "folder" found, as a Markdown table."""
     own = report["start"]["import torch"]
-    starts = [f"`{what}` {sec - own:+.2f} s" for what, sec in report["start"].items() if sec != own]
-    folders = [f"{what} {each:.1f}" for what, each in report["folder"].items()]
-    return (
-        f"A fresh process beside `import torch` ({own:.2f} s): {', '.join(starts)}.\n"
-        f"Folders, pictures a second, {report['threads']} thread of the network: {', '.join(folders)}."
-    )
+    rows = [["`import torch`, a fresh process, s", f"{own:.2f}"]]
+    rows += [
+        [f"`{what}`, s beside it", f"{sec - own:+.2f}"]
+        for what, sec in report["start"].items()
+        if what != "import torch"
+    ]
+    rows += [[f"folder, {what}, pictures a second", f"{each:.1f}"] for what, each in report["folder"].items()]
+    return table(["", f"{report['threads']} thread of the network"], rows)
 
 
 def release(shared: Path) -> None:
