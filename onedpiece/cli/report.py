@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 from warnings import catch_warnings, simplefilter
@@ -16,6 +17,7 @@ from onedpiece.errors import OnedpieceError, TargetOutOfReachError
 
 BAD_INPUT = 2
 FAILED = 1
+SECONDS_A_LINE = 15.0  # off a terminal: what takes longer says that it is at work
 
 # typer carries its own copy of click from 0.26 on, and uses the installed one before: the base class of all
 # errors about options and arguments is click's ClickException either way, and this finds it in both.
@@ -94,12 +96,17 @@ class Report:
 
     @contextmanager
     def steps(self, what: str) -> Iterator[Progress | None]:
-        """Give a callback that shows one file's steps; None off a terminal, or beside the files' own bar."""
-        if self._bar or not sys.stderr.isatty():
+        """Give a callback that shows steps: a bar, or now and then a line off a terminal.
+
+        None beside the files' own bar.
+        """
+        if self._bar:
             yield None
-            return
-        with progress_bar(what) as progress:
-            yield progress
+        elif sys.stderr.isatty():
+            with progress_bar(what) as progress:
+                yield progress
+        else:
+            yield _lines_of(what)
 
     def _fail(self, source: str, error: Exception) -> None:
         self.statuses.append(status_of(error))
@@ -118,6 +125,19 @@ class Report:
         self._finished += 1
         if self._bar:
             self._bar(self._finished, self.total)
+
+
+def _lines_of(what: str) -> Progress:
+    """Return a callback that says on standard error how far it is, every `SECONDS_A_LINE`."""
+    said = monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal said
+        if monotonic() - said >= SECONDS_A_LINE:
+            said = monotonic()
+            sys.stderr.write(f"onedpiece: at work: {what} {done} of {total}\n")
+
+    return tell
 
 
 def name_of(place: str) -> str:

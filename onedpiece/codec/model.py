@@ -249,6 +249,8 @@ class NetworkModel(LoadedModel):
         if device is not None:
             try:
                 wanted = torch.device(device)
+                if wanted.type == "meta":
+                    raise RuntimeError("it holds no numbers")
                 self.tokenizer.to(wanted)
             except (RuntimeError, AssertionError) as error:
                 raise ValueError(

@@ -241,7 +241,7 @@ def encode_tiled(
     tiled = tokenize_tiles(model, photo, progress)
     if target.quality is None:
         return EncodeResult(fit_budget(model, tiled, target), None)
-    return reach_tiled(model, photo, tiled, target.quality, best_effort=best_effort)
+    return reach_tiled(model, photo, tiled, target.quality, best_effort=best_effort, progress=progress)
 
 
 def reach_tiled(
@@ -251,8 +251,11 @@ def reach_tiled(
     target: QualityTarget,
     *,
     best_effort: bool = False,
+    progress: Progress | None = None,
 ) -> EncodeResult:
     """Return the smallest code, of budgets 2 % apart, whose decoded file reaches the target.
+
+    `progress` is told of the tiles of each file that is tried.
 
     Raises:
         TargetOutOfReachError: all tokens together do not reach it, and `best_effort` is off.
@@ -263,11 +266,14 @@ def reach_tiled(
     codes = [allocate_tokens(photo.errors, total) for total in totals]
     errors = [photo.errors[np.arange(tiles), counts - 1].mean() for counts in codes]
     score, faithful = scorer_beside(target.metric, picture), wants_faithful(model, target)
+
+    def try_budget(step: int) -> float:
+        code = compose(model, photo, codes[step - 1], faithful=faithful)
+        return score([decode_tiled(model, code, progress)])[0]
+
     found = find_min_tokens(
         target,
-        lambda step: score([decode_tiled(model, compose(model, photo, codes[step - 1], faithful=faithful))])[
-            0
-        ],
+        try_budget,
         len(totals),
         [float(-10 * np.log10(max(error, 1e-9))) for error in errors],
     )

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from onedpiece.codec.codec import Codec
     from onedpiece.tokenizer import Tokenizer
 
-
 FILE = "entropy.json"
 BUNDLED = Path(__file__).parent
 
@@ -159,6 +158,8 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise WeightsError(f"{folder} is no model folder: {error.strerror} reading config.json") from None
     except ValueError:
         raise WeightsError(f"{path} is not JSON") from None
+    if is_onnx_folder(Path(folder)):
+        raise WeightsError(f"{folder} is an exported model, and this takes the model that it is of")
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
         raise WeightsError(f"{path} has format {found!r}; this onedpiece reads format {FORMAT}")
@@ -338,11 +339,13 @@ def find_tokenizer(name: str, *, sharp: bool = True, **options: Unpack[HubOption
 
 
 def find_folder(name: str, options: HubOptions) -> Path | None:
-    """The folder of a model that has one."""
+    """Return the folder of a model that has one."""
     if name == DEFAULT:
         return BUNDLED / DEFAULT
     if Path(name).is_dir():
         return Path(name)
+    if Path(name).is_file():
+        raise WeightsError(f"{name} is a file; name the model's folder")
     if HUB_ID.fullmatch(name) and not name.startswith(AUTHORS):
         from onedpiece.weights.hub import fetch_folder
 

@@ -94,3 +94,12 @@ def test_skip_existing_does_what_is_left(cli: Any, photos: Path) -> None:
     assert (photos / "a.odp").read_bytes() == before
     assert cli("encode", photos, "--skip-existing") == (0, b"", "")
     assert cli("decode", photos, "-o", photos, "--skip-existing").status == 0  # a.png, b.png are there
+
+
+def test_long_work_off_a_terminal_says_that_it_goes_on(
+    cli: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onedpiece.cli.report.SECONDS_A_LINE", 0.0)
+    assert cli("encode", photos / "b.png", "--tiles").err == "onedpiece: at work: tiles 4 of 4\n"
+    monkeypatch.setattr("onedpiece.cli.report.SECONDS_A_LINE", 600.0)
+    assert cli("encode", photos / "b.png", "--tiles").err == ""

@@ -251,7 +251,7 @@ def test_another_models_entropy_coded_file_is_that_models(codec: Codec, data: Pa
         codec.decode(data / "golden" / "entropy.odp")
 
 
-@pytest.mark.parametrize("device", ["abacus", "cuda:77"])
+@pytest.mark.parametrize("device", ["abacus", "cuda:77", "meta"])
 def test_a_device_that_is_not_there_is_named(codec: Codec, device: str) -> None:
     before = codec.device
     with pytest.raises(ValueError, match=f"device '{device}' cannot be used: ") as caught:

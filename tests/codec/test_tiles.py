@@ -120,6 +120,10 @@ def test_progress_counts_tiles(codec: Codec, whole: tuple[Image.Image, Code]) ->
     seen.clear()
     decode_tiled(codec.model, code, lambda *step: seen.append(step))
     assert seen[-1] == (25, 25)
+    seen.clear()  # a search over whole files tells of each that it tries, behind the tokens
+    found = codec.encode_to(photo, RateTarget(psnr=20), tiles=True, progress=lambda *step: seen.append(step))
+    assert found.search is not None
+    assert seen.count((25, 25)) == 1 + found.search.measured
 
 
 def test_models_without_a_forecast_share_too(small_codec: Callable[..., Codec], photo: Image.Image) -> None:

@@ -171,6 +171,14 @@ def test_statistics_that_are_others_are_named(folder: Path, small: TokenizerConf
         load_tokenizer(folder)
 
 
+def test_what_is_no_folder_of_weights_is_named(folder: Path):
+    with pytest.raises(WeightsError, match=r"config\.json is a file; name the model's folder"):
+        onedpiece.weights.load(folder / "config.json")
+    (folder / "decoder.onnx").touch()
+    with pytest.raises(WeightsError, match="is an exported model, and this takes the model that it is of"):
+        read_config(folder)
+
+
 def test_wrong_configs_are_named(folder: Path, tmp_path: Path, small: TokenizerConfig):
     with pytest.raises(WeightsError, match=r"config\.json"):
         read_config(tmp_path)
