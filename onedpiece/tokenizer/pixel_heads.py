@@ -266,8 +266,8 @@ def _products_are_exact() -> bool:
 def _winograd_matrices() -> tuple[Tensor, Tensor, Tensor]:
     """Return what transforms tiles with their borders, (36, 36), filters, (36, 9), and products, (16, 36).
 
-    The first one's columns are in the order of `_transform`: the tile's own pixels, the rows above and below
-    it, the columns left and right, the corners.
+    The first one's columns are in the order of `_Maps.append`: the tile's own pixels, the rows above and
+    below it, the columns left and right, the corners.
     """
     at = [[row * 6 + column for column in range(6)] for row in range(6)]
     own = [at[row][column] for row in range(1, 5) for column in range(1, 5)]
@@ -284,49 +284,63 @@ def _winograd_matrices() -> tuple[Tensor, Tensor, Tensor]:
 def _run_in_tiles(body: nn.Sequential, x: Tensor) -> Tensor:
     """Run RRDBs on the maps of one picture, x (1, C, H, W), H and W multiples of `TILE`."""
     tiles = F.pixel_unshuffle(x[0], TILE).view(x.shape[1], TILE**2, x.shape[2] // TILE, -1)
+    maps = _Maps(cast(RRDB, body[0]).rdb1.conv5.in_channels, tiles)
     for rrdb in cast(Iterable[RRDB], body):
         kept = tiles
         for block in (rrdb.rdb1, rrdb.rdb2, rrdb.rdb3):
-            tiles = torch.add(tiles, _run_dense_block(block, tiles), alpha=0.2)
+            tiles = torch.add(tiles, _run_dense_block(block, tiles, maps), alpha=0.2)
         tiles = torch.add(kept, tiles, alpha=0.2)
     return F.pixel_shuffle(tiles.flatten(0, 1), TILE)[None]
 
 
-def _run_dense_block(block: ResidualDenseBlock, tiles: Tensor) -> Tensor:
+def _run_dense_block(block: ResidualDenseBlock, tiles: Tensor, maps: "_Maps") -> Tensor:
     """Return a dense block's last convolution, (C, 16, rows, columns), of tiles of the same shape."""
     *growing, last = cast(Iterable[nn.Conv2d], block.children())
-    known, grid = len(tiles), tiles.shape[2:]
-    seen = tiles.new_empty(last.in_channels, 36, grid.numel())
-    _transform(tiles, seen[:known])
+    maps.known = 0
+    maps.append(tiles)
     for conv in growing:
-        grown = _convolve(conv, seen[:known], grid)
-        _transform(F.leaky_relu_(grown, 0.2), seen[known : known + len(grown)])
-        known += len(grown)
-    return _convolve(last, seen, grid)
+        maps.append(F.leaky_relu_(maps.convolve(conv), 0.2))
+    return maps.convolve(last)
 
 
-def _transform(tiles: Tensor, out: Tensor) -> None:
-    """Fill out (C, 36, rows · columns) with tiles (C, 16, rows, columns) and their borders, transformed."""
-    channels, _, rows, columns = tiles.shape
-    bordered = tiles.new_zeros(channels, 36, rows, columns)
-    bordered[:, :16] = tiles
-    pixels = tiles.view(channels, TILE, TILE, rows, columns)
-    bordered[:, 16:20, 1:] = pixels[:, 3, :, :-1]
-    bordered[:, 20:24, :-1] = pixels[:, 0, :, 1:]
-    bordered[:, 24:28, :, 1:] = pixels[:, :, 3, :, :-1]
-    bordered[:, 28:32, :, :-1] = pixels[:, :, 0, :, 1:]
-    bordered[:, 32, 1:, 1:] = pixels[:, 3, 3, :-1, :-1]
-    bordered[:, 33, 1:, :-1] = pixels[:, 3, 0, :-1, 1:]
-    bordered[:, 34, :-1, 1:] = pixels[:, 0, 3, 1:, :-1]
-    bordered[:, 35, :-1, :-1] = pixels[:, 0, 0, 1:, 1:]
-    torch.bmm(_winograd_matrices()[0].expand(channels, -1, -1), bordered.flatten(2), out=out)
+class _Maps:
+    """What a dense block's convolutions have seen so far, transformed; in one memory for all blocks.
 
+    Args:
+        most: maps that the last convolution sees.
+        like: (C, 16, rows, columns), tiles as they will come.
+    """
 
-def _convolve(conv: nn.Conv2d, seen: Tensor, grid: torch.Size) -> Tensor:
-    """Return conv's tiles, (out, 16, *grid), of transformed ones, (in, 36, rows · columns of the grid)."""
-    _, filters, outputs = _winograd_matrices()
-    weight = (filters @ conv.weight.permute(2, 3, 0, 1).reshape(9, -1)).view(36, conv.out_channels, -1)
-    products = torch.bmm(weight, seen.transpose(0, 1)).transpose(0, 1)
-    tiles = torch.bmm(outputs.expand(conv.out_channels, -1, -1), products)
-    assert conv.bias is not None
-    return tiles.add_(conv.bias.view(-1, 1, 1)).view(-1, TILE**2, *grid)
+    def __init__(self, most: int, like: Tensor) -> None:
+        self.grid, self.known = like.shape[2:], 0
+        self._seen = like.new_empty(most, 36, self.grid.numel())
+        self._bordered = like.new_zeros(most, 36, *self.grid)  # outside the picture it stays 0
+
+    def append(self, tiles: Tensor) -> None:
+        """Transform tiles (C, 16, rows, columns) with their borders, and know them too."""
+        bordered = self._bordered[: len(tiles)]
+        pixels = tiles.view(-1, TILE, TILE, *self.grid)
+        bordered[:, :16] = tiles
+        bordered[:, 16:20, 1:] = pixels[:, 3, :, :-1]
+        bordered[:, 20:24, :-1] = pixels[:, 0, :, 1:]
+        bordered[:, 24:28, :, 1:] = pixels[:, :, 3, :, :-1]
+        bordered[:, 28:32, :, :-1] = pixels[:, :, 0, :, 1:]
+        bordered[:, 32, 1:, 1:] = pixels[:, 3, 3, :-1, :-1]
+        bordered[:, 33, 1:, :-1] = pixels[:, 3, 0, :-1, 1:]
+        bordered[:, 34, :-1, 1:] = pixels[:, 0, 3, 1:, :-1]
+        bordered[:, 35, :-1, :-1] = pixels[:, 0, 0, 1:, 1:]
+        out = self._seen[self.known : self.known + len(tiles)]
+        torch.bmm(_winograd_matrices()[0].expand(len(tiles), -1, -1), bordered.flatten(2), out=out)
+        self.known += len(tiles)
+
+    def convolve(self, conv: nn.Conv2d) -> Tensor:
+        """Return conv's tiles, (out, 16, rows, columns), of all that is known."""
+        _, filters, outputs = _winograd_matrices()
+        channels = conv.out_channels
+        assert conv.bias is not None
+        # Channels-last weights lie as this product wants them, one matrix for each channel that comes out.
+        weight = conv.weight.permute(0, 2, 3, 1).reshape(channels, 9, -1)
+        weight = torch.bmm(filters.expand(channels, -1, -1), weight).transpose(0, 1)
+        products = torch.bmm(weight, self._seen[: self.known].transpose(0, 1)).transpose(0, 1)
+        tiles = torch.bmm(outputs.expand(channels, -1, -1), products)
+        return tiles.add_(conv.bias.view(-1, 1, 1)).view(-1, TILE**2, *self.grid)

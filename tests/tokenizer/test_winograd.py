@@ -39,9 +39,9 @@ def test_one_convolution_sees_across_every_tile_border() -> None:
     with torch.no_grad():
         conv.weight.copy_(torch.randint(-9, 9, conv.weight.shape))
         tiles = torch.nn.functional.pixel_unshuffle(x[0], 4).view(3, 16, 3, 2)
-        seen = torch.empty(3, 36, 6)
-        pixel_heads._transform(tiles, seen)
-        drawn = pixel_heads._convolve(conv, seen, tiles.shape[2:])
+        known = pixel_heads._Maps(3, tiles)
+        known.append(tiles)
+        drawn = known.convolve(conv)
         drawn = torch.nn.functional.pixel_shuffle(drawn.flatten(0, 1)[None], 4)
         torch.testing.assert_close(drawn, conv(x), atol=2e-3, rtol=0)
 
