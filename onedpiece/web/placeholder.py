@@ -81,7 +81,8 @@ def make_placeholder(codec: Codec, code: Code) -> Placeholder:
 def to_html(placeholder: Placeholder, name: str | None = None) -> str:
     """Return the element that shows it, with the photo `name` on top once that has loaded."""
     each = placeholder
-    image = "" if name is None else f'<img src="{escape(quote(name))}" alt="" loading="lazy">'
+    source = quote(name or "", errors="surrogateescape")
+    image = "" if name is None else f'<img src="{escape(source)}" alt="" loading="lazy">'
     return (
         f'<odp-image data="{each.data}" width="{each.width}" height="{each.height}" '
         f'style="background:{each.colour}">{image}</odp-image>'
@@ -94,14 +95,17 @@ def to_css(placeholder: Placeholder, picture: Image.Image, name: str) -> str:
     Args:
         placeholder: gives the colour and the size.
         picture: as `linear_picture` draws it.
-        name: what the element's `src` says.
+        name: what the element's `src` says; bytes that are no UTF-8 are %FF and the like there.
     """
     file = BytesIO()
     small = resize(picture, (_CSS_SIDE, _CSS_SIDE))
     small.save(file, "WEBP", quality=_CSS_QUALITY, method=6)
     address = f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
+    source = "".join(
+        quote(each, errors="surrogateescape") if "\udc80" <= each <= "\udcff" else each for each in name
+    )
     selector = "".join(
-        each if each.isalnum() or each in "._-/" else f"\\{ord(each):x} " for each in name
+        each if each.isalnum() or each in "._-/" else f"\\{ord(each):x} " for each in source
     )  # CSS escapes, so that no name ends the string
     return (
         f'img[src="{selector}"]{{aspect-ratio:{placeholder.width}/{placeholder.height};'

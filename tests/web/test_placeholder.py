@@ -81,6 +81,9 @@ def test_names_cannot_leave_their_quotes() -> None:
     picture = Image.open(BytesIO(b64decode(rule.split("base64,")[1].split(")")[0])))
     assert picture.size == (24, 24)
     assert "<img" not in to_html(made)
+    foreign = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")  # Latin-1, as old archives hold it
+    assert 'src="caf%E9.jpg"' in to_html(made, foreign)
+    assert to_css(made, picture, foreign).startswith('img[src="caf\\25 E9.jpg"]')
 
 
 def test_element_waits_for_the_photo(
