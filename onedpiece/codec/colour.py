@@ -54,7 +54,8 @@ def _value_range(values: Floats, mode: str) -> tuple[float, float]:
     return low, high if high > low else low + 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def as_srgb(image: Image.Image) -> Image.Image:
+    """Return colours as RGB, taken for sRGB: the step of a picture whose values need no other."""
     return image.convert("RGB")
 
 
@@ -70,11 +71,11 @@ def colour_step(mode: str, info: Mapping[str | tuple[int, int], object]) -> tupl
         try:
             return _profile_step(mode, profile)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError, KeyError):
-            return _to_rgb, "" if mode != "CMYK" else "CMYK without its profile"
+            return as_srgb, "" if mode != "CMYK" else "CMYK without its profile"
     gamma, primaries = info.get("gamma"), info.get("chromaticity")
     if "srgb" not in info and isinstance(gamma, float) and gamma > 0:
         return _gamma_step(gamma, primaries)
-    return _to_rgb, ""
+    return as_srgb, ""
 
 
 def lab_to_rgb(image: Image.Image) -> Image.Image:
@@ -99,16 +100,16 @@ def _profile_step(mode: str, data: bytes) -> tuple[Step, str]:
     if mode == "L" and space == "RGB":
         mode = "RGB"
     if _SPACES[mode] != space:
-        return _to_rgb, ""
+        return as_srgb, ""
     intent = ImageCms.Intent.PERCEPTUAL if space == "CMYK" else ImageCms.Intent.RELATIVE_COLORIMETRIC
     flags = ImageCms.Flags.NONE if space == "CMYK" else ImageCms.Flags.BLACKPOINTCOMPENSATION
     srgb = ImageCms.createProfile("sRGB")
     transform = ImageCms.buildTransform(profile, srgb, mode, "RGB", intent, flags)
     if space != "CMYK" and _is_identity(transform, mode):
-        return _to_rgb, ""
+        return as_srgb, ""
 
     def step(colours: Image.Image) -> Image.Image:
-        converted = ImageCms.applyTransform(colours if colours.mode == mode else _to_rgb(colours), transform)
+        converted = ImageCms.applyTransform(colours if colours.mode == mode else as_srgb(colours), transform)
         assert converted is not None
         return converted
 
@@ -135,18 +136,18 @@ def _gamma_step(gamma: float, primaries: object) -> tuple[Step, str]:
     named = tuple(float(x) for x in primaries) if isinstance(primaries, tuple) else _SRGB_PRIMARIES
     other_primaries = len(named) == 8 and max(np.abs(np.subtract(named, _SRGB_PRIMARIES))) > 0.01
     if abs(gamma / _SRGB_GAMMA - 1) < 0.05 and not other_primaries:
-        return _to_rgb, ""
+        return as_srgb, ""
     light = (np.arange(256) / 255) ** (1 / gamma)
     if not other_primaries:
         table = _encode(light).tolist() * 3
-        return lambda colours: _to_rgb(colours).point(table), f"from gamma {1 / gamma:.3g}"
+        return lambda colours: as_srgb(colours).point(table), f"from gamma {1 / gamma:.3g}"
     try:
         matrix = np.linalg.solve(_to_xyz(_SRGB_PRIMARIES), _to_xyz(named))
     except (np.linalg.LinAlgError, ZeroDivisionError):
-        return _to_rgb, ""
+        return as_srgb, ""
 
     def step(colours: Image.Image) -> Image.Image:
-        return Image.fromarray(_encode(light[np.asarray(_to_rgb(colours))] @ matrix.T))
+        return Image.fromarray(_encode(light[np.asarray(as_srgb(colours))] @ matrix.T))
 
     return step, f"from gamma {1 / gamma:.3g} and the primaries it names"
 

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from onedpiece._files import one_line
 from onedpiece.bitstream.header import checked_size
 from onedpiece.codec.boxes import JXL_STARTS, is_turned_by_heif, read_jxl_header
-from onedpiece.codec.colour import Step, colour_step, lab_to_rgb, range_of, to_8_bits
+from onedpiece.codec.colour import Step, as_srgb, colour_step, lab_to_rgb, range_of, to_8_bits
 from onedpiece.errors import AbsurdSizeError, PictureError
 
 _PLUGINS = {"pillow-jxl-plugin": "pillow_jxl", "pillow-heif": "pillow_heif"}  # what pip calls a module
@@ -96,7 +96,7 @@ def read_converted(source: str | PathLike[str] | BinaryIO, wanted: int | None = 
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return the picture upright, on white where it is transparent, as 8-bit sRGB (`colour.convert`).
+    """Return the picture upright, on white where it is transparent, as 8-bit sRGB (see `convert`).
 
     One that is all this, and says nothing else of its pixels, is not copied.
 
@@ -299,7 +299,7 @@ def convert(image: Image.Image, turn: Image.Transpose | None) -> Converted:
         notes.append(f"values {scale[0]:g} to {scale[1]:g} as 8 bits")
     to_srgb, note = _colour_step(image)
     notes += [note] if note else []
-    if image.mode == "RGB" and to_srgb is _to_rgb and not image.has_transparency_data:
+    if image.mode == "RGB" and to_srgb is as_srgb and not image.has_transparency_data:
         same = image.copy() if turn is None else image.transpose(turn)
         same.info = {}
         return Converted(same, tuple(notes))
@@ -350,11 +350,7 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 def _colour_step(image: Image.Image) -> tuple[Step, str]:
     if not {"icc_profile", "gamma"} & image.info.keys():
-        return _to_rgb, ""
+        return as_srgb, ""
     whole_numbers = image.mode != "F" and not image.mode.startswith("I")
     mode = _split_alpha(image.crop((0, 0, 1, 1)))[0].mode if whole_numbers else "L"
     return colour_step(mode, image.info)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    return image.convert("RGB")

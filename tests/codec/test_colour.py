@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
+from onedpiece.codec import images
 from onedpiece.codec.images import read_converted, read_picture, to_rgb
 
 GREY = np.full((64, 64), 0.5, np.float32)
@@ -161,3 +162,11 @@ def test_files_look_as_they_do_elsewhere(shared: Path) -> None:
     limits = {"icc_p3.jpg": 1.8, "icc_adobe.jpg": 1.8, "icc_linear.png": 1.5, "icc_swapped.png": 1.0}
     for name, limit in limits.items():
         assert np.abs(np.asarray(read_picture(cases / name)) - expected).mean() <= limit, name
+
+
+def test_a_photo_with_a_profile_of_srgb_is_copied_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    photo = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+    photo.info["icc_profile"] = profile
+    monkeypatch.setattr(images, "_strips", lambda size: pytest.fail("it was converted in strips"))
+    assert to_rgb(photo).tobytes() == photo.tobytes()
