@@ -1,10 +1,8 @@
 """`onedpiece encode`: photos to .odp files."""
 
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import redirect_stdout
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -162,10 +160,7 @@ def _encode_together(
             if photo.damage:
                 report.warn(job.source, photo.damage)
             photos[job] = photo
-    with (
-        report.steps("tiles") as progress,
-        redirect_stdout(sys.stderr),
-    ):  # torch.hub says there what it fetches
+    with report.steps("tiles") as progress:
         outcomes = codec.encode_batch_to(
             [photo.image for photo in photos.values()],
             options.target,

@@ -1,9 +1,6 @@
 """`onedpiece evaluate`: what other networks make of our reconstructions."""
 
-import io
 import json
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,8 +63,7 @@ def downstream(
         raise ValueError(f"--out is {out}, a folder; name a file")
     config = DownstreamConfig(numbers("--tokens", tokens), names(against), batch_size)
     codec = load(model, device=device)
-    with redirect_stdout(sys.stderr or io.StringIO()):  # torch.hub says there what it downloads
-        chosen = load_task(task, network, labels, device)
+    chosen = load_task(task, network, labels, device)
     photos = read_photos(
         inputs, codec.tokenizer.config.image_size if chosen.square else None, recursive=recursive
     )

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from onedpiece.metrics.perceptual import missing_weights
+from onedpiece.metrics.perceptual import fetching, missing_weights
 
 Preprocess = Callable[[Any], Tensor]
 """A PIL image to the (3, H, W) tensor that the network takes."""
@@ -30,7 +30,7 @@ def transformers_pair(name: str, model_class: str) -> tuple[Any, Any]:
         processor = transformers.AutoImageProcessor.from_pretrained(name)
         model = getattr(transformers, model_class).from_pretrained(name)
     except (OSError, ValueError) as error:
-        raise missing_weights(f"{name}", error) from error
+        raise missing_weights(name, error) from error
     return processor, model.eval()
 
 
@@ -76,9 +76,7 @@ def torchvision_network(name: str) -> Pretrained:
         weights = models.get_model_weights(name)["DEFAULT"]
     except (ValueError, KeyError):
         raise ValueError(f"torchvision has no pretrained network {name!r}") from None
-    try:
+    with fetching(f"torchvision's {name}"):
         network = models.get_model(name, weights=weights)
-    except (OSError, RuntimeError) as error:
-        raise missing_weights(f"torchvision's {name}", error) from error
     categories = list(weights.meta["categories"])
     return Pretrained(network.eval().requires_grad_(False), weights.transforms(), categories)
