@@ -38,13 +38,7 @@ from onedpiece.codec.tensors import to_image, to_tensor
 from onedpiece.errors import MissingWeightsError
 from onedpiece.evaluation.classifier import HeldOutClassifier
 from onedpiece.evaluation.photos import find_photos, read_class_labels
-from onedpiece.metrics.perceptual import (
-    EfficientNetLite,
-    FeatureDistance,
-    Lpips,
-    LpipsFeatures,
-    StageFeatures,
-)
+from onedpiece.metrics.perceptual import EfficientNetLite, FeatureDistance, Lpips
 from onedpiece.metrics.periodicity import mesh_ratio
 from onedpiece.metrics.pixel import psnr, round_to_8_bits, ssim
 
@@ -110,8 +104,8 @@ class Reference(NamedTuple):
     """A batch of photos and what is computed of them only once."""
 
     pixels: Tensor  # (B, 3, S, S) in [0, 1]
-    lpips: dict[str, LpipsFeatures]
-    features: StageFeatures | None
+    lpips: dict[str, list[Tensor]]
+    features: list[Tensor] | None
 
 
 Scores = dict[str, list[float]]

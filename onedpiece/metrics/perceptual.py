@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -153,16 +153,6 @@ class _Stages(nn.Module):
         return found
 
 
-class StageFeatures(NamedTuple):
-    """A picture's features, to compare many others with.
-
-    Attributes:
-        stages: one tensor a stage, (B, C, h, w), each pixel's channels of length 1.
-    """
-
-    stages: list[Tensor]
-
-
 class FeatureDistance:
     """The distance of two pictures in a network's features; by EfficientNet a second opinion beside LPIPS.
 
@@ -177,11 +167,11 @@ class FeatureDistance:
     def __init__(self, network: FeatureNetwork) -> None:
         self._network = network
 
-    def features(self, images: Tensor) -> StageFeatures:
-        """Return the features of pictures, (B, 3, H, W) in [0, 1]."""
-        return StageFeatures([unit_length(stage) for stage in self._network(images)])
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return features of unit length, (B, C, h, w) a stage, of pictures (B, 3, H, W) in [0, 1]."""
+        return [unit_length(stage) for stage in self._network(images)]
 
-    def __call__(self, reference: Tensor | StageFeatures, images: Tensor) -> Tensor:
+    def __call__(self, reference: Tensor | list[Tensor], images: Tensor) -> Tensor:
         """Return the distance of each picture, (B,) float32; 0 is identical, 4 the most there can be.
 
         Args:
@@ -189,7 +179,7 @@ class FeatureDistance:
             images: (B, 3, H, W), in [0, 1], of the reference's size.
         """
         expected = self.features(reference) if isinstance(reference, Tensor) else reference
-        pairs = zip(expected.stages, self.features(images).stages, strict=True)
+        pairs = zip(expected, self.features(images), strict=True)
         distances = [(wanted - seen).square().sum(dim=1).mean(dim=(1, 2)) for wanted, seen in pairs]
         return torch.stack(distances).mean(dim=0)
 
@@ -221,27 +211,7 @@ def _efficientnet(weights: Path, features_only: bool = True) -> Any:
 
 Net = Literal["alex", "squeeze", "vgg"]
 
-NETS: dict[Net, str] = {
-    "alex": "alexnet-owt-7be5be79.pth",
-    "squeeze": "squeezenet1_1-b8a52dc0.pth",
-    "vgg": "vgg16-397923af.pth",
-}
-"""Every trunk, with the file in which torch.hub keeps its ImageNet weights."""
-
-
-class LpipsFeatures(NamedTuple):
-    """A picture's features, to compare many others with.
-
-    Attributes:
-        layers: one tensor a layer, (B, C, h, w), each pixel's channels of length 1.
-    """
-
-    layers: list[Tensor]
-
-
-def checkpoint_path(net: Net) -> Path:
-    """Return where torch.hub keeps the ImageNet weights of a trunk."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / NETS[net]
+"""Trunks of LPIPS."""
 
 
 class Lpips:
@@ -251,7 +221,7 @@ class Lpips:
     averages and data-parallel wrapper.
 
     Args:
-        net: the trunk, one of NETS; its ImageNet weights come through torch.hub (`TORCH_HOME`).
+        net: the trunk; its ImageNet weights come through torch.hub (`TORCH_HOME`).
 
     Raises:
         ValueError: no such network.
@@ -261,8 +231,8 @@ class Lpips:
     """
 
     def __init__(self, net: str = "alex") -> None:
-        if net not in NETS:
-            raise ValueError(f"no LPIPS network {net!r}; there are: {', '.join(NETS)}")
+        if net not in get_args(Net):
+            raise ValueError(f"no LPIPS network {net!r}; there are: {', '.join(get_args(Net))}")
         import lpips
 
         with fetching(f"LPIPS-{net}"), warnings.catch_warnings():
@@ -271,15 +241,15 @@ class Lpips:
         self._network: Any = network.eval().requires_grad_(False)
         self._device = torch.device("cpu")
 
-    def features(self, images: Tensor) -> LpipsFeatures:
-        """Return the features of pictures, (B, 3, H, W) in [0, 1]."""
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return features of unit length, (B, C, h, w) a layer, of pictures (B, 3, H, W) in [0, 1]."""
         if images.device != self._device:
             self._network.to(images.device)
             self._device = images.device
         layers = self._network.net(self._network.scaling_layer(2.0 * images.float() - 1.0))
-        return LpipsFeatures([unit_length(layer) for layer in layers])
+        return [unit_length(layer) for layer in layers]
 
-    def __call__(self, reference: Tensor | LpipsFeatures, images: Tensor) -> Tensor:
+    def __call__(self, reference: Tensor | list[Tensor], images: Tensor) -> Tensor:
         """Return the distance of each picture, (B,) float32; 0 is identical, lower is better.
 
         Args:
@@ -288,7 +258,7 @@ class Lpips:
         """
         expected = self.features(reference) if isinstance(reference, Tensor) else reference
         distance = images.new_zeros(len(images), dtype=torch.float32)
-        pairs = zip(expected.layers, self.features(images).layers, self._network.lins, strict=True)
+        pairs = zip(expected, self.features(images), self._network.lins, strict=True)
         for wanted, seen, weigh in pairs:
             distance = distance + weigh((wanted - seen).square()).float().mean(dim=(1, 2, 3))
         return distance

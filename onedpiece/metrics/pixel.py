@@ -20,9 +20,7 @@ ImageScorer = Callable[[Sequence[Image.Image]], list[float]]
 """Pictures of the photo's own size -> one score each."""
 
 _RADIUS, _SIGMA = 5, 1.5  # pixels, of SSIM's Gaussian window
-_LARGE = (
-    1 << 22
-)  # pixels of a photo beside which it is worth while not to scale a small picture up as a whole
+_LARGE = 1 << 22  # pixels of a photo, from which on a smaller picture is scaled up in strips beside it
 _ROWS = 16  # of a large photo that are scored at a time: they stay in the processor's cache
 _C1, _C2 = 0.01**2, 0.03**2
 

@@ -3,10 +3,10 @@
 `Scorer` scores batches of tensors for comparisons, `image_scorer` PIL images beside one photo for a search.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -46,24 +46,35 @@ class Scorer:
     """
 
     def __init__(self, names: Sequence[str], device: str | torch.device = "cpu") -> None:
-        self.metrics = list(dict.fromkeys(metric(name) for name in names))
+        self.metrics: list[Metric] = []
         self.device = torch.device(device)
-        self._lpips = {m.name: Lpips(_LPIPS_NETS[m.name]) for m in self.metrics if m.name in _LPIPS_NETS}
+        self._lpips: dict[str, Lpips] = {}
+        for each in dict.fromkeys(metric(name) for name in names):
+            self.add(each)
+
+    def add(self, wanted: Metric) -> None:
+        """Take in one more metric.
+
+        Raises:
+            MissingWeightsError: as the class says.
+        """
+        if wanted.name in _LPIPS_NETS:
+            self._lpips[wanted.name] = Lpips(_LPIPS_NETS[wanted.name])
+        self.metrics.append(wanted)
 
     @torch.no_grad()
     def score(self, name: str, reference: Tensor, images: Tensor) -> list[float]:
         """Return one score a picture by the metric `name`; shapes as in `psnr`."""
         reference, images = (round_to_8_bits(x.to(self.device)) for x in (reference, images))
-        chunks = torch.split(images, _CHUNK)
-        function = self._lpips[name] if name in self._lpips else _PIXEL_METRICS[name]
+        lpips = self._lpips.get(name)
+        score: Callable[[Any, Tensor], Tensor] = lpips or _PIXEL_METRICS[name]
+        references: Iterable[Any]
         if len(reference) == len(images):
-            scores = [function(a, b) for a, b in zip(torch.split(reference, _CHUNK), chunks, strict=True)]
-        elif name in self._lpips:
-            features = self._lpips[name].features(reference)  # once for all candidates
-            scores = [self._lpips[name](features, chunk) for chunk in chunks]
+            references = torch.split(reference, _CHUNK)
         else:
-            scores = [function(a, b) for a, b in zip(repeat(reference), chunks, strict=False)]
-        return [score for of_chunk in scores for score in of_chunk.tolist()]
+            references = repeat(lpips.features(reference) if lpips else reference)  # once for all candidates
+        pairs = zip(references, torch.split(images, _CHUNK), strict=False)
+        return [value for of, chunk in pairs for value in score(of, chunk).tolist()]
 
 
 class AvailableScorer(NamedTuple):
@@ -79,18 +90,15 @@ def available_scorer(names: Sequence[str], device: str | torch.device = "cpu") -
     Raises:
         ValueError: an unknown name, or none is left.
     """
-    kept: list[str] = []
-    missing: list[str] = []
-    for m in dict.fromkeys(metric(name) for name in names):
+    scorer, missing = Scorer((), device), list[str]()
+    for each in dict.fromkeys(metric(name) for name in names):
         try:
-            Scorer([m.name])
+            scorer.add(each)
         except MissingWeightsError as error:
-            missing.append(f"{m.label} is left out: {error}")
-        else:
-            kept.append(m.name)
-    if not kept:
+            missing.append(f"{each.label} is left out: {error}")
+    if not scorer.metrics:
         raise ValueError("; ".join(missing) or "no metric was asked for")
-    return AvailableScorer(Scorer(kept, device), missing)
+    return AvailableScorer(scorer, missing)
 
 
 def image_scorer(metric: str, photo: Image.Image) -> ImageScorer:

@@ -30,7 +30,7 @@ def _pictures(count: int) -> torch.Tensor:
 
 
 def test_five_stages_of_unit_length(distance: FeatureDistance) -> None:
-    stages = distance.features(_pictures(2)).stages
+    stages = distance.features(_pictures(2))
     assert [tuple(stage.shape[1:]) for stage in stages] == [
         (16, 32, 32),
         (24, 16, 16),
@@ -44,7 +44,7 @@ def test_five_stages_of_unit_length(distance: FeatureDistance) -> None:
 
 def test_mean_over_stages_and_places(distance: FeatureDistance) -> None:
     a, b = _pictures(2).split(1)
-    pairs = zip(distance.features(a).stages, distance.features(b).stages, strict=True)
+    pairs = zip(distance.features(a), distance.features(b), strict=True)
     # |u − v|² of two unit vectors is 2 − 2·u·v, or less where one of them is zero.
     by_stage = [((u - v) ** 2).sum(1).mean() for u, v in pairs]
     assert distance(a, b).item() == pytest.approx(sum(x.item() for x in by_stage) / 5, rel=1e-5)
