@@ -37,19 +37,23 @@ LEAST_EQUAL = 0.999
 LEVEL = 1 / 255
 
 
-class Encoder(nn.Module):
-    """Pixels (B, 3, S, S) in [0, 1] to tokens (B, N), as a graph has it."""
+class _Traced(nn.Module):
+    """A part of a tokenizer as a function of tensors alone, which can be traced."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
         self.tokenizer = tokenizer
+
+
+class Encoder(_Traced):
+    """Pixels (B, 3, S, S) in [0, 1] to tokens (B, N)."""
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode."""
         return self.tokenizer.encode(pixels.clamp(0, 1)).indices
 
 
-class Decoder(Encoder):
+class Decoder(_Traced):
     """Tokens (B, k), 1 ≤ k ≤ N, to the faithful picture (B, 3, S, S) in [0, 1]."""
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -58,20 +62,20 @@ class Decoder(Encoder):
         return self.tokenizer.decode(codes).clamp(0, 1)
 
 
-class Sharp(Encoder):
+class Sharp(_Traced):
     """The faithful picture, its token counts (B,) and a sharpness in [0, 1] to the sharp picture."""
 
-    def forward(self, picture: Tensor, tokens: Tensor, sharpness: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, picture: Tensor, tokens: Tensor, sharpness: Tensor) -> Tensor:
         """Sharpen."""
         added = self.tokenizer.sharpen(picture, tokens) - picture
         return (picture + sharpness * added).clamp(0, 1)
 
 
-class Forecast(Encoder):
-    """Pixels and all their tokens (B, N) to the PSNR in dB that every prefix is foretold to have, (B, N)."""
+class Forecast(_Traced):
+    """Pixels and all their tokens (B, N) to the estimated PSNR of every prefix in dB, (B, N)."""
 
-    def forward(self, pixels: Tensor, tokens: Tensor) -> Tensor:  # type: ignore[override]
-        """Foretell."""
+    def forward(self, pixels: Tensor, tokens: Tensor) -> Tensor:
+        """Estimate."""
         assert self.tokenizer.linear_path is not None
         codes = self.tokenizer.quantizer.codes_from_indices(tokens)
         return self.tokenizer.linear_path.forecast(pixels, codes)
@@ -104,10 +108,8 @@ def graphs_of(tokenizer: Tokenizer) -> list[Graph]:
     config, batch = tokenizer.config, Dim("batch")
     pixels = torch.rand(2, 3, config.image_size, config.image_size)
     tokens = torch.zeros(2, config.num_tokens, dtype=torch.int64)
-    some, count = (
-        torch.zeros(2, max(2, config.num_tokens // 2), dtype=torch.int64),
-        Dim("count", min=1, max=config.num_tokens),
-    )
+    some = torch.zeros(2, max(2, config.num_tokens // 2), dtype=torch.int64)
+    count = Dim("count", min=1, max=config.num_tokens)
     graphs = [
         Graph(ENCODER, Encoder(tokenizer), {"pixels": pixels}, {"pixels": {0: batch}}, "tokens"),
         Graph(DECODER, Decoder(tokenizer), {"tokens": some}, {"tokens": {0: batch, 1: count}}, "picture"),
