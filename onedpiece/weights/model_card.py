@@ -5,9 +5,12 @@ from typing import Any, TypedDict
 
 import yaml
 
+from onedpiece.metrics.descriptors import METRICS
+
 LIBRARY = "onedpiece"
-HIGHER_IS_BETTER = {"psnr", "ssim", "ms-ssim", "accuracy", "miou", "map"}
-LOWER_IS_BETTER = {"lpips", "lpips-squeeze", "fid", "bytes", "bpp", "rmse"}
+HIGHER_IS_BETTER = {name for name, each in METRICS.items() if each.higher_is_better}
+HIGHER_IS_BETTER |= {"accuracy", "miou", "map"}
+LOWER_IS_BETTER = METRICS.keys() - HIGHER_IS_BETTER | {"fid", "bytes", "bpp", "rmse"}
 
 _USE = {
     "Tokenizer": """\
