@@ -131,36 +131,38 @@ def _error(
 
 
 def compose(
-    model: LoadedModel, photo: TokenizedTiles, counts: NDArray[np.int64], *, faithful: bool = False
+    model: LoadedModel, tiled: TokenizedTiles, counts: NDArray[np.int64], *, faithful: bool = False
 ) -> Code:
     """Return the code in which each tile has so many tokens, `counts` (T,), and the look it asks for."""
     tiles = Tiles(model.image_size, OVERLAP, tuple(counts.tolist()))
     origin = order(tiles)
-    return replace(model.code(photo.indices[origin.tile, origin.place], photo.size, tiles), faithful=faithful)
+    return replace(model.code(tiled.indices[origin.tile, origin.place], tiled.size, tiles), faithful=faithful)
 
 
-def fit_budget(model: LoadedModel, photo: TokenizedTiles, target: RateTarget) -> Code:
+def fit_budget(model: LoadedModel, tiled: TokenizedTiles, target: RateTarget) -> Code:
     """Return the best code for a budget: so many tokens, bytes or bits a pixel, or else all tokens.
 
     Raises:
         ValueError: there are not so many tokens, or not even one token a tile fits.
     """
-    tiles, most = photo.indices.shape
+    tiles, most = tiled.indices.shape
     if target.tokens is not None and not tiles <= target.tokens <= tiles * most:
         raise ValueError(f"tokens is {target.tokens}; {tiles} tiles take {tiles} to {tiles * most}")
-    budget = target.bytes_for(photo.size)
+    budget = target.bytes_for(tiled.size)
     if budget is None:
-        return compose(model, photo, allocate_tokens(photo.errors, target.tokens or tiles * most))
-    smallest = compose(model, photo, np.ones(tiles, np.int64)).to_bytes()
+        return compose(model, tiled, allocate_tokens(tiled.errors, target.tokens or tiles * most))
+    smallest = compose(model, tiled, np.ones(tiles, np.int64)).to_bytes()
     if len(smallest) > budget:
         raise ValueError(
-            f"{target.budget_text(photo.size)}; one token for each of {tiles} tiles takes {len(smallest)}"
+            f"{target.budget_text(tiled.size)}; one token for each of {tiles} tiles takes {len(smallest)}"
         )
     total = min(int(8 * budget / model.bits_per_token), tiles * most)
-    while len((code := compose(model, photo, allocate_tokens(photo.errors, total))).to_bytes()) > budget:
+    while True:
+        code = compose(model, tiled, allocate_tokens(tiled.errors, total))
         excess = len(code.to_bytes()) - budget
+        if excess <= 0:
+            return code
         total = max(tiles, total - max(1, int(8 * excess / model.bits_per_token)))
-    return code
 
 
 def fit_photo(
@@ -246,8 +248,8 @@ def encode_tiled(
 
 def reach_tiled(
     model: LoadedModel,
-    picture: Image.Image,
-    photo: TokenizedTiles,
+    photo: Image.Image,
+    tiled: TokenizedTiles,
     target: QualityTarget,
     *,
     best_effort: bool = False,
@@ -260,39 +262,38 @@ def reach_tiled(
     Raises:
         TargetOutOfReachError: all tokens together do not reach it, and `best_effort` is off.
     """
-    tiles, most = photo.indices.shape
+    tiles, most = tiled.indices.shape
     steps = int(np.ceil(np.log(most) / np.log(STEP)))
     totals = sorted({min(tiles * most, round(tiles * STEP**step)) for step in range(steps + 1)})
-    codes = [allocate_tokens(photo.errors, total) for total in totals]
-    errors = [photo.errors[np.arange(tiles), counts - 1].mean() for counts in codes]
-    score, faithful = scorer_beside(target.metric, picture), wants_faithful(model, target)
+    shares = [allocate_tokens(tiled.errors, total) for total in totals]
+    errors = [tiled.errors[np.arange(tiles), counts - 1].mean() for counts in shares]
+    score, faithful = scorer_beside(target.metric, photo), wants_faithful(model, target)
 
-    def try_budget(step: int) -> float:
-        code = compose(model, photo, codes[step - 1], faithful=faithful)
-        return score([decode_tiled(model, code, progress)])[0]
+    def code_of(step: int) -> Code:
+        return compose(model, tiled, shares[step - 1], faithful=faithful)
 
-    found = find_min_tokens(
-        target,
-        try_budget,
-        len(totals),
-        [float(-10 * np.log10(max(error, 1e-9))) for error in errors],
-    )
-    code = compose(model, photo, codes[found.tokens - 1], faithful=faithful)
+    def measure(step: int) -> float:
+        return score([decode_tiled(model, code_of(step), progress=progress)])[0]
+
+    # What the search counts are steps of the budget, not tokens.
+    psnr_curve = [float(-10 * np.log10(max(error, 1e-9))) for error in errors]
+    found = find_min_tokens(target, measure, len(totals), psnr_curve)
+    code = code_of(found.tokens)
     if not (found.reached or best_effort):
         raise target.out_of_reach(found.score, len(code))
     return EncodeResult(code, found._replace(tokens=len(code)))
 
 
 def decode_tiled(
-    model: LoadedModel, code: Code, progress: Progress | None = None, sharpness: float | None = None
+    model: LoadedModel, code: Code, sharpness: float | None = None, progress: Progress | None = None
 ) -> Image.Image:
     """Return the photo of a tiled code, or of a prefix: tiles it does not reach take the others' mean.
 
     Args:
         model: reads it.
         code: of tiles.
-        progress: told of tiles done and tiles in all.
         sharpness: from 0 to 1; None: what the file asks for.
+        progress: told of tiles done and tiles in all.
     """
     assert code.tiles is not None
     assert code.size is not None
@@ -314,6 +315,7 @@ def _decode_rows(
     sharpness: float,
     progress: Progress | None,
 ) -> list[NDArray[np.uint8]]:
+    """Return the tiles, (side, side, 3) each, of rows (T, N) whose first `counts`, (T,), are tokens."""
     pictures: list[NDArray[np.uint8]] = [np.zeros((side, side, 3), np.uint8)] * len(rows)
     # Tiles of like length go together, so that little is computed for padding.
     by_length = [int(tile) for tile in np.argsort(counts, kind="stable") if counts[tile]]

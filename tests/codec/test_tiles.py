@@ -118,7 +118,7 @@ def test_progress_counts_tiles(codec: Codec, whole: tuple[Image.Image, Code]) ->
     codec.encode_to(photo, RateTarget(), tiles=True, progress=lambda *step: seen.append(step))
     assert seen == [(8, 25), (16, 25), (24, 25), (25, 25)]
     seen.clear()
-    decode_tiled(codec.model, code, lambda *step: seen.append(step))
+    decode_tiled(codec.model, code, progress=lambda *step: seen.append(step))
     assert seen[-1] == (25, 25)
     seen.clear()  # a search over whole files tells of each that it tries, behind the tokens
     found = codec.encode_to(photo, RateTarget(psnr=20), tiles=True, progress=lambda *step: seen.append(step))
