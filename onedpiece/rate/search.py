@@ -1,7 +1,8 @@
 """Search for the fewest tokens that reach a quality, from a handful of decodes.
 
-`find_min_tokens` allows for a tolerance of non-monotonicity; `find_min_tokens_gp` fits a Gaussian process
-about a forecast of the scores, and decodes where it expects to save most.
+`find_min_tokens` assumes that scores rise with the tokens, up to a tolerance, and interpolates.
+`find_min_tokens_gp` models them as a Gaussian process about an estimated curve, and decodes the prefix that
+is expected to save most.
 """
 
 from bisect import bisect_left
@@ -24,82 +25,17 @@ NON_MONOTONICITY_TOL = {"psnr": 0.006, "ssim": 0.01, "lpips": 0.15}
 SSIM and LPIPS as `tools/check_targets.py` measures them, with room. PSNR is for the tiles of a photo, whose
 bumps even out: one square's reach 0.03 dB, and `find_min_tokens_gp` takes them as they come."""
 
-LASTING_TOL = 0.02
-"""LPIPS by which more tokens may miss what fewer reach, for the fewer to be an answer, and by which they must
-be better, or fewer still be worse, for no more to be looked at."""
-
-LOSSLESS = 100.0
-"""Margin that counts as infinite: no photo's PSNR is so far from any that is asked for."""
-
-ALIKE = 0.71
-"""Ratio of two lengths that tell the same about whether an answer lasts."""
-
-FEW = 16
-"""Tokens that may well be such an answer, so that longer ones are looked at more closely."""
-
-LPIPS_AT_64, LPIPS_AN_OCTAVE = 0.505, -0.059
-"""About what a photo's 64 tokens score, sharp, and twice as many more: by the curves of 11 photos."""
-
 PRIOR_SLOPE = {"psnr": 1.0, "ssim": 0.04, "lpips": -0.03}
 """Score per estimated dB, until two measurements give a better slope."""
 
 
-Curve = NDArray[np.float64]
-"""One value a prefix, (N,)."""
-
-OUT_OF_REACH_SIGMA = 2.0
-"""Standard deviations by which every prefix must fall short for a target to be out of reach."""
-
-ACCEPT_Z = -0.2
-"""Until one reaches the target, the shortest prefix is decoded that does by so many standard deviations."""
-
-MIN_STD = 1e-4
-"""The smallest deviation by which a miss is counted, as a share of what all tokens are worth."""
-
-PRIOR_MISSES = 4.0
-"""Predictions that hold as well as they are thought to, which those that were seen are averaged with."""
-
-
-class Belief(NamedTuple):
-    """What is thought of how far a metric's scores are from their forecast, and what an answer is worth.
-
-    Attributes:
-        offset_std: standard deviation of what a whole photo scores beside it, in the metric's unit.
-        slope_std: the same of its slope, as a share.
-        step_std: the same from one token to the next, in expected gains there: the mean gain, and the token's
-            own.
-        least_saving: in tokens: a shorter prefix is decoded as long as what it would save, times the
-            probability that it reaches the target, is more.
-        least_share: the same as a share of the answer; the larger of both holds.
-        lasting: a prefix that misses the target by more makes all shorter ones no answer.
-    """
-
-    offset_std: float
-    slope_std: float
-    step_std: float
-    least_saving: float
-    least_share: float
-    lasting: float = inf
-
-
-BELIEFS = {
-    "psnr": Belief(0.25, 0.1, 0.8, 0.03, 0.0),
-    "ssim": Belief(0.02, 0.25, 0.6, 1.0, 0.02),
-    "lpips": Belief(0.07, 0.3, 0.5, 0.3, 0.11, LASTING_TOL),
-}
-"""By the curves of 9 photos; LPIPS, of sharp pictures, by 26 prefixes of each of 5."""
-
-WINDOW = 12
-"""Tokens to either side over which that mean gain is taken."""
-
-
 class SearchResult(NamedTuple):
-    """What a search came to.
+    """The answer of a search.
 
     Attributes:
         tokens: how many to keep.
-        score: what they are worth, measured.
-        reached: whether that meets the target; if not, it is the best score that was seen.
+        score: of these tokens, measured.
+        reached: whether it meets the target; if not, it is the best of all that were measured.
         measured: the number of prefixes that were decoded.
     """
 
@@ -158,7 +94,7 @@ def _rising(psnr_curve: Sequence[float]) -> list[float]:
 def _next(
     target: QualityTarget, margins: dict[int, float], axis: list[float], tolerance: float, *, known: bool
 ) -> int | None:
-    """The count to measure next; None at the end."""
+    """Return the count to measure next; None at the end."""
     low = max((tokens for tokens, margin in margins.items() if margin < -tolerance), default=0)
     high = min((tokens for tokens, margin in margins.items() if margin >= 0), default=len(axis) + 1)
     open_counts = [tokens for tokens in range(low + 1, high) if tokens not in margins]
@@ -173,7 +109,7 @@ def _next(
 
 
 def _interpolate(margins: dict[int, float], axis: list[float], high: int, slope: float) -> float:
-    """Where on the axis the margin should be 0."""
+    """Return where on the axis the margin should be 0."""
     short = sorted(tokens for tokens in margins if tokens < high)
     enough = sorted(tokens for tokens in margins if tokens >= high and margins[tokens] >= 0)
     if short and enough:
@@ -187,24 +123,91 @@ def _interpolate(margins: dict[int, float], axis: list[float], high: int, slope:
     return axis[nearest - 1] - margins[nearest] / slope
 
 
-class Prediction(NamedTuple):
-    """What each prefix is expected to score.
+Curve = NDArray[np.float64]
+"""One value for each prefix, (N,): index k - 1 is that of k tokens."""
+
+Matrix = NDArray[np.float64]
+
+WINDOW = 12
+"""Tokens on either side over which the mean gain of a token is taken."""
+
+OUT_OF_REACH_SIGMA = 2.0
+"""Standard deviations by which every prefix must fall short for a target to be out of reach."""
+
+ACCEPT_Z = -0.2
+"""Until a prefix reaches the target, the shortest whose z-score is at least this is decoded."""
+
+MIN_STD = 1e-4
+"""The smallest deviation by which a prediction error is divided, as a share of the curve's range."""
+
+PRIOR_MISSES = 4.0
+"""Pseudo-observations of prediction errors as large as predicted, averaged with the observed ones."""
+
+LOSSLESS = 100.0
+"""Finite margin that stands for an infinite PSNR."""
+
+LPIPS_AT_64, LPIPS_AN_OCTAVE = 0.505, -0.059
+"""Mean LPIPS of a photo's 64 tokens, sharp, and its change for twice as many: by the curves of 11 photos."""
+
+LASTING_TOL = 0.02
+"""Differences of LPIPS up to this are noise where `_falls_back` asks whether an answer lasts."""
+
+ALIKE = 0.71
+"""Ratio of two token counts from which on one may be looked at in place of the other, about 1 / √2."""
+
+FEW = 16
+"""Tokens below which a good LPIPS may be that of a grey square: longer prefixes are then sampled densely."""
+
+
+class Prior(NamedTuple):
+    """How far a metric's scores stray from the estimated curve, and when the search may stop.
 
     Attributes:
-        mean: (N,), in dB.
-        deviation: (N,), in dB; 0 where it was measured.
+        offset_std: standard deviation of the whole curve's offset, in the metric's unit.
+        slope_std: of its slope, as a share.
+        step_std: of the error's step from one token to the next, as a share of the gain expected there.
+        least_saving: a shorter prefix is decoded while the tokens that it would save, times the probability
+            that it reaches the target, are more than this.
+        least_share: the same as a share of the answer's tokens; the larger of both counts.
+        lasting: in the metric's unit; prefixes shorter than one that misses the target by more are no answer.
+    """
+
+    offset_std: float
+    slope_std: float
+    step_std: float
+    least_saving: float
+    least_share: float
+    lasting: float = inf
+
+
+PRIORS = {
+    "psnr": Prior(0.25, 0.1, 0.8, 0.03, 0.0),
+    "ssim": Prior(0.02, 0.25, 0.6, 1.0, 0.02),
+    "lpips": Prior(0.07, 0.3, 0.5, 0.3, 0.11, LASTING_TOL),
+}
+"""Chosen by the curves of 9 photos; LPIPS, of sharp pictures, by 26 prefixes of each of 5."""
+
+
+class Prediction(NamedTuple):
+    """What each prefix is expected to score, in the metric's unit.
+
+    Attributes:
+        mean: (N,).
+        deviation: (N,), the standard deviation; 0 where it was measured.
     """
 
     mean: Curve
     deviation: Curve
 
 
-def covariance(expected: Curve, belief: Belief = BELIEFS["psnr"]) -> Curve:
-    """Return the covariance, (N, N) in the metric's unit², of how far scores are from what is expected, (N,).
+def covariance(expected: Curve, prior: Prior = PRIORS["psnr"]) -> Matrix:
+    """Return the prior covariance of the scores about their expectation: (N, N), in the metric's unit².
+
+    The sum of a constant offset, a slope, and a random walk whose steps are in proportion to the gains.
 
     Args:
-        expected: by how much every prefix is better than some score; more is better.
-        belief: in the metric.
+        expected: (N,), the expected scores, or their margins; higher is better.
+        prior: of the metric.
     """
     count = len(expected)
     rising = np.maximum.accumulate(expected)
@@ -212,24 +215,24 @@ def covariance(expected: Curve, belief: Belief = BELIEFS["psnr"]) -> Curve:
     first, last = np.maximum(place - WINDOW, 0), np.minimum(place + WINDOW, count - 1)
     gains = (rising[last] - rising[first]) / np.maximum(last - first, 1)
     own = np.diff(expected, prepend=expected[0])
-    walked = np.cumsum(belief.step_std**2 * (gains**2 + own**2))
-    tilted = belief.slope_std * (expected - expected.mean())
-    return np.asarray(belief.offset_std**2 + np.outer(tilted, tilted) + np.minimum.outer(walked, walked))
+    walked = np.cumsum(prior.step_std**2 * (gains**2 + own**2))
+    tilted = prior.slope_std * (expected - expected.mean())
+    return np.asarray(prior.offset_std**2 + np.outer(tilted, tilted) + np.minimum.outer(walked, walked))
 
 
-def predict(expected: Curve, spread: Curve, scores: Mapping[int, float]) -> Prediction:
-    """Return what every prefix scores as far as the measured ones tell: the mean of a Gaussian process.
+def predict(expected: Curve, spread: Matrix, scores: Mapping[int, float]) -> Prediction:
+    """Return the posterior of a Gaussian process, given the measured scores.
 
     Args:
-        expected: (N,), before anything is measured.
-        spread: (N, N), as `covariance` makes it.
-        scores: token count -> what was measured, in the same unit.
+        expected: (N,), the prior mean.
+        spread: (N, N), the prior covariance.
+        scores: token count -> its measured score.
     """
     if not scores:
         return Prediction(expected, np.sqrt(np.diag(spread)))
     seen = np.array(list(scores)) - 1
     against = spread[seen]
-    # A millionth of a unit keeps neighbours of a flat curve apart.
+    # Noise of a millionth of a unit: neighbours on a flat curve would make the matrix singular.
     weights = np.linalg.solve(against[:, seen] + 1e-12 * np.eye(len(seen)), against)
     errors = np.array(list(scores.values())) - expected[seen]
     left = np.diag(spread) - (weights * against).sum(0)
@@ -242,56 +245,66 @@ def find_min_tokens_gp(
 ) -> SearchResult:
     """Return about the fewest tokens that reach the target, from a handful of decodes.
 
-    Guarantee: the answer was measured and reaches the target. Whether a shorter prefix does as well is a bet:
-    the search goes on as long as one is expected to save more than the belief's `least_saving`. A photo whose
-    scores were seen to miss their predictions is trusted less. A target is called out of reach when the
-    predictions of all prefixes fall short by OUT_OF_REACH_SIGMA, and all tokens were measured.
+    Guarantee: the answer was measured and reaches the target. That no shorter prefix reaches it is likely,
+    not certain: the search stops once none is expected to save more than the prior's `least_saving`.
+    Deviations are scaled up on photos whose scores were further from their predictions than predicted. A
+    target is out of reach when all prefixes are predicted to fall short by OUT_OF_REACH_SIGMA, and all tokens
+    were measured.
 
-    LPIPS may like a grey square better than a poor picture, so that one token beats forty. Its answer must
-    last: no longer prefix was seen to miss the target by LASTING_TOL, and fewer tokens were seen to be worse,
-    or twice as many to be better, by as much; or else those and four times as many and so on (of few, √2
-    times) reach the target too. Where they do not, the search goes on behind them.
+    LPIPS may prefer a grey square to a poor picture, so that one token beats forty. An answer in LPIPS must
+    therefore last (`_falls_back`): where a longer prefix misses the target, the search goes on behind it.
 
     Args:
         target: what to reach.
         measure: decodes and scores one prefix; called once a count at most.
         count: N, tokens of the whole code.
-        forecast: (N,), about the score of every prefix; None, of LPIPS: what photos score in the mean.
+        forecast: (N,), an estimate of every prefix's score; None, for LPIPS only: that of the mean photo.
     """
-    belief = BELIEFS[target.metric]
+    prior = PRIORS[target.metric]
     if forecast is None:
         forecast = [LPIPS_AT_64 + LPIPS_AN_OCTAVE * (log2(tokens) - 6) for tokens in range(1, count + 1)]
     expected = np.array([target.margin(score) for score in forecast])
     scores: dict[int, float] = {}
 
-    def measured(tokens: int) -> float:
+    def margin(tokens: int) -> float:
         if tokens not in scores:
             scores[tokens] = measure(tokens)
         return min(target.margin(scores[tokens]), LOSSLESS)
 
     skipped = 0
     while True:
-        found = _search(measured, expected, belief, skipped)
-        if measured(found) < 0 or target.metric != "lpips":
+        found = _search(margin, expected, prior, skipped)
+        if margin(found) < 0 or target.metric != "lpips":
             break
-        short = _falls_back(measured, found, count, scores)
+        short = _falls_back(margin, found, count, scores)
         if not short or short == count:
             return SearchResult(found, scores[found], True, len(scores))
         skipped = short
-    if target.metric == "lpips" and not skipped and measured(found) < 0:
-        measured(1)  # the one place where a curve that more tokens make worse would reach it
+    if target.metric == "lpips" and not skipped and margin(found) < 0:
+        margin(1)  # the one place where a curve that more tokens make worse would reach it
     return SearchResult.best(target, scores)
 
 
 def _falls_back(margin: Measure, tokens: int, count: int, known: Collection[int]) -> int:
-    """Return a longer prefix that misses what `tokens` reach; 0 where the answer lasts."""
+    """Return the longest sampled prefix beyond `tokens` that misses the target; 0 where the answer lasts.
+
+    It lasts without a look if fewer tokens were seen to be worse: the curve falls there already. Else longer
+    prefixes are sampled, each twice as long as the one before, √2 times from few tokens, until one is clearly
+    better than the answer.
+
+    Args:
+        margin: measures by how much a prefix reaches the target.
+        tokens: an answer.
+        count: N, tokens of the whole code.
+        known: the counts that were measured.
+    """
     best, short = margin(tokens), 0
     if any(k < tokens and margin(k) < best - LASTING_TOL for k in known):
-        return 0  # better than fewer: behind the worst of what may rise first
+        return 0
     factor = 2**0.5 if tokens < FEW else 2.0
     while best >= 0 and tokens < count:
         wanted = min(max(round(factor * tokens), tokens + 1), count)
-        # What was decoded on the way here will do where it is about as long.
+        # A prefix of about that length that was decoded already will do.
         alike = range(max(tokens + 1, round(ALIKE * wanted)), min(count, round(wanted / ALIKE)) + 1)
         near = [k for k in alike if k in known]
         tokens = min(near, key=lambda k: abs(k - wanted), default=wanted)
@@ -303,65 +316,70 @@ def _falls_back(margin: Measure, tokens: int, count: int, known: Collection[int]
     return short
 
 
-def _search(margin: Measure, expected: Curve, belief: Belief, skipped: int) -> int:
-    """Return about the fewest of the tokens above `skipped` whose margin was measured to be 0 or more.
+def _search(margin: Measure, expected: Curve, prior: Prior, skipped: int) -> int:
+    """Return about the fewest tokens, more than `skipped`, whose margin is 0 or more, or else is the largest.
 
-    Where none is, those of the best.
+    Args:
+        margin: measures by how much a prefix reaches the target.
+        expected: (N,), an estimate of it for every prefix.
+        prior: of the metric.
+        skipped: counts up to this are not looked at.
     """
     expected = expected[skipped:]
-    spread = covariance(expected, belief)
+    spread = covariance(expected, prior)
     least = MIN_STD * float(np.ptp(expected))
     margins: dict[int, float] = {}
     misses: list[float] = []
     while True:
         prediction = predict(expected, spread, margins)
-        # By how much worse predictions were than thought: the root of the mean square of what was missed.
-        doubt = sqrt((PRIOR_MISSES + sum(misses)) / (PRIOR_MISSES + len(misses)))
-        hopes = prediction.mean / np.maximum(doubt * prediction.deviation, 1e-9)
-        tokens = _next_gp(hopes, margins, belief)
+        # The root mean square of the standardised errors so far: above 1, predictions were overconfident.
+        inflation = sqrt((PRIOR_MISSES + sum(misses)) / (PRIOR_MISSES + len(misses)))
+        z_scores = prediction.mean / np.maximum(inflation * prediction.deviation, 1e-9)
+        tokens = _next_gp(z_scores, margins, prior)
         if tokens is None:
             best = max(margins, key=lambda tokens: margins[tokens])
-            return skipped + (_answer(margins, belief) or best)
+            return skipped + (_answer(margins, prior) or best)
         found = margin(skipped + tokens)
-        if margins:  # the first miss is the photo's own offset
+        if margins:  # the first error is mostly the photo's own offset
             missed = found - float(prediction.mean[tokens - 1])
             misses.append((missed / max(float(prediction.deviation[tokens - 1]), least)) ** 2)
         margins[tokens] = found
 
 
-def _next_gp(hopes: Curve, margins: Mapping[int, float], belief: Belief) -> int | None:
-    """The count to measure next; None at the end.
+def _next_gp(z_scores: Curve, margins: Mapping[int, float], prior: Prior) -> int | None:
+    """Return the count to measure next; None at the end.
 
     Args:
-        hopes: (N,), by how many standard deviations each prefix is expected to reach the target.
-        margins: token count -> by how much it does.
-        belief: what an answer is worth.
+        z_scores: (N,), by how many standard deviations each prefix is expected to reach the target.
+        margins: token count -> by how much it was measured to reach it.
+        prior: of the metric.
     """
-    count, first = len(hopes), _first_lasting(margins, belief)
-    answer = _answer(margins, belief)
+    count, first = len(z_scores), _first_lasting(margins, prior)
+    answer = _answer(margins, prior)
     if answer:
-        least = max(belief.least_saving, belief.least_share * answer)
-        savings = {k: _saving(answer - k, hopes[k - 1]) for k in range(first, answer) if k not in margins}
+        least = max(prior.least_saving, prior.least_share * answer)
+        savings = {k: _saving(answer - k, z_scores[k - 1]) for k in range(first, answer) if k not in margins}
         best = max(savings, key=lambda tokens: savings[tokens], default=0)
         return best if best and savings[best] > least else None
-    risky = [k for k in range(first, count + 1) if k not in margins and hopes[k - 1] > -OUT_OF_REACH_SIGMA]
-    # All tokens are looked at before a target is called out of reach.
-    risky = risky or [count] * (count not in margins)
-    likely = (tokens for tokens in risky if hopes[tokens - 1] >= ACCEPT_Z)
-    return next(likely, max(risky, key=lambda tokens: float(hopes[tokens - 1]), default=None))
+    unknown = (k for k in range(first, count + 1) if k not in margins)
+    possible = [k for k in unknown if z_scores[k - 1] > -OUT_OF_REACH_SIGMA]
+    # All tokens are measured before a target is called out of reach.
+    possible = possible or [count] * (count not in margins)
+    likely = (tokens for tokens in possible if z_scores[tokens - 1] >= ACCEPT_Z)
+    return next(likely, max(possible, key=lambda tokens: float(z_scores[tokens - 1]), default=None))
 
 
-def _first_lasting(margins: Mapping[int, float], belief: Belief) -> int:
-    """Return the shortest prefix that may be the answer: behind all that miss by too much."""
-    return 1 + max((tokens for tokens, margin in margins.items() if margin < -belief.lasting), default=0)
+def _first_lasting(margins: Mapping[int, float], prior: Prior) -> int:
+    """Return the shortest prefix that may be the answer: longer than all that miss by more than `lasting`."""
+    return 1 + max((tokens for tokens, margin in margins.items() if margin < -prior.lasting), default=0)
 
 
-def _answer(margins: Mapping[int, float], belief: Belief) -> int:
-    """Return the fewest tokens that were measured to reach the target, and may last; 0 where none were."""
-    first = _first_lasting(margins, belief)
+def _answer(margins: Mapping[int, float], prior: Prior) -> int:
+    """Return the fewest tokens that were measured to reach the target and may last; 0 if there are none."""
+    first = _first_lasting(margins, prior)
     return min((tokens for tokens, margin in margins.items() if margin >= 0 and tokens >= first), default=0)
 
 
-def _saving(tokens: int, hope: float) -> float:
-    """What decoding a prefix shorter by so many tokens is expected to save, in tokens."""
-    return tokens * (1 + erf(hope / sqrt(2))) / 2
+def _saving(tokens: int, z_score: float) -> float:
+    """Return the tokens that a prefix shorter by `tokens` saves, times the probability that it will do."""
+    return tokens * (1 + erf(z_score / sqrt(2))) / 2
