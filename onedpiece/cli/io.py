@@ -200,27 +200,14 @@ def plan(
         OSError: the folder cannot be made.
     """
     sources = _found(inputs, extensions, recursive)
-    if out == "":
-        raise ValueError(f"the output's name is empty; name a file with {option}, or leave it out")
-    many = len(inputs) > 1 or (inputs[0] != STREAM and Path(inputs[0]).is_dir())
-    into_folder = out not in (None, STREAM) and (Path(str(out)).is_dir() or str(out).endswith("/"))
+    folder = _output_folder(inputs, out, suffix, option)
     names = _Names(suffix, extensions)
-    if (
-        many
-        and not into_folder
-        and out
-        and not Path(out).exists()
-        and Path(out).suffix.lower() in {suffix, ".odp", *ENDINGS}
-    ):
-        raise ValueError(
-            f"{out} is named as one file, and there are several inputs; name a folder, as {out}/"
-        )
-    if out is None:
-        jobs = [Job(each.source, names.beside(each.source)) for each in sources]
-    elif many or into_folder:
-        jobs = [Job(each.source, names.into(out, each)) for each in sources]
-    else:
+    if folder is not None:
+        jobs = [Job(each.source, names.into(folder, each)) for each in sources]
+    elif out is not None:
         jobs = [Job(each.source, out) for each in sources]
+    else:
+        jobs = [Job(each.source, names.beside(each.source)) for each in sources]
     jobs = _told_apart(jobs, suffix)
     _check_targets(jobs, option)
     if suffix.endswith(".odp"):
@@ -228,14 +215,35 @@ def plan(
     if skip_existing:
         jobs = [job for job in jobs if not _is_done(job)]
     else:
-        if keep_existing and (out is None or many or into_folder):
+        if keep_existing and (out is None or folder is not None):
             _check_free(job for job in jobs if _is_beside(job))
-        if out is not None and (many or into_folder):
+        if folder is not None:
             _announce_replaced(jobs)
-    if (many or into_folder) and out is not None:
-        for folder in {Path(out), *(Path(job.target).parent for job in jobs)}:
-            folder.mkdir(parents=True, exist_ok=True)
+    if folder is not None:
+        for needed in {Path(folder), *(Path(job.target).parent for job in jobs)}:
+            needed.mkdir(parents=True, exist_ok=True)
     return jobs
+
+
+def _output_folder(inputs: Sequence[str], out: str | None, suffix: str, option: str) -> str | None:
+    """Return the folder that `out` is or shall be; None where it names one output, or none.
+
+    Raises:
+        ValueError: it is empty, or named as one file where there are several inputs.
+    """
+    if out is None:
+        return None
+    if out == "":
+        raise ValueError(f"the output's name is empty; name a file with {option}, or leave it out")
+    if out != STREAM and (Path(out).is_dir() or out.endswith("/")):
+        return out
+    if len(inputs) == 1 and (inputs[0] == STREAM or not Path(inputs[0]).is_dir()):
+        return None
+    if not Path(out).exists() and Path(out).suffix.lower() in {suffix, ".odp", *ENDINGS}:
+        raise ValueError(
+            f"{out} is named as one file, and there are several inputs; name a folder, as {out}/"
+        )
+    return out
 
 
 def _is_done(job: Job) -> bool:
