@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import onedpiece
-from onedpiece.cli.encode import NAMES, FrontEnd
+from onedpiece.cli.reduction import REDUCERS, TokenReduction
 from onedpiece.codec import tensors
 from onedpiece.evaluation.photos import Photo, read_photos
 from onedpiece.evaluation.token_table import Evaluators, token_rows
@@ -74,11 +74,11 @@ def codecs(model: str, keeps: Sequence[float], tuned: Path | None) -> dict[tuple
     silent = onedpiece.load(model)
     silent.tokenizer.encoder = _Silent()  # type: ignore[assignment]
     made["linear path alone", "shipped"] = silent
-    for name in NAMES:
+    for name in REDUCERS:
         for keep in keeps:
             pair = _both(f"{name} {keep:g}", model, tuned and tuned / f"{name}-{keep:g}" / "weights")
             for codec in pair.values():
-                FrontEnd(name, keep).put_into(codec)
+                TokenReduction(name, keep).apply_to(codec)
             made |= pair
     return made
 

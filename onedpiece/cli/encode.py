@@ -31,6 +31,7 @@ from onedpiece.cli.io import (
     reading,
     write,
 )
+from onedpiece.cli.reduction import DEFAULT_KEEP, TokenReduction, token_reduction
 from onedpiece.cli.report import Report, counted, name_of
 from onedpiece.codec.find import ENDINGS
 
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
     from onedpiece.codec.tensors import Pixels
     from onedpiece.rate.search import SearchResult
     from onedpiece.rate.target import RateTarget
-
-NAMES = ("mctf", "imagepiece", "tome")
-DEFAULT_KEEP = 0.5
 
 RETOKENIZE = Annotated[
     str | None,
@@ -91,7 +89,7 @@ def encode(
 
     Example: onedpiece encode photo.jpg --tokens 64 -o photo.odp
     """
-    reduced = front_end(retokenize, keep)
+    reduction = token_reduction(retokenize, keep)
     jobs = plan(inputs, out, ".odp", ENDINGS, skip_existing=skip_existing, recursive=recursive)
     if not jobs:
         return
@@ -101,9 +99,9 @@ def encode(
     target = RateTarget(tokens, max_bytes, bpp, psnr, ssim, lpips)
     codec = load(model, device, sharp=lpips is not None)  # the one target that is met by a sharp picture
     codec.check_target(target, tiles=tiles)
-    if reduced:
-        reduced.put_into(codec)
-    options = EncodeOptions(target, tiles, best_effort, reduced)
+    if reduction:
+        reduction.apply_to(codec)
+    request = _Request(target, tiles, best_effort, reduction)
     with (
         Report(
             [job.source for job in jobs], as_json=as_json, data_on_stdout=jobs[0].target == STREAM
@@ -114,22 +112,22 @@ def encode(
         try:
             for photos in read_ahead(jobs):
                 before = len(written)
-                written.extend(_encode_together(codec, photos, options, report, aside))
-                _tell(written, before, options, report)  # they were scored beside the network's work
+                written.extend(_encode_together(codec, photos, request, report, aside))
+                _tell(written, before, request, report)  # they were scored beside the network's work
         except (KeyboardInterrupt, LostStdoutError):
             aside.shutdown(wait=False, cancel_futures=True)
             raise
         finally:
-            _tell(written, len(written), options, report)
+            _tell(written, len(written), request, report)
 
 
-class EncodeOptions(NamedTuple):
+class _Request(NamedTuple):
     """What the command asks of every photo."""
 
     target: "RateTarget"
     tiles: bool | None
     best_effort: bool
-    reduction: "FrontEnd | None"
+    reduction: TokenReduction | None
 
 
 class _Written(NamedTuple):
@@ -146,13 +144,41 @@ class _Written(NamedTuple):
 def _encode_together(
     codec: "Codec",
     read: "dict[Job, Converted | Exception]",
-    options: EncodeOptions,
+    request: _Request,
     report: Report,
     aside: ThreadPoolExecutor,
 ) -> list[_Written]:
     from onedpiece.codec.codec import decode_pictures
 
-    photos, encoded, sizes = {}, {}, {}
+    photos = _readable(read, report)
+    with report.steps("tiles") as progress:
+        outcomes = codec.encode_batch_to(
+            [photo.image for photo in photos.values()],
+            request.target,
+            tiles=request.tiles,
+            best_effort=request.best_effort,
+            progress=progress,
+            return_exceptions=True,
+        )
+    written = _write_files(dict(zip(photos, outcomes, strict=True)), report)
+    # Drawing the sharp pictures takes five times as long and more, and their PSNR says less of the tokens.
+    pictures = decode_pictures(codec.model, [result.code for result, _ in written.values()], sharpness=0.0)
+    return [
+        _Written(
+            job,
+            photos[job].image.size,
+            photos[job].conversions,
+            result,
+            size,
+            aside.submit(_psnr, photos[job].image, picture),
+        )
+        for (job, (result, size)), picture in zip(written.items(), pictures, strict=True)
+    ]
+
+
+def _readable(read: "dict[Job, Converted | Exception]", report: Report) -> "dict[Job, Converted]":
+    """Return the photos that could be read, and say what is wrong with the others."""
+    photos = {}
     for job, photo in read.items():
         with report.guarding(job.source):
             if isinstance(photo, Exception):
@@ -160,35 +186,22 @@ def _encode_together(
             if photo.damage:
                 report.warn(job.source, photo.damage)
             photos[job] = photo
-    with report.steps("tiles") as progress:
-        outcomes = codec.encode_batch_to(
-            [photo.image for photo in photos.values()],
-            options.target,
-            tiles=options.tiles,
-            best_effort=options.best_effort,
-            progress=progress,
-            return_exceptions=True,
-        )
-    for job, outcome in zip(photos, outcomes, strict=True):
+    return photos
+
+
+def _write_files(
+    outcomes: "dict[Job, EncodeResult | Exception]", report: Report
+) -> "dict[Job, tuple[EncodeResult, int]]":
+    """Write the files of the photos that could be encoded, and return these with their files' bytes."""
+    written = {}
+    for job, outcome in outcomes.items():
         with report.guarding(job.source):
             if isinstance(outcome, Exception):
                 raise outcome
             data = outcome.code.to_bytes()
             write(job.target, data)
-            encoded[job], sizes[job] = outcome, len(data)
-    # Drawing the sharp pictures takes five times as long and more, and their PSNR says less of the tokens.
-    pictures = decode_pictures(codec.model, [each.code for each in encoded.values()], sharpness=0.0)
-    return [
-        _Written(
-            job,
-            photos[job].image.size,
-            photos[job].conversions,
-            result,
-            sizes[job],
-            aside.submit(_psnr, photos[job].image, picture),
-        )
-        for (job, result), picture in zip(encoded.items(), pictures, strict=True)
-    ]
+            written[job] = outcome, len(data)
+    return written
 
 
 def _psnr(photo: "Image.Image", picture: "Image.Image | Pixels") -> float:
@@ -198,12 +211,12 @@ def _psnr(photo: "Image.Image", picture: "Image.Image | Pixels") -> float:
     return image_psnr(photo, no_larger(picture, photo.size))
 
 
-def _tell(written: "deque[_Written]", count: int, options: EncodeOptions, report: Report) -> None:
+def _tell(written: "deque[_Written]", count: int, request: _Request, report: Report) -> None:
     """Say that the first `count` files are finished, and forget them."""
     for _ in range(count):
         each = written.popleft()
         if not each.psnr.cancelled():
-            record = _record(each, options)
+            record = _record(each, request)
             report.done(_line(record), record)
 
 
@@ -238,7 +251,7 @@ def _read(jobs: "Iterator[Job]") -> "dict[Job, Converted | Exception]":
     return photos
 
 
-def _record(written: _Written, options: EncodeOptions) -> dict[str, Any]:
+def _record(written: _Written, request: _Request) -> dict[str, Any]:
     job, (width, height), conversions, result, size, score = written
     quality = score.result()
     record = {
@@ -256,13 +269,13 @@ def _record(written: _Written, options: EncodeOptions) -> dict[str, Any]:
         record["converted"] = list(conversions)
     if result.code.tiles:
         record["tiles"] = len(result.code.tiles.counts)
-    return record | _target_record(options, result.search)
+    return record | _target_record(request, result.search)
 
 
-def _target_record(options: EncodeOptions, search: "SearchResult | None") -> dict[str, Any]:
+def _target_record(request: _Request, search: "SearchResult | None") -> dict[str, Any]:
     """What to report of token reduction and of a quality target."""
-    record = options.reduction.record() if options.reduction else {}
-    quality = options.target.quality
+    record = request.reduction.record() if request.reduction else {}
+    quality = request.target.quality
     if search is None or quality is None:
         return record
     return record | {
@@ -285,41 +298,3 @@ def _verdict(record: dict[str, Any]) -> str:
     verdict = "reaches" if record["met"] else "falls short of"
     reached = "of a lossless picture" if record["reached"] is None else f"{record['reached']:.4g}"
     return f"; {metric} {reached} {verdict} {value:g}"
-
-
-class FrontEnd(NamedTuple):
-    """A re-tokenizer and about the share of patches, in (0, 1], that it leaves behind the last layer."""
-
-    name: str
-    keep_ratio: float
-
-    def put_into(self, codec: "Codec") -> None:
-        """Let the codec's encoder merge patches; its tokens, and so its files, stay what they are.
-
-        Raises:
-            ValueError: the model has an encoder of another make.
-        """
-        from onedpiece.retokenize import apply
-
-        apply(codec.tokenizer, self.name, keep_ratio=self.keep_ratio)
-
-    def record(self) -> dict[str, Any]:
-        """What to report of it."""
-        return {"retokenize": self.name, "keep": self.keep_ratio}
-
-
-def front_end(name: str | None, keep: float | None) -> FrontEnd | None:
-    """Return what the options ask for; None without them.
-
-    Raises:
-        ValueError: the name is unknown, the share is out of range, or there is one without a name.
-    """
-    if name is None:
-        if keep is not None:
-            raise ValueError(f"--keep {keep:g} needs --retokenize, one of {', '.join(NAMES)}")
-        return None
-    if name not in NAMES:
-        raise ValueError(f"--retokenize is {name!r}; choose one of {', '.join(NAMES)}")
-    if keep is not None and not 0 < keep <= 1:
-        raise ValueError(f"--keep is {keep:g}; give the share in (0, 1] of the tokens that is to be left")
-    return FrontEnd(name, DEFAULT_KEEP if keep is None else keep)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from onedpiece.cli.encode import NAMES, front_end
 from onedpiece.cli.io import (
     CHUNK,
     CODES,
@@ -21,6 +20,7 @@ from onedpiece.cli.io import (
     reading,
     write,
 )
+from onedpiece.cli.reduction import REDUCERS, token_reduction
 from onedpiece.cli.report import Report, counted
 from onedpiece.codec.find import ENDINGS
 
@@ -49,7 +49,7 @@ def predict(
     ] = None,
     retokenize: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help=f"Merge tokens inside the head: {', '.join(NAMES)}."),
+        typer.Option(metavar="NAME", help=f"Merge tokens inside the head: {', '.join(REDUCERS)}."),
     ] = None,
     keep: Annotated[
         float | None, typer.Option(metavar="R", help="The share of them that --retokenize leaves.")
@@ -67,7 +67,7 @@ def predict(
     Example: onedpiece predict photo.jpg --head classify
     """
     extensions = ENDINGS | CODES
-    reduced = front_end(retokenize, keep)
+    reduction = token_reduction(retokenize, keep)
     if overlay is None:
         jobs = [Job(source, "") for source in expand(inputs, extensions, recursive=recursive)]
     else:
@@ -79,13 +79,13 @@ def predict(
 
     codec = load(model, device, sharp=overlay is not None)  # which draws on the decoded picture
     codec.check_target(RateTarget(tokens))
-    asked = _load_head(head, codec)
-    if reduced is not None:
-        asked = asked.reduced(reduced.name, reduced.keep_ratio)
+    loaded = _load_head(head, codec)
+    if reduction is not None:
+        loaded = loaded.reduced(reduction.name, reduction.keep_ratio)
     on_stdout = jobs[0].target == STREAM
     with Report([job.source for job in jobs], as_json=as_json, data_on_stdout=on_stdout) as report:
         for start in range(0, len(jobs), CHUNK):
-            _answer_together(codec, asked, jobs[start : start + CHUNK], tokens, report)
+            _answer_together(codec, loaded, jobs[start : start + CHUNK], tokens, report)
 
 
 class _Asked(NamedTuple):
@@ -161,15 +161,12 @@ def _read_one(codec: "Codec", source: str) -> "Code | Image.Image":
     return code
 
 
-def _picture(codec: "Codec", asked: _Asked) -> "Image.Image":
-    return codec.decode(asked.code) if asked.photo is None else asked.photo
-
-
 def _drawn(codec: "Codec", head: "LoadedHead", asked: _Asked, prediction: "Prediction") -> bytes:
     from onedpiece.evaluation.overlay import overlay
 
     file = BytesIO()
-    overlay(_picture(codec, asked), prediction, head.head.config.classes).save(file, "PNG")
+    picture = codec.decode(asked.code) if asked.photo is None else asked.photo
+    overlay(picture, prediction, head.head.config.classes).save(file, "PNG")
     return file.getvalue()
 
 

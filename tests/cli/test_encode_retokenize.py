@@ -86,11 +86,11 @@ class TestWithoutEncoder:
 
 
 def test_a_model_without_linear_path_works_too(photos: Path, small_codec: Callable[..., Codec]) -> None:
-    from onedpiece.cli.encode import FrontEnd
+    from onedpiece.cli.reduction import TokenReduction
 
     grades = ((16, (8, 8, 8, 8)),)
     codec = small_codec(image_size=256, patch_size=32, encoder_layers=4, fsq_grades=grades, linear_path=False)
-    FrontEnd("imagepiece", 0.5).put_into(codec)
+    TokenReduction("imagepiece", 0.5).apply_to(codec)
     assert len(codec.encode(photos / "a.png")) == 16
 
 
