@@ -227,14 +227,13 @@ class Tokenizer(Pretrained, nn.Module):
         Raises:
             ValueError: k, a length, an index or the sharpness is out of range, or the weights are float64.
         """
-        limit, size = self.config.num_tokens, self.config.image_size
-        if indices.ndim != 2 or not 1 <= indices.shape[1] <= limit:
-            raise ValueError(f"indices are {tuple(indices.shape)}; this tokenizer takes (B, 1…{limit})")
+        self._check_shape(indices)
         self._check_dtype()
         if not 0 <= sharpness <= 1:
             raise ValueError(f"sharpness is {sharpness}; use 0 (faithful) to 1 (most natural)")
         kept = Kept(indices.long(), None) if lengths is None else cut_to_longest(indices.long(), lengths)
         if not len(indices):
+            size = self.config.image_size
             return torch.zeros(0, 3, size, size, device=indices.device)
         self._check_range(kept.indices)
         with evaluating(self), torch.no_grad(), torch.autocast(indices.device.type, enabled=False):
@@ -261,9 +260,7 @@ class Tokenizer(Pretrained, nn.Module):
         """
         if self.linear_path is None:
             raise ValueError("this tokenizer has no linear path (linear_path is False)")
-        if indices.ndim != 2 or not 1 <= indices.shape[1] <= self.config.num_tokens:
-            limit = self.config.num_tokens
-            raise ValueError(f"indices are {tuple(indices.shape)}; this tokenizer takes (B, 1…{limit})")
+        self._check_shape(indices)
         self._check_range(indices)
         with torch.no_grad(), torch.autocast(indices.device.type, enabled=False):
             return self.linear_path.synthesise(self.quantizer.codes_from_indices(indices.long())).clamp_(0, 1)
@@ -313,6 +310,11 @@ class Tokenizer(Pretrained, nn.Module):
         size = self.config.image_size
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, size, size):
             raise ValueError(f"pictures are {tuple(x.shape)}; this tokenizer takes (B, 3, {size}, {size})")
+
+    def _check_shape(self, indices: Tensor) -> None:
+        limit = self.config.num_tokens
+        if indices.ndim != 2 or not 1 <= indices.shape[1] <= limit:
+            raise ValueError(f"indices are {tuple(indices.shape)}; this tokenizer takes (B, 1…{limit})")
 
     def _check_range(self, indices: Tensor) -> None:
         codes = torch.tensor(self.config.codes_by_position[: indices.shape[1]], device=indices.device)
