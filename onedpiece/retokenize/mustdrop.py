@@ -84,7 +84,7 @@ def key_set(
     real = torch.ones_like(importance, dtype=torch.bool) if size is None else size[..., 0] > 0
     free, real = importance[:, num_protected:], real[:, num_protected:]
     rank = free.masked_fill(~real, -1).argsort(dim=1, descending=True).argsort(dim=1)
-    # Rounded first: .08 · 25 is 2.0000000000000004 in double precision.
+    # Rounded first: .07 · 100 is 7.000000000000001 in double precision.
     wanted = (real.sum(dim=1, keepdim=True).double() * ratio).mul(1e6).round().div(1e6).ceil()
     marked = importance.new_ones(importance.shape, dtype=torch.bool)
     marked[:, num_protected:] = (rank < wanted) & real

@@ -1,10 +1,14 @@
 """Small timm models of every kind that `apply` promises to work on."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from onedpiece.retokenize.block import Projected
 
 VARIANTS = {
     "plain": {},
@@ -14,6 +18,42 @@ VARIANTS = {
     "qk_norm": {"qk_norm": True},
     "drop_path": {"drop_path_rate": 0.2, "proj_drop_rate": 0.1, "attn_drop_rate": 0.1},
 }
+
+
+@dataclass
+class Bare:
+    """A block of one head whose queries, keys and values are the tokens themselves.
+
+    Without an MLP, and without adding what was attended to, what a reducer makes of tokens can be told by
+    hand. The class token 1 looks at a token x with the weight exp x.
+    """
+
+    dropout: float = 0.0
+    module: Any = field(default_factory=nn.Identity)
+
+    def run(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
+        return x
+
+    def normed(self, x: Tensor) -> Tensor:
+        return x
+
+    def project(self, normed: Tensor, rotation: Tensor | None = None) -> Projected:
+        return Projected(*[normed[:, None]] * 3)
+
+    def project_queries_keys(self, normed: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return normed[:, None], normed[:, None]
+
+    def project_values(self, normed: Tensor) -> Tensor:
+        return normed
+
+    def add_attention(self, x: Tensor, attended: Tensor) -> Tensor:
+        return x
+
+    def add_mlp(self, x: Tensor) -> Tensor:
+        return x
+
+    def attention_dropout(self) -> float:
+        return self.dropout
 
 
 @pytest.fixture

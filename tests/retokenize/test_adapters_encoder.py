@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from onedpiece.retokenize import apply, trace
+from onedpiece.retokenize.adapters import find_site
+from onedpiece.retokenize.block import Layout
 from onedpiece.tokenizer import Tokenizer
 
 LATENTS = 16
@@ -69,3 +71,9 @@ def test_nothing_removed_changes_nothing(tokenizer: Tokenizer, photos: Tensor) -
     apply(tokenizer, "tome", r=0)
     assert torch.equal(tokenizer.tokenize(photos), before)
     assert list(tokenizer.state_dict()) == state
+
+
+def test_the_latents_say_which_patches_are_important(tokenizer: Tokenizer) -> None:
+    site = find_site(tokenizer)
+    assert site.layout == Layout(1, LATENTS, score_tokens=slice(-LATENTS, None), pad=True)
+    assert (site.num_free, site.dim) == (64, 48)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from onedpiece.retokenize import apply, reconfigured, remove, trace, unmerge
+from onedpiece.retokenize.adapters import TimmAdapter
 from onedpiece.retokenize.stack import SLICE
 
 NOTHING = {
@@ -236,6 +237,27 @@ def test_the_library_needs_no_timm() -> None:
 def test_other_models_are_refused() -> None:
     with pytest.raises(ValueError, match="Linear cannot be reduced"):
         apply(nn.Linear(2, 2), "mctf")
+
+
+def test_what_a_pooling_would_be_wrong_with_is_refused(make_vit: Make) -> None:
+    with pytest.raises(ValueError, match="pools over all tokens, padding included"):
+        apply(make_vit("no_class"), "mustdrop")
+    vit = make_vit(class_token=False, global_pool="map")
+    vit.attn_pool.pos_embed = nn.Parameter(torch.zeros(1, 64, 48))
+    with pytest.raises(ValueError, match="its pooling counts on every position"):
+        apply(vit, "tome")
+
+
+def test_branches_and_attention_drop_out_in_training(make_vit: Make) -> None:
+    block, x = make_vit("drop_path").blocks[1], torch.randn(2, 3, 48)
+    adapter = TimmAdapter(block)
+    assert adapter.attention_dropout() == 0
+    assert not torch.equal(adapter.add_mlp(x), x)
+    block.train()
+    block.drop_path1.drop_prob = block.drop_path2.drop_prob = 1.0
+    assert adapter.attention_dropout() == 0.1
+    assert torch.equal(adapter.add_attention(x, x), x)
+    assert torch.equal(adapter.add_mlp(x), x)
 
 
 @pytest.mark.parametrize("name", SOMETHING)

@@ -1,10 +1,15 @@
 """ImagePiece's operators and schedule, by hand."""
 
+from math import log
+
 import pytest
 import torch
 
 from onedpiece.retokenize import imagepiece
-from onedpiece.retokenize.imagepiece import LayerAction, layer_actions
+from onedpiece.retokenize.block import Layout, Tokens
+from onedpiece.retokenize.imagepiece import ImagePieceReducer, LayerAction, layer_actions
+
+from .conftest import Bare
 
 # Tokens 2 and 5 are equal, 1 and 4 nearly so; 3 and 6 are important, and equal too.
 METRIC = torch.tensor([[[1.0, 1], [1, 0], [0, 1], [-1, 1], [1, 0.1], [0, 1], [-1, 1]]])
@@ -71,3 +76,17 @@ def test_a_merge_takes_at_most_half(finish: str) -> None:
 
 def test_nothing_to_merge_keeps_everything() -> None:
     assert torch.equal(imagepiece.retokenize(X, METRIC, IMPORTANCE, r=0, bottom=0).x, X)
+
+
+def test_a_round_may_end_as_evit_does() -> None:
+    # The class token sees 8, 1, 3 and 2 of four; half are left: the 8, and the mean of the rest so weighted.
+    x = torch.tensor([1.0, log(8), 0, log(3), log(2)]).view(1, 5, 1)
+    layout = Layout(prefix=1, tail=0, score_tokens=slice(0, 1))
+    step = ImagePieceReducer(0.5, ((0,),), "evit").step(0, Bare(), Tokens(x, 5), layout)
+    assert step.x.flatten().tolist() == pytest.approx([1, log(8), (3 * log(3) + 2 * log(2)) / 6])
+
+
+@pytest.mark.parametrize("schedule", [((1, 1),), ((1,), (1, 2)), ((1,), ())])
+def test_a_layer_has_one_thing_to_do_and_a_round_a_layer(schedule: tuple[tuple[int, ...], ...]) -> None:
+    with pytest.raises(ValueError, match="give increasing layers, at least one a round"):
+        ImagePieceReducer(schedule=schedule)

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from onedpiece.retokenize.matching import cosine_scores, match_both_ways, match_one_way, num_removable
+from onedpiece.retokenize.matching import (
+    cosine_scores,
+    match_both_ways,
+    match_one_way,
+    num_removable,
+    spread_r,
+)
 
 
 @pytest.mark.parametrize(
@@ -20,6 +26,12 @@ from onedpiece.retokenize.matching import cosine_scores, match_both_ways, match_
 )
 def test_num_removable(tokens: int, protected: int, r: float, floor: int, expected: int) -> None:
     assert num_removable(tokens, protected, r, floor) == expected
+
+
+def test_a_schedule_of_counts_has_no_shares_in_it() -> None:
+    # From 4 to 0 by 4/7: 4, 3.4, 2.9, 2.3, 1.7, 1.1, 0.6, 0; a 0.6 would be more than half of all tokens.
+    assert spread_r((2, -1.0), 8) == (4, 3, 2, 2, 1, 1, 0, 0)
+    assert spread_r((0.25, 1.0), 3) == (0, 0.25, 0.5)
 
 
 def test_cosine_scores() -> None:

@@ -8,6 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from onedpiece.retokenize import mctf
+from onedpiece.retokenize.block import Layout, Tokens
+
+from .conftest import Bare
 
 CASES = ["paper", "paper_sized", "ratio", "one_way", "size_pool", "floor"]
 POOLING = {"attention_x_size": "attention", "size": "size"}
@@ -66,6 +69,20 @@ def test_poolings(pooling: mctf.Pooling, expected: float) -> None:
     )
     both = fused.source[0].sum(dim=1).argmax()
     assert fused.x[0, both, 10].item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("pooling", "expected"), [("mean", 2.0), ("max", 3.0)])
+def test_a_block_pools_as_it_is_told(pooling: mctf.Pooling, expected: float) -> None:
+    reducer = mctf.MctfReducer(1, (0,), bidirectional=False, pooling=pooling)
+    step = reducer.step(0, Bare(), Tokens(_pair(3.0), 12), Layout(1, 0, slice(0, 1)))
+    assert step.size is not None
+    assert step.x[0, step.size[0, :, 0].argmax(), 10].item() == pytest.approx(expected)
+
+
+def test_attention_drops_out_in_training() -> None:
+    x, attn, places = torch.ones(1, 3, 2), torch.full((1, 1, 3, 3), 1 / 3), torch.arange(3)[None]
+    torch.testing.assert_close(mctf._attend(Bare(), x, attn, places), x)
+    assert not mctf._attend(Bare(dropout=1.0), x, attn, places).any()
 
 
 def test_criteria_prefer_the_unattended_and_the_small() -> None:

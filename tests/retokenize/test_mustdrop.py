@@ -4,6 +4,11 @@ import pytest
 import torch
 
 from onedpiece.retokenize import mustdrop, unmerge
+from onedpiece.retokenize.adapters import EncoderAdapter
+from onedpiece.retokenize.block import Layout, Tokens
+from onedpiece.tokenizer.transformer import build_blocks
+
+from .conftest import Bare
 
 
 def _half_flat() -> torch.Tensor:
@@ -36,6 +41,9 @@ def test_patches_outside_whole_windows_pass() -> None:
     x = torch.ones(1, 25, 3)
     merged = mustdrop.merge_windows(x, (5, 5), num_protected=0)  # one 3×3 window fits, 16 patches do not
     assert merged.size[0].flatten().tolist() == [9] + [1] * 16
+    wide = mustdrop.merge_windows(torch.ones(1, 10, 3), (2, 5), window=2, num_protected=0)
+    assert wide.source[0, 0].nonzero().flatten().tolist() == [0, 1, 5, 6]  # two rows of five
+    assert wide.size[0].flatten().tolist() == [4, 4, 1, 1]
 
 
 def test_window_similarity_is_the_mean_over_pairs() -> None:
@@ -48,6 +56,8 @@ def test_key_set_is_the_top_part() -> None:
     importance = torch.tensor([[9.0, 0.1, 0.5, 0.3, 0.2]])
     assert mustdrop.key_set(importance, 0.5).tolist() == [[True, False, True, True, False]]
     assert int(mustdrop.key_set(torch.rand(1, 577)).sum()) == 1 + 47  # ⌈.08 · 576⌉ = ⌈46.08⌉, as the authors
+    # .07 · 100 is 7.000000000000001 in double precision.
+    assert int(mustdrop.key_set(torch.rand(1, 100), 0.07, num_protected=0).sum()) == 7
 
 
 def test_prefill_drops_what_nobody_looks_at() -> None:
@@ -77,6 +87,29 @@ def test_padding_in_the_cache_is_zero() -> None:
     keys = torch.ones(2, 1, 3, 1)
     cache = mustdrop.reindex_cache(mustdrop.Cache(keys, keys), 0, 3, torch.tensor([[0, 2], [1, -1]]))
     assert cache.keys.flatten().tolist() == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(("proportional", "seen"), [(True, [0, 1, 1]), (False, [0, 1])])
+def test_padding_is_invisible_and_sizes_weigh_where_they_are_to(proportional: bool, seen: list[int]) -> None:
+    torch.manual_seed(0)
+    (block,) = build_blocks(16, 2, 1)
+    x = torch.randn(1, 3, 16)
+    tokens = Tokens(x, 5, torch.tensor([[[1.0], [2.0], [0.0]]]))  # the last is padding
+    reducer = mustdrop.MustdropReducer(proportional=proportional)
+    with torch.no_grad():
+        after = reducer.step(1, EncoderAdapter(block), tokens, Layout(0, 0, slice(None)))
+        torch.testing.assert_close(after.x[:, :2], block(x[:, seen])[:, :2])
+
+
+def test_what_stands_behind_the_patches_keeps_its_size() -> None:
+    # Four equal patches become one, the two latents behind them stay, one picture of one and one of four.
+    x = torch.ones(2, 6, 3)
+    x[1, :4] = torch.eye(4)[:, :3]
+    tail = Layout(prefix=0, tail=2, score_tokens=slice(-2, None))
+    after = mustdrop.MustdropReducer(window=2).step(0, Bare(), Tokens(x, 6), tail)
+    assert after.size is not None
+    assert after.size[..., 0].tolist() == [[4, 0, 0, 0, 1, 1], [1, 1, 1, 1, 1, 1]]
+    assert torch.equal(after.x[:, 4:], x[:, 4:])
 
 
 def test_mistakes_are_named() -> None:

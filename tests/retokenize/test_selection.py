@@ -16,6 +16,9 @@ def test_scope_covers_before_it_repeats() -> None:
     assert scope(x, torch.tensor([[1.0, 10, 1, 1]]), 1).tolist() == [[False, True, False, False]]
     assert scope(x, torch.tensor([[1.0, 10, 1, 1]]), 1, alpha=0).tolist() == [[True, False, False, False]]
     assert int(scope(x, torch.ones(1, 4), 4).sum()) == 4
+    # Three, two and one alike: what the first choice covers stays covered behind the second.
+    groups = torch.eye(3)[[0, 0, 0, 1, 1, 2]][None]
+    assert scope(groups, torch.ones(1, 6), 3)[0].nonzero().flatten().tolist() == [0, 3, 5]
     with pytest.raises(ValueError, match="count is 5; of 4 tokens"):
         scope(x, torch.ones(1, 4), 5)
 
@@ -72,3 +75,18 @@ def test_centres_add_their_nearest() -> None:
     assert not done.kept.any()
     assert not done.centres.any()
     assert done.x.tolist() == [[0.5 * 66]]
+
+
+def test_a_centre_takes_up_what_the_text_asks_for() -> None:
+    # A low score makes for one outlier: the highest is kept, the highest of the rest is a centre. It takes
+    # 32 of 43 by ±1 + 50 · 0.01 · number: all from 11 on, though the keys of the last 11 point away from its.
+    importance = torch.cat([torch.zeros(1), 10 + torch.arange(44) / 100])
+    keys = torch.ones(45, 1)
+    keys[32:43] = -1
+    done = compress(torch.eye(45), keys, importance, text_score=torch.arange(45) / 100)
+    assert (done.kept.nonzero().tolist(), done.centres.nonzero().tolist()) == ([[44]], [[43]])
+    _, gathered, others = done.x
+    expected = importance.clone()
+    expected[:11], expected[43], expected[44] = 0, 1, 0
+    torch.testing.assert_close(gathered, expected)
+    torch.testing.assert_close(others, torch.where(torch.arange(45) < 11, importance, 0))

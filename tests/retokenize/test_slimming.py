@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from onedpiece.retokenize.losses import consistency_loss, recalibration_loss
-from onedpiece.retokenize.slimming import ReverseSlimming, TokenSlimming, slim
+from onedpiece.retokenize.slimming import ReverseSlimming, SlimmingReducer, TokenSlimming, slim
 
 
 def test_slimming_matches_the_authors_code(data: Path) -> None:
@@ -36,6 +36,20 @@ def test_reverse_slimming_recovers_the_number_of_tokens() -> None:
     assert all(parameter.grad is not None for parameter in module.parameters())
 
 
+def test_the_channel_mlp_of_reverse_slimming_is_added() -> None:
+    torch.manual_seed(0)
+    module, x = ReverseSlimming(8, keep=5, num_tokens=20), torch.randn(2, 5, 8)
+    for parameter in module.mix_channels[-1].parameters():
+        torch.nn.init.zeros_(parameter)
+    mixed = module.mix_tokens(module.norm_tokens(x).transpose(1, 2)).transpose(1, 2)
+    assert torch.equal(module(x), mixed)
+
+
+def test_stages_halve_and_round_up_as_the_paper_does() -> None:
+    stages = SlimmingReducer(8, 196).stages.values()
+    assert [stage.keep for stage in stages] == [98, 49, 25]
+
+
 def test_recalibration_loss() -> None:
     # Student even odds, teacher 3:1: KL(teacher ‖ student) = .75 ln 1.5 + .25 ln .5 = 0.1308 nats;
     # the cross-entropy is ln 2, the tokens differ by 1 and by 3: mean of squares (1 + 9) / 2.
@@ -46,6 +60,15 @@ def test_recalibration_loss() -> None:
     assert loss.tokens.item() == pytest.approx(5.0)
     assert loss.logits.item() == pytest.approx(0.1308, abs=1e-4)
     assert loss.total.item() == pytest.approx(0.6931 + 2 * 5 + 2 * 0.1308, abs=1e-3)
+
+
+def test_nothing_of_the_teacher_is_taught() -> None:
+    student, teacher = (torch.rand(2, 3, requires_grad=True) for _ in range(2))
+    mine, theirs = (torch.rand(2, 4, 3, requires_grad=True) for _ in range(2))
+    recalibration_loss(student, teacher, [mine], [theirs], torch.tensor([0, 1])).total.backward()
+    assert (teacher.grad, theirs.grad) == (None, None)
+    assert student.grad is not None
+    assert mine.grad is not None
 
 
 def test_recalibration_needs_a_teacher_for_each_stage() -> None:
