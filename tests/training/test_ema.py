@@ -56,6 +56,18 @@ def test_average_is_apart_and_has_no_gradients() -> None:
     model.become(1.0)
     assert ema.average.weight.tolist() == [0.0, 0.0]
     assert not any(p.requires_grad for p in ema.parameters())
+    assert not ema.average.training
+    assert model.training
+
+
+def test_an_average_in_bfloat16_would_stand_still() -> None:
+    model = Model()
+    ema = Ema(model, decay=0.999).bfloat16()
+    ema._count = 10**6
+    for _ in range(10):
+        ema.update(model.become(1.0).bfloat16())
+    # 1 - 0.999^10; a bfloat16 has 8 bits.
+    assert ema.average.weight.tolist() == pytest.approx([0.00996, 0.00996], abs=1e-5)
 
 
 def test_ramp_goes_on_after_a_reload() -> None:
@@ -75,6 +87,7 @@ def test_copy_from_starts_again() -> None:
     ema.update(model.become(1.0))
     ema.copy_from(model.become(4.0))
     assert ema.average.weight.tolist() == [4.0, 4.0]
+    assert int(ema.state_dict()["updates"]) == 0  # as a resumed run will count
     ema.update(model.become(5.0))
     assert ema.average.weight.tolist() == pytest.approx([4.9, 4.9])  # d = 0.1 again
 

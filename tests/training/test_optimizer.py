@@ -34,7 +34,8 @@ def test_only_matrices_decay() -> None:
 
 def test_groups_hold_every_trainable_parameter_once() -> None:
     net = Net()
-    optimizer = build_optimizer([net], OptimizerConfig(lr=0.1, weight_decay=0.3))
+    optimizer = build_optimizer([net], OptimizerConfig(lr=0.1, betas=(0.8, 0.7), weight_decay=0.3))
+    assert all((group["lr"], group["betas"]) == (0.1, (0.8, 0.7)) for group in optimizer.param_groups)
     sizes = {
         group["weight_decay"]: sum(p.numel() for p in group["params"]) for group in optimizer.param_groups
     }
@@ -71,6 +72,18 @@ def test_muons_step_turns_every_singular_value_alike() -> None:
     before = torch.linalg.svdvals(net.weight.grad)
     assert before[0] / before.median() > 20
     assert grown[0] / grown.median() < 2
+
+
+def test_muons_step_is_as_large_as_adamws_and_decays() -> None:
+    net = nn.Linear(256, 16, bias=False)
+    nn.init.ones_(net.weight)
+    (muon,) = build_optimizers([net], OptimizerConfig(matrices="muon", lr=0.1, weight_decay=0.5))
+    net.weight.grad = torch.randn(16, 256, generator=torch.Generator().manual_seed(0))
+    muon.step()
+    # The decay leaves 1 - 0.1 · 0.5; the step has 0.2 of the rate, about, and is 0 on average.
+    step = net.weight.detach() - 0.95
+    assert step.mean().abs() < 0.005
+    assert step.square().mean().sqrt().item() == pytest.approx(0.02, rel=0.3)
 
 
 def test_train_only_freezes_the_rest_and_its_buffers() -> None:

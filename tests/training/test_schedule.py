@@ -18,6 +18,11 @@ def test_rate_at_known_points(progress: float, expected: float) -> None:
     assert warmup_cosine(progress, warmup=0.1, min_lr_ratio=0.2) == pytest.approx(expected)
 
 
+def test_a_rate_may_stay_at_its_peak() -> None:
+    schedule = ScheduleConfig(steps=4, warmup=0.5, min_lr_ratio=1.0)
+    assert [schedule.lr_scale(at / 4) for at in range(5)] == [0, 0.5, 1, 1, 1]
+
+
 def test_no_warmup_starts_at_the_peak() -> None:
     assert warmup_cosine(0.0, warmup=0.0, min_lr_ratio=0.0) == 1.0
 
