@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 import pytest
 from PIL import Image
 
+from onedpiece.errors import ExternalCodecError
 from onedpiece.evaluation import baselines
-from onedpiece.evaluation.baselines import SCALES, candidates, restore
+from onedpiece.evaluation.baselines import SCALES, Candidate, candidates, restore
 from onedpiece.evaluation.formats import image_format
+from onedpiece.metrics.descriptors import METRICS
 
 
 @dataclass
@@ -110,3 +112,36 @@ def test_restore_leaves_a_full_size_picture_alone() -> None:
     assert image.size == (64, 64)
     with pytest.raises(IndexError):
         restore(Fake(), b"", (64, 64))
+
+
+def test_a_small_picture_comes_back_smooth() -> None:
+    class Edge(Fake):
+        def decode(self, data: bytes) -> Image.Image:
+            edge = Image.new("RGB", (2, 1))
+            edge.putpixel((1, 0), (255, 255, 255))
+            return edge
+
+    assert len(restore(Edge(), b"", (16, 1)).getcolors()) > 4
+
+
+def test_the_best_of_what_fits_is_each_metrics_own() -> None:
+    files = [Candidate(bytes(size), "") for size in (10, 20, 30)]
+    assert baselines._best(files, [0.5, 0.2, 0.1], 20, METRICS["lpips"]) == 1  # the third is too large
+    assert baselines._best(files, [31.0, 30.0, 40.0], 20, METRICS["psnr"]) == 0
+    assert baselines._best(files, [31.0, 30.0, 40.0], 9, METRICS["psnr"]) is None
+
+
+@pytest.mark.parametrize("smallest", [16, 65])
+def test_a_codec_may_refuse_small_pictures_and_not_the_photo(smallest: int) -> None:
+    class Choosy(Fake):
+        def encode(self, image: Image.Image, quality: int) -> bytes:
+            if image.width < smallest:
+                raise ExternalCodecError("too small")
+            return super().encode(image, quality)
+
+    image = Image.new("RGB", (64, 64))
+    if smallest > 64:
+        with pytest.raises(ExternalCodecError, match="too small"):
+            candidates(image, Choosy(), [100])
+    else:
+        assert min(len(c.data) for c in candidates(image, Choosy(), [100])) >= 16

@@ -3,6 +3,7 @@ from math import inf
 
 import pytest
 
+from onedpiece.evaluation.external import PublishedCurve
 from onedpiece.evaluation.results import OURS, ComparisonResult, RDPoint, curve, curve_point, deltas
 from onedpiece.metrics.descriptors import METRICS
 
@@ -22,6 +23,20 @@ def test_codec_that_does_not_fit_has_no_point(result: ComparisonResult) -> None:
     assert curve_point(result, "jpeg", 96, PSNR) is None
     assert curve_point(result, "webp", 16, PSNR) is None
     assert [p.budget for p in curve(result, "webp", PSNR)] == [96]
+
+
+def test_a_published_curves_point_is_the_largest_that_fits(result: ComparisonResult) -> None:
+    columns = {"bpp": [3 / 256, 1 / 256, 0.0101, 0.02], "psnr-rgb": [24.0, 20.0, 22.0, 30.0]}
+    there = dataclasses.replace(result, codecs=(OURS, "x"), published={"x": PublishedCurve("x", "", columns)})
+    # Of 65,536 pixels, 8,192 bytes a bit: 32, 82.7 (which 83 allow), 96 and 163.8.
+    assert [p.budget for p in curve(there, "x", PSNR)] == [32, 83, 96, 164]
+    found = [curve_point(there, "x", budget, PSNR) for budget in (16, 95, 96)]
+    assert [p and (p.budget, round(p.bytes), p.score) for p in found] == [None, (95, 83, 22), (96, 96, 24)]
+
+
+def test_pictures_are_chosen_by_what_is_closest_to_eyes(result: ComparisonResult) -> None:
+    assert result.display_metric.name == "lpips"
+    assert dataclasses.replace(result, metrics=(METRICS["psnr"],)).display_metric is PSNR
 
 
 def test_fewer_than_95_per_cent_of_the_photos_make_no_point(result: ComparisonResult) -> None:

@@ -19,6 +19,11 @@ def test_scores_by_codec_and_budget(result: ComparisonResult) -> None:
     assert table.rows[1].cells == [Cell(NONE), Cell("20.00")]
 
 
+def test_less_is_better_where_it_is(result: ComparisonResult) -> None:
+    ours, webp, _ = score_table(result, METRICS["lpips"]).rows
+    assert (ours.cells[1], webp.cells[1]) == (Cell("0.400", best=True), Cell("0.600"))
+
+
 def test_lossless_scores_are_words(result: ComparisonResult) -> None:
     exact = [
         p._replace(score=inf) if p.metric == "psnr" and (p.photo == 2 or p.codec == "webp") else p

@@ -39,6 +39,7 @@ def test_a_file_says_what_the_head_said(task: str, make_head: Make, indices: Ten
     loaded = load_head(save_head(head, tmp_path / "new" / "head.safetensors", SPACE, "six minutes"))
     assert loaded.head.config == head.config
     assert (loaded.code_space, loaded.note) == (SPACE, "six minutes")
+    assert (loaded.head.code_space, loaded.head.note) == (SPACE, "six minutes")
     with torch.no_grad():
         for a, b in zip(head(indices), loaded.head(indices), strict=True):
             assert torch.allclose(a, b, atol=1e-6)
@@ -175,3 +176,11 @@ def test_a_folder_of_a_tasks_name_is_no_head(tmp_path: Path, monkeypatch: pytest
     assert find_head("segment").head.config.task == "segment"
     with pytest.raises(HeadError, match="no head 'mine': it is no file, and the names are: classify"):
         find_head("mine")
+
+
+def test_a_file_of_a_tasks_name_is_the_head(
+    make_head: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_head(make_head("classify"), "segment", SPACE)
+    assert find_head("segment").head.config.task == "classify"

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import torch
 
-from onedpiece.heads.embeddings import Codebook
+from onedpiece.heads.embeddings import Codebook, ResidualBlock
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.tokenizer.quantizer import GradedFSQ
 
@@ -26,3 +26,11 @@ def test_grades_may_differ_in_size() -> None:
         single = GradedFSQ(((1, grades[grade][1]),)).codes_from_indices(torch.tensor([[index]]))[0, 0]
         torch.testing.assert_close(codes[row, position, : len(single)], single)
     assert not codes[:, :2, 2].any()  # a channel that the first grade does not use
+
+
+def test_a_fresh_residual_block_adds_nothing_and_a_trained_one_adds() -> None:
+    torch.manual_seed(0)
+    block, x = ResidualBlock(16), torch.randn(2, 16, 4, 4)
+    assert torch.allclose(block(x), x + block.conv_2.bias.view(16, 1, 1))
+    torch.nn.init.ones_(block.conv_2.weight)
+    assert not torch.allclose(block(x), x, atol=0.1)

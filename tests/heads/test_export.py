@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from onedpiece.cli.main import main
-from onedpiece.heads import Head, HeadError, LoadedHead
+from onedpiece.errors import WeightsError
+from onedpiece.heads import Head, HeadError, LoadedHead, export
 from onedpiece.heads.export import export_head
 
 pytestmark = pytest.mark.slow
@@ -59,3 +60,13 @@ def test_code_tokens_too_and_no_count_beyond_the_code(make_head: Make, tmp_path:
     with pytest.raises(HeadError, match="tokens is 17; this head reads 1 to 16"):
         export_head(loaded, tmp_path / "no.onnx", 17)
     assert not (tmp_path / "no.onnx").exists()
+
+
+def test_a_graph_that_says_something_else_is_not_written(
+    make_head: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "write_graph", lambda *args: args[5].write_bytes(b"a graph"))
+    monkeypatch.setattr(export, "_difference", lambda *_: 0.01)
+    with pytest.raises(WeightsError, match=r"the exported head differs from torch by 0\.01"):
+        export_head(LoadedHead(make_head("classify"), b"abcd", ""), tmp_path / "head.onnx", 9)
+    assert list(tmp_path.iterdir()) == []

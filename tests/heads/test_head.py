@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import onedpiece
 from onedpiece.bitstream import Code
 from onedpiece.heads import Boxes, Detections, Head, HeadConfig, HeadError, ReducerConfig, build_head
 from onedpiece.heads.outputs import to_predictions
+from onedpiece.heads.reduce import merge_in_front
 from onedpiece.tokenizer import Tokenizer
+from onedpiece.weights import fingerprint
 
 Make = Callable[..., Head]
 
@@ -199,6 +202,31 @@ def test_the_same_vector_means_something_else_elsewhere(make_head: Make) -> None
     assert not torch.allclose(token[0] - position[0], token[1] - position[1], atol=1e-2)
     # By hand: the second token is 0.5 times the sum of its projection's three rows, plus its position.
     assert torch.allclose(token[1], 0.5 * own.projection[1].sum(0) + position[1], atol=1e-6)
+
+
+def test_queries_make_the_map_row_by_row(make_head: Make, indices: Tensor) -> None:
+    head, hidden = make_head("segment"), list[Tensor]()
+    head.backbone.ln_post.register_forward_hook(lambda _, __, out: hidden.append(out))
+    features = head.backbone(head.backbone.codebook(indices))
+    # Behind the class token comes query 1 · 4 + 2 of row 1 and column 2.
+    assert torch.equal(features.feature_map[:, :, 1, 2], hidden[0][:, 1 + 6])
+    assert torch.equal(features.summary, hidden[0][:, 0])
+
+
+def test_a_head_takes_the_tokenizers_statistics_and_code_space(fsq_tokenizer: Tokenizer) -> None:
+    fitted = deepcopy(fsq_tokenizer)
+    assert fitted.linear_path is not None
+    fitted.linear_path.scale.mul_(2)
+    head = build_head(HeadConfig(classes=("a",), width=32, heads=2, grid=4, linear_picture=True), fitted)
+    assert head.code_space == fingerprint(fitted) != fingerprint(fsq_tokenizer)
+    assert head.backbone.linear_path is not None
+    assert torch.equal(head.backbone.linear_path.scale, fitted.linear_path.scale)
+
+
+def test_rounds_of_merging_in_front_weigh_every_token_alike() -> None:
+    # Five to three to two to one: tokens of unlike sizes, of which the last is the mean of all.
+    x = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(merge_in_front(x, 0.2), x.mean(dim=1, keepdim=True))
 
 
 def test_the_reducer_in_front_leaves_its_share(make_head: Make, indices: Tensor) -> None:

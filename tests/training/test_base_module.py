@@ -91,6 +91,41 @@ def test_the_first_step_eats_no_warmup(tiny: Tiny, optimizer: OptimizerConfig) -
     assert module.clock.seconds == 540.0  # the step that saw 480 was the last, and took one more
 
 
+def test_a_resumed_run_goes_on_with_its_time(tiny: Tiny) -> None:
+    schedule = ScheduleConfig(minutes=10)
+    first, second = tiny.module(schedule=schedule), tiny.module(schedule=schedule)
+    now = 100.0
+    first.clock._now = lambda: now
+    first.clock.start()
+    now = 160.0  # a minute later, in the middle of a step
+    checkpoint: dict[str, Any] = {}
+    first.on_save_checkpoint(checkpoint)
+    second.on_load_checkpoint(checkpoint)
+    assert second.clock.seconds == second.seconds == 60
+    assert second.progress == pytest.approx(0.1)
+
+
+def test_each_batch_and_each_process_draws_for_itself(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tiny.module()
+    module.trainer = tiny.trainer()
+    draws = {"first": torch.rand((), generator=module.begin_step()).item()}
+    assert torch.rand((), generator=module.begin_step()).item() == draws["first"]
+    module.batches = 1  # of the same step, where batches are accumulated
+    draws["second"] = torch.rand((), generator=module.begin_step()).item()
+    monkeypatch.setattr(TokenizerModule, "global_rank", 1)
+    draws["elsewhere"] = torch.rand((), generator=module.begin_step()).item()
+    assert len(set(draws.values())) == 3
+
+
+def test_the_first_bad_batch_is_named_though_it_is_seen_later(tiny: Tiny) -> None:
+    module = tiny.module()
+    module.trainer = tiny.trainer()
+    for module.batches, value in ((2, 1.0), (3, torch.nan), (4, 1.0), (5, torch.inf)):
+        module.guard(torch.tensor(value))
+    with pytest.raises(TrainingError, match="not finite at batch 4;"):
+        module.check_finite()
+
+
 class Poison(Callback):
     """Makes a weight infinite before a batch."""
 
