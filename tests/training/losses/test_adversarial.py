@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import Tensor, nn
 
 from onedpiece.training.losses.adversarial import (
     AdversarialConfig,
@@ -39,6 +40,39 @@ def test_learning_moves_the_discriminator_only() -> None:
     assert image.grad is None
     assert all(p.grad is not None for p in adversary.parameters())
     assert float(adversary.means.abs().sum()) > 0
+
+
+class Mean(nn.Module):
+    """Judges a picture by four times its mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(4.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * x.mean(dim=(1, 2, 3), keepdim=True)
+
+
+def test_the_brake_follows_running_means() -> None:
+    adversary = Adversary(AdversarialConfig(weight=1.0, width=8, lecam=0.5))
+    adversary.network = Mean()
+    image, target = torch.full((2, 3, 8, 8), 0.25), torch.full((2, 3, 8, 8), 0.5)
+    # Logits 2 and 1: means 0.01 of that, hinge ½ (0 + 2), LeCam (2 - 0.01)² + 0.
+    loss = adversary.discriminator_loss(image, target)
+    assert loss.item() == pytest.approx(1 + 0.5 * 1.99**2)
+    loss.backward()
+    adversary.discriminator_loss(image, target).backward()  # the means have no graph of the step before
+    # Twice a hundredth of the way: 2 · (1 - 0.99²) and half of it.
+    assert adversary.means.tolist() == pytest.approx([0.0398, 0.0199])
+
+
+def test_patches_of_seventy_pixels_from_minus_one_to_one() -> None:
+    network = Adversary(AdversarialConfig(weight=1.0, width=8)).network
+    seen: list[Tensor] = []
+    network.layers.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    # 64 → 32 → 16 → 8 by halvings, → 7 → 6 by kernels of four.
+    assert network(torch.tensor([0.0, 0.5, 1.0]).view(1, 3, 1, 1).expand(1, 3, 64, 64)).shape == (1, 1, 6, 6)
+    assert seen[0][0, :, 0, 0].tolist() == [-1, 0, 1]
 
 
 def test_a_logit_does_not_depend_on_its_batch() -> None:

@@ -35,6 +35,12 @@ def test_cross_entropy_with_smoothing() -> None:
     assert float(head_loss(sure, right, ObjectiveConfig())) == pytest.approx(2.0)
 
 
+def test_a_teachers_probabilities_are_not_smoothed() -> None:
+    sure = ClassLogits(torch.tensor([[SURE, 0.0]]))
+    loss = head_loss(sure, torch.tensor([[1.0, 0.0]]), ObjectiveConfig(smoothing=0.1))
+    assert float(loss) == pytest.approx(0, abs=1e-6)
+
+
 def test_coarse_takes_the_middle_of_a_cell() -> None:
     # 6 × 6 to 2 × 2: cells of three, whose middles are rows and columns 1 and 4.
     field = torch.arange(36).view(1, 6, 6)
@@ -93,6 +99,14 @@ def test_classes_decide_between_equal_boxes() -> None:
     assert match(logits, boxes, same, BoxWeights()).queries.tolist() == [1]
 
 
+def test_overlap_decides_between_boxes() -> None:
+    # A tall and a flat box on one middle: of the object, which is flat, they cover a quarter and a half.
+    boxes = torch.tensor([[0.5, 0.5, 0.1, 0.4], [0.5, 0.5, 0.2, 0.1]])
+    flat = BoxTarget(torch.tensor([[0.3, 0.45, 0.7, 0.55]]), torch.tensor([0]))
+    overlap = BoxWeights(label=0.0, corners=0.0)
+    assert match(torch.zeros(2, 2), boxes, flat, overlap).queries.tolist() == [1]
+
+
 def test_no_object_and_too_many() -> None:
     boxes = torch.tensor([[0.25, 0.25, 0.5, 0.5]])
     none = BoxTarget(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
@@ -119,6 +133,22 @@ def test_set_loss_by_hand() -> None:
     # Both undecided: log 2 for each, and the weighted mean of equal numbers is that number.
     unsure = set_loss(Boxes(torch.zeros(1, 2, 2), boxes), [target], BoxWeights())
     assert float(unsure) == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_set_loss_of_two_photos_by_hand() -> None:
+    # The first photo's objects stand at its queries 1 and 0, which are sure of them. The second's query 1 is
+    # sure of its object and has the left half of it (see above: 4.75); its query 0, of none, is undecided.
+    left, right = [0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]
+    targets = [
+        BoxTarget(torch.tensor([left, right]), torch.tensor([1, 0])),
+        BoxTarget(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([1])),
+    ]
+    is_left, is_right = [0.25, 0.5, 0.5, 1.0], [0.75, 0.5, 0.5, 1.0]
+    boxes = torch.tensor([[is_right, is_left], [[0.95, 0.95, 0.1, 0.1], is_left]])
+    logits = torch.tensor([[[SURE, 0, 0], [0, SURE, 0]], [[0, 0, 0], [0, SURE, 0]]])
+    loss = set_loss(Boxes(logits, boxes), targets, BoxWeights(label=2.0))
+    # Three queries of weight 1 lose nothing, the one of weight 0.1 log 3; three objects share the 4.75.
+    assert float(loss) == pytest.approx(2 * 0.1 * math.log(3) / 3.1 + 4.75 / 3)
 
 
 def test_a_photo_without_objects_still_teaches() -> None:

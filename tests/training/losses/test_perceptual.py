@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from onedpiece.metrics.perceptual import Lpips
+from onedpiece.training.augment import Crop
+from onedpiece.training.losses import perceptual
 from onedpiece.training.losses.perceptual import PerceptualConfig, PerceptualLoss
 
 
@@ -27,6 +29,23 @@ def test_no_views_is_the_metric_itself(random_lpips: None) -> None:
     loss = PerceptualLoss(PerceptualConfig(weight=1.0, nets=("alex",), views=0))
     expected = Lpips("alex")(target, image).mean().item()
     assert loss(image, target, torch.Generator()).item() == pytest.approx(expected)
+
+
+def test_networks_and_views_are_averaged(random_lpips: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, target = pair()
+    loss = PerceptualLoss(PerceptualConfig(weight=1.0, nets=("alex", "alex"), views=0))
+    expected = Lpips("alex")(target, image).mean().item()
+    assert loss(image, target, torch.Generator()).item() == pytest.approx(expected)
+    asked: list[tuple[object, ...]] = []
+
+    def whole(*args: object) -> Crop:
+        asked.append(args[:3])
+        return Crop(0, 0, 64, 64, mirrored=False)
+
+    monkeypatch.setattr(perceptual, "sample_crop", whole)
+    config = PerceptualConfig(weight=1.0, nets=("alex",), views=3, view_size=48, min_scale=0.7)
+    assert PerceptualLoss(config)(image, target, torch.Generator()).item() == pytest.approx(expected)
+    assert asked == [(64, 48, 0.7)] * 3
 
 
 def test_gradient_is_finite(random_lpips: None) -> None:
