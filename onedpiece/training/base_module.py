@@ -68,6 +68,7 @@ class TrainingModule(LightningModule):
         self.accumulated = 1
         self.trainer_clip: tuple[float, str] | None = None
         self._validated_at = 0.0
+        self._by_own_loss: tuple[str, ...] = ()
         self._bad_batch = torch.tensor(-1)  # the first whose loss or gradient was not finite
 
     @abstractmethod
@@ -246,12 +247,27 @@ class TrainingModule(LightningModule):
         if not self.ends_step:
             return
         if not synced:
-            for gradient in (p.grad for group in _groups(optimizers) for p in group["params"]):
-                if gradient is not None:
-                    self.average_over_processes(gradient)
+            for parameter in _with_gradients(optimizers):
+                self.average_over_processes(parameter.grad)
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         self._clip(optimizers, 1.0 if scaler is None else scaler.get_scale(), name, clip)
         self._step(optimizers, scaler)
+
+    def train_by_own_loss(self, *children: str) -> None:
+        """Take discriminators out of data parallelism; their steps are `step_by_hand(synced=False)`.
+
+        It waits for a gradient of all that it knows, and each backward pass gives it only theirs or only the
+        rest's. Call it once they are built.
+        """
+        self._by_own_loss = children
+        names = [name for name, _ in self.named_parameters() if name.split(".")[0] in children]
+        self._ddp_params_and_buffers_to_ignore = names
+
+    def on_fit_start(self) -> None:
+        """Make children that data parallelism does not know the same in all processes."""
+        for name in self._by_own_loss:
+            for parameter in self.get_submodule(name).parameters():
+                self.average_over_processes(parameter.data)  # equal where all were seeded alike
 
     def _unsynced(self) -> AbstractContextManager[None]:
         """Keep data parallelism from averaging the gradients of a backward pass inside."""
@@ -281,18 +297,16 @@ class TrainingModule(LightningModule):
         optimizers: Sequence[Optimizer | LightningOptimizer],
         scale: float,
         name: str | None = "train/grad_norm",
-        clips: bool = True,
+        enabled: bool = True,
     ) -> None:
         """Clip gradients that are `scale` times too large, and log the norm that they had."""
         clip, algorithm = self.trainer_clip or (self.optimizer_config.clip, "norm")
-        gradients = [p for group in _groups(optimizers) for p in group["params"] if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in gradients if p.grad is not None])
-        if not clips:
-            clip = 0.0
-        if clip and algorithm == "value":
-            nn.utils.clip_grad_value_(gradients, clip * scale)
-        elif clip:
-            nn.utils.clip_grads_with_norm_(gradients, clip * scale, norm)
+        parameters = _with_gradients(optimizers)
+        norm = nn.utils.get_total_norm([p.grad for p in parameters])
+        if enabled and clip and algorithm == "value":
+            nn.utils.clip_grad_value_(parameters, clip * scale)
+        elif enabled and clip:
+            nn.utils.clip_grads_with_norm_(parameters, clip * scale, norm)
         if name is not None:
             self.log(name, norm / scale)
         if getattr(self.trainer.precision_plugin, "scaler", None) is None:
@@ -344,6 +358,10 @@ class TrainingModule(LightningModule):
 def _groups(optimizers: Sequence[Optimizer | LightningOptimizer]) -> Iterator[dict[str, Any]]:
     for optimizer in optimizers:
         yield from optimizer.param_groups
+
+
+def _with_gradients(optimizers: Sequence[Optimizer | LightningOptimizer]) -> list[Any]:
+    return [p for group in _groups(optimizers) for p in group["params"] if p.grad is not None]
 
 
 def set_lr(optimizers: Sequence[Optimizer | LightningOptimizer], lr: float) -> None:

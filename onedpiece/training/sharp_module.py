@@ -147,6 +147,7 @@ class SharpModule(TokenizerModule):
         self._features = FeatureDistance(self._trunks[1])
         self.pixel_discriminator = PixelDiscriminator()
         self.feature_discriminators = nn.ModuleList(FeatureDiscriminator(t.channels) for t in self._trunks)
+        self.train_by_own_loss("pixel_discriminator", "feature_discriminators")
 
     @property
     def network(self) -> SharpNetwork:
@@ -202,7 +203,7 @@ class SharpModule(TokenizerModule):
     @property
     def _learns(self) -> bool:
         """Whether the network itself takes steps: not while the discriminators have their head start."""
-        return not self.losses.adversarial or self.batches >= self.losses.wait
+        return not self.losses.adversarial or self.batches // self.accumulated >= self.losses.wait
 
     def update_average(self) -> None:
         """Average the weights, once the network learns."""
@@ -291,7 +292,7 @@ class SharpModule(TokenizerModule):
             losses.append(torch.stack([discriminator_hinge(real, fake) for real, fake in halves]).mean())
         loss = torch.stack(losses).sum()
         rate, name = self.sharp_optimizer.discriminator_lr, "train/discriminator_grad_norm"
-        self.step_by_hand([optimizer], loss, rate, name=name, clip=False)
+        self.step_by_hand([optimizer], loss, rate, name=name, synced=False, clip=False)
         return loss
 
 

@@ -201,10 +201,7 @@ class TokenizerModule(TrainingModule):
         self.adversary = Adversary(adversarial) if adversarial.weight > 0 else None
         if self.adversary is not None:
             self.automatic_optimization = False
-            # Data parallelism waits for a gradient of all that it knows, and each backward pass gives it only
-            # the tokenizer's or only the discriminator's; these are averaged in `step_by_hand`.
-            names = [f"adversary.{name}" for name, _ in self.adversary.named_parameters()]
-            self._ddp_params_and_buffers_to_ignore = names
+            self.train_by_own_loss("adversary")
         lpips = PerceptualLoss(perceptual) if perceptual.weight > 0 else None
         self._loss = TokenizerLoss(pixel, lpips, self.adversary)
         self._encode, self._decode = self.tokenizer.encode, self.tokenizer.decode
@@ -256,13 +253,11 @@ class TokenizerModule(TrainingModule):
 
     def on_fit_start(self) -> None:
         """Choose the precision, fit statistics where asked for, compile where asked for."""
+        super().on_fit_start()
         self._precision_before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision(self.matmul_precision)
         if self._fits_statistics and self.batches == 0:
             self._fit_statistics()
-        if self.adversary is not None:
-            for parameter in self.adversary.parameters():
-                self.average_over_processes(parameter.data)  # equal where all were seeded alike
         if self.compile_network:
             self._encode = torch.compile(self.tokenizer.encode)
             self._decode = torch.compile(self.tokenizer.decode)

@@ -1,5 +1,8 @@
 """The sharp network's training, on a tiny tokenizer and random networks to look through."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,7 +91,7 @@ def moved(module: SharpModule, before: dict[str, Tensor]) -> set[str]:
 
 
 def test_batches_add_up_to_a_step_of_all_its_optimizers(tiny: Tiny, make: Make) -> None:
-    module = make(losses=SharpLossConfig(wait=2, ramp=1))
+    module = make(losses=SharpLossConfig(wait=1, ramp=1))
     before = state(module)
     trainer = tiny.trainer(accumulate_grad_batches=2)
     take_over(trainer, module)
@@ -353,3 +356,46 @@ def test_another_networks_tensors_are_refused(name: str, tensor: Tensor | None) 
 def test_nonsense_is_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SharpLossConfig(**options)
+
+
+DRIVER = """
+import sys
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from onedpiece.training import sharp_module
+from onedpiece.training.base_module import take_over
+from onedpiece.training.data import FolderData
+from onedpiece.training.optimizer import ScheduleConfig
+from tests.training.test_sharp_module import RandomFeatures
+
+sharp_module.SqueezeNet = sharp_module.EfficientNetLite = RandomFeatures
+seed_everything(0)
+losses = sharp_module.SharpLossConfig(lpips=0.0, wait=1, ramp=1)
+schedule = ScheduleConfig(steps=3, warmup=0.0)
+module = sharp_module.SharpModule(schedule, sys.argv[1], blocks=1, crop=32, losses=losses)
+trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=-1, limit_val_batches=0,
+                  logger=False, enable_checkpointing=False, enable_progress_bar=False)
+take_over(trainer, module)
+data = FolderData(sys.argv[2], include=("*t.png",), size=32, batch=2, workers=0, val_share=0.0)
+trainer.fit(module, datamodule=data)
+torch.save(module.state_dict(), f"{sys.argv[1]}/{trainer.global_rank}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_it_together(folder: Path, data: Path, tmp_path: Path) -> None:
+    driver = tmp_path / "driver.py"
+    driver.write_text(DRIVER)
+    done = subprocess.run(
+        [sys.executable, driver, folder, data],
+        cwd=tmp_path,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, other = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
