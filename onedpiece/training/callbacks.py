@@ -376,7 +376,8 @@ class TextProgress(Callback):
         assert isinstance(pl_module, TrainingModule)
         assert isinstance(outputs, Mapping)
         self._samples += pl_module.batch_size(batch) * trainer.world_size
-        self._losses.append(outputs["loss"].detach())
+        # Where Lightning accumulates batches, it hands over a batch's share of the step's mean.
+        self._losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)
         if self._interval.due(monotonic()):
             log.info("%s", self._line(pl_module))
             self._losses, self._samples, self._since = [], 0, monotonic()

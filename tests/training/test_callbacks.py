@@ -76,6 +76,12 @@ def test_progress_line_says_how_it_goes(tiny: Tiny, caplog: pytest.LogCaptureFix
     assert "samples/s | loss 0." in lines[1]
 
 
+def test_the_loss_is_a_batchs_whole_where_batches_are_accumulated(tiny: Tiny) -> None:
+    module, lines = tiny.module(steps=2), TextProgress(seconds=1e9)
+    trainer = tiny.fit(module, lines, accumulate_grad_batches=2)
+    assert float(lines._losses[-1]) == pytest.approx(float(trainer.callback_metrics["train/loss"]))
+
+
 @pytest.mark.parametrize(("seconds", "rank"), [(0.0, 0), (30.0, 1)])
 def test_who_writes_no_lines_keeps_no_losses(tiny: Tiny, seconds: float, rank: int) -> None:
     progress, trainer = TextProgress(seconds), SimpleNamespace(is_global_zero=rank == 0, world_size=2)
