@@ -3,11 +3,11 @@
 import tarfile
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from PIL import Image
 
-from onedpiece.codec.find import ENDINGS
+from onedpiece.codec.find import is_picture
 from onedpiece.codec.images import read_picture
 
 
@@ -18,17 +18,12 @@ def read_shards(path: Path) -> Iterator[Image.Image]:
             yield from read_shards(inside)
     elif path.suffix == ".tar":
         yield from _in_tar(path)
-    elif _is_picture(path.name):
+    elif is_picture(path.name):
         yield read_picture(path)
 
 
 def _in_tar(path: Path) -> Iterator[Image.Image]:
     with tarfile.open(path) as tar:
         for member in tar:
-            if member.isfile() and _is_picture(member.name) and (file := tar.extractfile(member)):
+            if member.isfile() and is_picture(member.name) and (file := tar.extractfile(member)):
                 yield read_picture(BytesIO(file.read()))
-
-
-def _is_picture(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from onedpiece._files import one_line
 from onedpiece.bulk.storage import is_address, open_file
-from onedpiece.bulk.units import Unit, is_picture
+from onedpiece.bulk.units import Unit
+from onedpiece.codec.find import is_picture
 from onedpiece.codes import pyarrow
 from onedpiece.errors import PictureError
 

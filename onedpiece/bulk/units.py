@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from onedpiece._files import one_line
 from onedpiece.bulk.storage import check_there, find_files, is_address, is_folder, open_file, size_of
-from onedpiece.codec.find import ENDINGS
+from onedpiece.codec.find import ENDINGS, is_picture
 from onedpiece.codes import has_info, pyarrow
 
 Kind = Literal["files", "tar", "parquet"]
@@ -207,12 +207,6 @@ def _check_keys(units: Iterable[Unit]) -> None:
                     f"{seen[key]} and {address} would both have the key {key}; give the folder above them"
                 )
             seen[key] = address
-
-
-def is_picture(name: str) -> bool:
-    """Say whether a tar's member counts as a picture, by its name; macOS leaves ._NAME.jpg."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
 
 
 def _tar_units(address: str, shard_size: int, columns: Columns) -> Iterator[Unit]:

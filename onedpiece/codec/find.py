@@ -4,7 +4,7 @@ import mimetypes
 import os
 from collections.abc import Iterable, Iterator
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 ENDINGS = frozenset(
@@ -59,6 +59,12 @@ def find_images(
         elif known >= ENDINGS and path.is_file() and _is_image(path):
             left_out.append((path, "a kind of picture that is not read"))
     return FoundImages(sorted(paths), sorted(left_out))
+
+
+def is_picture(name: str) -> bool:
+    """Return whether a name, with slashes, is a picture's; macOS leaves ._NAME.jpg beside one in tars."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
 
 
 def _visible(folder: Path, recursive: bool) -> Iterator[Path]:

@@ -17,11 +17,11 @@ from typing import ClassVar, NamedTuple
 
 from PIL import Image
 
-from onedpiece.codec.find import find_images
+from onedpiece.codec.find import find_images, is_picture
 from onedpiece.codec.images import ORIENTATION
 from onedpiece.errors import DatasetError
 from onedpiece.training.codes.base import TEST, TRAIN, VAL, Example, Labelled, Source
-from onedpiece.training.data.files import hash_of, is_held_out, is_picture
+from onedpiece.training.data.files import hash_of, is_held_out
 
 log = logging.getLogger(__name__)
 

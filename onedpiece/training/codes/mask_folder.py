@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onedpiece._files import one_line
+from onedpiece.codec.find import is_picture
 from onedpiece.codec.images import read_picture
 from onedpiece.errors import DatasetError
 from onedpiece.heads import Task
@@ -25,7 +26,6 @@ from onedpiece.training.codes.layout import (
     split_of_path,
     stored,
 )
-from onedpiece.training.data.files import is_picture
 
 log = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from onedpiece.codec.find import is_picture
 from onedpiece.codes import ROWS
 from onedpiece.errors import DatasetError
 from onedpiece.heads import Task
@@ -15,7 +16,6 @@ from onedpiece.training.codes.layout import UNDERSTOOD, OwnPhotos, few
 from onedpiece.training.codes.mask_folder import MaskFolder, holds_masks
 from onedpiece.training.codes.shards import is_bulk
 from onedpiece.training.codes.yolo import NAME_FILES, Yolo, find_description
-from onedpiece.training.data.files import is_picture
 
 CACHES = Path("runs/codes")
 """Where tokens go that are given no place."""

@@ -10,13 +10,13 @@ from typing import Any, ClassVar, NamedTuple
 import yaml
 
 from onedpiece._files import one_line
+from onedpiece.codec.find import is_picture
 from onedpiece.codec.images import read_picture
 from onedpiece.errors import DatasetError
 from onedpiece.heads import Task
 from onedpiece.training.codes.base import TEST, TRAIN, VAL, Labelled
 from onedpiece.training.codes.boxes import Box, target_of
 from onedpiece.training.codes.layout import Item, OwnPhotos, beside, few, pictures_below, split_of_path
-from onedpiece.training.data.files import is_picture
 
 log = logging.getLogger(__name__)
 

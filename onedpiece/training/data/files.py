@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from hashlib import sha256
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from onedpiece._files import one_line
-from onedpiece.codec.find import ENDINGS, find_images
+from onedpiece.codec.find import find_images, is_picture
 from onedpiece.codec.images import read_picture
 from onedpiece.errors import PictureError
 
@@ -40,7 +40,7 @@ def tar_members(root: str | Path, on_error: OnError = "stop") -> list[Member]:
     """List the pictures in WebDataset tars, shard by shard in the order of their names.
 
     Args:
-        root: one `.tar`, or a folder of them; KEY.webp, KEY.jpg and so on, all of `ENDINGS`, are taken.
+        root: one `.tar`, or a folder of them; KEY.webp, KEY.jpg and so on (`codec.find.ENDINGS`) are taken.
         on_error: of a shard that is damaged; `skip` keeps the pictures before the damage.
 
     Raises:
@@ -74,12 +74,6 @@ def _in_tar(path: Path, on_error: OnError) -> Iterator[Member]:
         log.warning(
             "%s is damaged behind its picture %d: %s; the rest is left out", path, found, one_line(error)
         )
-
-
-def is_picture(name: str) -> bool:
-    """Say whether a tar's member is a picture by its name."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")  # macOS leaves ._NAME.jpg
 
 
 def _whole(info: tarfile.TarInfo, path: Path) -> bool:

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from onedpiece._files import one_line
+from onedpiece.codec.find import is_picture
 from onedpiece.errors import MissingExtraError, ShardError
-from onedpiece.training.data.files import is_picture
 
 ROWS = 64
 """Rows of a Parquet file that are in memory at once."""
