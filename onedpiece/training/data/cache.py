@@ -1,7 +1,6 @@
 """A whole set of pictures decoded once, into one array on disk that later starts only map."""
 
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onedpiece._files import atomic_write_text
+from onedpiece._files import atomic_path, atomic_write_text
 from onedpiece.errors import PictureError
 from onedpiece.training.data.files import Member, OnError, decode
 
@@ -56,18 +55,15 @@ def decoded(
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         _check_room(len(members) * 3 * size**2, path.parent)
-        partial = path.with_name(f"{path.stem}.{os.getpid()}.partial")
-        try:
+        with atomic_path(path) as partial:
             bad = _write(members, size, partial, processes)
             for message in bad.values():
                 log.warning("left out: %s", message)
             if bad and on_error == "stop":
                 raise PictureError(next(iter(bad.values())))
+            skipped.unlink(missing_ok=True)  # of a run that was killed before its set was whole
             if bad:
                 atomic_write_text(skipped, "\n".join(str(row) for row in bad))
-            partial.rename(path)
-        finally:
-            partial.unlink(missing_ok=True)
     rows = tuple(int(row) for row in skipped.read_text().split()) if skipped.is_file() else ()
     if rows and on_error == "stop":
         raise PictureError(f"{path} lacks {len(rows)} pictures that could not be read; set on_error to skip")

@@ -1,20 +1,17 @@
 """The data module of labelled photos, for classifiers: image folders, or WebDataset tars with an index."""
 
 import csv
-import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from onedpiece.errors import PictureError
 from onedpiece.training.augment import AugmentConfig
 from onedpiece.training.classifier_augment import RandAugment
 from onedpiece.training.data.cache import decoded
-from onedpiece.training.data.files import Member, OnError, decode, folder_members, label_of, tar_members
+from onedpiece.training.data.files import Member, OnError, folder_members, label_of, tar_members
 from onedpiece.training.data.modules import Mode, ResumableData, check_host_memory
 from onedpiece.training.data.sampling import (
     EndlessBatches,
@@ -22,9 +19,8 @@ from onedpiece.training.data.sampling import (
     OrderedBatches,
     StreamedBatches,
     StreamedLoader,
+    decode_batch,
 )
-
-log = logging.getLogger(__name__)
 
 
 def read_labels(index: str | Path) -> dict[str, str]:
@@ -33,9 +29,9 @@ def read_labels(index: str | Path) -> dict[str, str]:
     Raises:
         ValueError: no row has a label.
     """
-    with Path(index).open(encoding="utf-8", newline="") as file:
+    with Path(index).open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        labels = {row["key"]: row["label"] for row in rows if row.get("label")}
+        labels = {row["key"]: row["label"] for row in rows if row.get("key") and row.get("label")}
     if not labels:
         raise ValueError(f"{index} has no labelled row; set data.index to a file with columns key and label")
     return labels
@@ -184,18 +180,9 @@ class LabelledData(ResumableData):
         return OrderedBatches(self._decode_rows, torch.arange(len(self._val_target)), self.batch)
 
     def _decode_rows(self, rows: Tensor) -> Labelled:
-        pixels, kept = [], []
-        for row in rows.tolist():
-            try:
-                pixels.append(decode(self._val_members[row], self.size))
-                kept.append(row)
-            except PictureError as error:
-                if self.on_error == "stop":
-                    raise
-                log.warning("left out: %s", error)
-        if not kept:
-            raise PictureError(f"none of {len(rows)} pictures to test on can be read")
-        return Labelled(torch.from_numpy(np.stack(pixels)), self._val_target[kept])
+        members = [self._val_members[row] for row in rows.tolist()]
+        found = decode_batch(members, self.size, self.on_error)
+        return Labelled(found.pixels, self._val_target[rows[found.positions]])
 
     def on_after_batch_transfer(self, batch: Labelled, dataloader_idx: int) -> Labelled:
         """Turn bytes into floats, and augment what is trained on."""

@@ -186,7 +186,7 @@ class PhotoData(ResumableData, ABC):
         rows = rows[self._place.rank :: self._place.world]
         if self._pixels is not None or not rows:
             return self._in_order(rows)
-        pixels = decode_batch([self._members[row] for row in rows], self.size, self.on_error)
+        pixels = self._decode_rows(torch.tensor(rows))
         return OrderedBatches(lambda at: pixels[at], torch.arange(len(pixels)), self.batch)
 
     def statistics_batches(self, limit: int = 2048) -> Iterable[Tensor]:
@@ -205,7 +205,7 @@ class PhotoData(ResumableData, ABC):
         return OrderedBatches(self._decode_rows, chosen, self.batch)
 
     def _decode_rows(self, rows: Tensor) -> Tensor:
-        return decode_batch([self._members[row] for row in rows.tolist()], self.size, self.on_error)
+        return decode_batch([self._members[row] for row in rows.tolist()], self.size, self.on_error).pixels
 
     def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
         """Turn bytes into floats, and augment what is trained on."""

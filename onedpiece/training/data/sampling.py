@@ -97,10 +97,10 @@ class EndlessBatches(Generic[Batch]):
         place: Place = ALONE,
     ) -> None:
         self.take = take
-        self._numbers = (start, rows, batch, seed, place)
+        self._order = (start, rows, batch, seed, place)
 
     def __iter__(self) -> Iterator[Batch]:
-        return map(self.take, endless_rows(*self._numbers))
+        return map(self.take, endless_rows(*self._order))
 
 
 class OrderedBatches(Generic[Batch]):
@@ -174,7 +174,7 @@ class StreamedBatches(IterableDataset[Tensor | Labelled | PictureError]):
     ) -> None:
         self.members, self.size, self.on_error, self.random_crop = members, size, on_error, random_crop
         self.target, self.transform = target, transform
-        self._numbers = (start, len(members), batch, seed, place)
+        self.batch, self.seed, self.start, self.place = batch, seed, start, place
 
     def __iter__(self) -> Iterator[Tensor | Labelled | PictureError]:
         try:
@@ -187,9 +187,9 @@ class StreamedBatches(IterableDataset[Tensor | Labelled | PictureError]):
     def _batches(self) -> Iterator[Tensor | Labelled]:
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
-        start, _, _, seed, place = self._numbers
-        for number, rows in islice(enumerate(endless_rows(*self._numbers), start), worker, None, workers):
-            draw = Random(derive_seed("crop", seed, place.rank, number))
+        every = endless_rows(self.start, len(self.members), self.batch, self.seed, self.place)
+        for number, rows in islice(enumerate(every, self.start), worker, None, workers):
+            draw = Random(derive_seed("crop", self.seed, self.place.rank, number))
             squares = [(draw.random(), draw.random()) if self.random_crop else CENTRE for _ in rows]
             decoded = [self._decode(row, where) for row, where in zip(rows.tolist(), squares, strict=True)]
             pictures = [picture for picture, _ in decoded]
@@ -212,19 +212,36 @@ class StreamedBatches(IterableDataset[Tensor | Labelled | PictureError]):
         raise PictureError(f"none of {len(self.members)} pictures can be read")
 
 
-def decode_batch(members: Sequence[Member], size: int, on_error: OnError = "stop") -> Tensor:
-    """Decode pictures into (B, 3, size, size) uint8; with `skip`, without those that cannot be read."""
-    pictures = []
-    for member in members:
+class DecodedBatch(NamedTuple):
+    """Pictures that could be read.
+
+    Attributes:
+        pixels: (B, 3, size, size) uint8.
+        positions: (B,) int64, of each in the list that was to be decoded.
+    """
+
+    pixels: Tensor
+    positions: Tensor
+
+
+def decode_batch(members: Sequence[Member], size: int, on_error: OnError = "stop") -> DecodedBatch:
+    """Decode pictures; with `skip`, leave out those that cannot be read.
+
+    Raises:
+        PictureError: one cannot be read, and `on_error` is `stop`; or none can.
+    """
+    pictures, positions = [], []
+    for position, member in enumerate(members):
         try:
             pictures.append(decode(member, size))
+            positions.append(position)
         except PictureError as error:
             if on_error == "stop":
                 raise
             log.warning("left out: %s", error)
     if not pictures:
         raise PictureError(f"none of {len(members)} pictures can be read; the first is {members[0].key}")
-    return torch.from_numpy(np.stack(pictures))
+    return DecodedBatch(torch.from_numpy(np.stack(pictures)), torch.tensor(positions))
 
 
 class StreamedLoader:
