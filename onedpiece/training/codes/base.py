@@ -63,12 +63,13 @@ class CodeSamples(NamedTuple):
 def collate(samples: Sequence[CodeSample]) -> CodeSamples:
     """Return samples of one length and one task together."""
     indices = torch.stack([sample.indices for sample in samples])
-    boxes = [sample.target for sample in samples if isinstance(sample.target, BoxTarget)]
-    if boxes:
-        return CodeSamples(indices, boxes)
-    return CodeSamples(
-        indices, torch.stack([sample.target for sample in samples if isinstance(sample.target, Tensor)])
-    )
+    return CodeSamples(indices, stack_targets([sample.target for sample in samples]))
+
+
+def stack_targets(targets: Sequence[Target]) -> Tensor | list[BoxTarget]:
+    """Return targets of one task as a tensor (R, ...), or those of detection as a list."""
+    boxes = [target for target in targets if isinstance(target, BoxTarget)]
+    return boxes or torch.stack([target for target in targets if isinstance(target, Tensor)])
 
 
 def crop_prefix(samples: CodeSamples, tokens: int) -> CodeSamples:

@@ -12,11 +12,11 @@ from onedpiece._files import one_line
 from onedpiece._progress import Progress, no_progress
 from onedpiece.codec.codec import Codec
 from onedpiece.codec.view import apply_view, view_named
+from onedpiece.codes import MAX_CODEBOOK_SIZE
 from onedpiece.errors import CacheError, PictureError
 from onedpiece.heads import code_space_of
 from onedpiece.training.codes.base import TRAIN, Example, Labelled, Source
 from onedpiece.training.codes.cache_file import (
-    MAX_CODEBOOK_SIZE,
     CacheMetadata,
     Row,
     pack_target,

@@ -22,9 +22,6 @@ from onedpiece.training.codes.base import BoxTarget, Target
 
 FORMAT = 2
 _KEY = b"onedpiece.codes"  # in the file's metadata
-MAX_CODEBOOK_SIZE = 1 << 16  # of a codebook: codes are kept in 16 bits
-
-
 _ROW = "<4fi"  # a box and its label
 _SOFT = b"p"  # in front of probabilities
 

@@ -13,7 +13,16 @@ from onedpiece._progress import progress_bar
 from onedpiece.codec.codec import Codec
 from onedpiece.errors import CacheError, WrongModelError
 from onedpiece.heads import Task, code_space_of
-from onedpiece.training.codes.base import TEST, TRAIN, VAL, BoxTarget, CodeSample, CodeSamples, Source, Target
+from onedpiece.training.codes.base import (
+    TEST,
+    TRAIN,
+    VAL,
+    BoxTarget,
+    CodeSample,
+    CodeSamples,
+    Source,
+    stack_targets,
+)
 from onedpiece.training.codes.build import build_cache
 from onedpiece.training.codes.cache_file import read_metadata, read_rows, unpack_target
 from onedpiece.training.codes.layout import OwnPhotos
@@ -89,7 +98,7 @@ class CodeDataset(Dataset[CodeSample]):
             log.warning("%s has no view %s, only %s: data.variants is cut", path, ", ".join(absent), found)
         self.keys = rows.keys
         self.indices = torch.from_numpy(rows.codes.astype("int32"))
-        self.targets = _stack_targets(
+        self.targets = stack_targets(
             [unpack_target(data, self.metadata.task, self.metadata.image_size) for data in rows.targets]
         )
 
@@ -113,11 +122,6 @@ class CodeDataset(Dataset[CodeSample]):
             lengths = None if self.lengths is None else self.lengths[rows]
             return CodeSamples(self.indices[rows].long(), self.targets[rows], lengths)
         return CodeSamples(self.indices[rows].long(), [self.targets[row] for row in rows.tolist()])
-
-
-def _stack_targets(targets: Sequence[Target]) -> Tensor | list[BoxTarget]:
-    boxes = [target for target in targets if isinstance(target, BoxTarget)]
-    return boxes or torch.stack([target for target in targets if isinstance(target, Tensor)])
 
 
 class CodeData(ResumableData):

@@ -2,15 +2,14 @@
 
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from io import BytesIO
-from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from PIL import Image
 
@@ -159,40 +158,35 @@ def prepare(
     count = min(count, len(members))
     pieces = [members[i * len(members) // count : (i + 1) * len(members) // count] for i in range(count)]
     out.mkdir(parents=True, exist_ok=True)
-    print_ = _print_of(members, config)
-    before = _finished(out, print_)
+    fingerprint = _fingerprint(members, config)
+    before = _finished(out, fingerprint)
     names = [f"{i:06d}.tar" for i in range(count)]
     todo = [(out / name, piece) for name, piece in zip(names, pieces, strict=True) if name not in before]
     done = dict(before)
     finished = sum(shard.pictures + len(shard.broken) for shard in before.values())
     progress(finished, len(members))
-    _note(out, print_, config, done)  # before any shard: several at once are not finished in order
+    _note(out, fingerprint, config, done)  # before any shard: several at once are not finished in order
     for shard in _written(todo, config, on_error, processes):
         done[shard.name] = shard
         finished += shard.pictures + len(shard.broken)
         progress(finished, len(members))
-        _note(out, print_, config, done)
+        _note(out, fingerprint, config, done)
     if config.labels:
-        stored = {member.key for member in tar_members(out)}
-        pairs = zip(members, labels, strict=True)
-        rows = "".join(f"{member.key}\t{label}\n" for member, label in pairs if member.key in stored)
-        atomic_write_text(out / INDEX, f"key\tlabel\n{rows}")
+        _write_index(out, members, labels)
     return Prepared(tuple(done[name] for name in names), len(before))
 
 
 def _written(
     todo: Sequence[tuple[Path, list[Member]]], config: PrepareConfig, on_error: OnError, processes: int
-) -> Any:
-    paths, pieces = [path for path, _ in todo], [piece for _, piece in todo]
-    work = (paths, pieces, repeat(config), repeat(on_error))
+) -> Iterator[Shard]:
+    """Yield shards as they are written: what is not noted in time is made again."""
     if processes < 2 or len(todo) < 2:
-        yield from map(write_shard, *work)
+        yield from (write_shard(path, piece, config, on_error) for path, piece in todo)
         return
     # "spawn": workers start without what this process has loaded.
     with ProcessPoolExecutor(min(processes, len(todo)), mp_context=get_context("spawn")) as pool:
-        # As they are finished: what is not told of in time is made again.
-        for future in as_completed([pool.submit(write_shard, *each) for each in zip(*work, strict=False)]):
-            yield future.result()
+        jobs = [pool.submit(write_shard, path, piece, config, on_error) for path, piece in todo]
+        yield from (job.result() for job in as_completed(jobs))
 
 
 def write_shard(path: Path, members: Sequence[Member], config: PrepareConfig, on_error: OnError) -> Shard:
@@ -245,7 +239,7 @@ def resized(member: Member, config: PrepareConfig) -> bytes:
     return buffer.getvalue()
 
 
-def _print_of(members: Sequence[Member], config: PrepareConfig) -> str:
+def _fingerprint(members: Sequence[Member], config: PrepareConfig) -> str:
     """What shards depend on, in 16 digits."""
     digest = sha256(json.dumps(asdict(config), sort_keys=True).encode())
     for member in members:
@@ -253,8 +247,8 @@ def _print_of(members: Sequence[Member], config: PrepareConfig) -> str:
     return digest.hexdigest()[:16]
 
 
-def _finished(out: Path, print_: str) -> dict[str, Shard]:
-    """The shards that a run before has written."""
+def _finished(out: Path, fingerprint: str) -> dict[str, Shard]:
+    """Return the shards that a run before has written, by name."""
     plan = out / PLAN
     if not plan.is_file():
         tars = sorted(out.glob("*.tar"))
@@ -262,13 +256,20 @@ def _finished(out: Path, print_: str) -> dict[str, Shard]:
             raise ValueError(f"{out} holds other shards ({tars[0].name}); name another folder")
         return {}
     noted = json.loads(plan.read_text(encoding="utf-8"))
-    if noted.get("print") != print_:
+    if noted.get("print") != fingerprint:
         raise ValueError(f"{out} holds shards of other photos or options ({PLAN}); name another folder")
     shards = (Shard(each["name"], each["pictures"], tuple(each["broken"])) for each in noted["shards"])
     return {shard.name: shard for shard in shards if (out / shard.name).is_file()}
 
 
-def _note(out: Path, print_: str, config: PrepareConfig, done: dict[str, Shard]) -> None:
+def _write_index(out: Path, members: Sequence[Member], labels: Sequence[str]) -> None:
+    stored = {member.key for member in tar_members(out)}  # without what could not be read
+    pairs = zip(members, labels, strict=True)
+    rows = "".join(f"{member.key}\t{label}\n" for member, label in pairs if member.key in stored)
+    atomic_write_text(out / INDEX, f"key\tlabel\n{rows}")
+
+
+def _note(out: Path, fingerprint: str, config: PrepareConfig, done: dict[str, Shard]) -> None:
     shards = [done[name]._asdict() for name in sorted(done)]
-    plan = {"print": print_, "config": asdict(config), "shards": shards}
+    plan = {"print": fingerprint, "config": asdict(config), "shards": shards}
     atomic_write_text(out / PLAN, json.dumps(plan, indent=1) + "\n")
