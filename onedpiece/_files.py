@@ -61,14 +61,13 @@ def atomic_write_text(path: str | PathLike[str], text: str) -> None:
     atomic_write_bytes(path, text.encode())
 
 
-def one_line(error: BaseException, *, named: bool = False, limit: int = ERROR_LENGTH) -> str:
-    """Return what an error says, in one line of at most `limit` characters.
+def one_line(error: BaseException, *, named: bool = False) -> str:
+    """Return what an error says, in one line of at most `ERROR_LENGTH` characters.
 
     Args:
         error: whoever raised it.
         named: put the name of its type in front; an error without words is its type's name in any case.
-        limit: longer texts end there.
     """
-    text = " ".join(str(error).split())[:limit]
+    text = " ".join(str(error).split())[:ERROR_LENGTH]
     name = type(error).__name__
     return f"{name}: {text}" if named and text else text or name

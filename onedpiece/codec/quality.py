@@ -20,7 +20,7 @@ SSIM_SHARES = (0.0, 0.05, 0.19, 0.5, 1.0)
 """Of all tokens: prefixes whose linear pictures are scored to foretell the SSIM of all."""
 
 MIN_SSIM_PER_DB = 0.012
-"""Of forecast PSNR: the network gains that where linear pictures lose SSIM by ringing beside flat parts."""
+"""The least SSIM that a dB of estimated PSNR is worth: the network does not ring, as linear pictures do."""
 
 NETWORK_SSIM = 0.005
 """What the network's picture scores above the linear one, in the mean."""

@@ -20,6 +20,9 @@ from onedpiece.errors import MissingWeightsError
 EFFICIENTNET = "tf_efficientnet_lite0"
 MIN_SIDE = 32  # pixels: the last of EfficientNet's five stages has a stride of 32
 
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation that torchvision trains with
+_CENTRED = (127 / 255,) * 3, (128 / 255,) * 3  # and those of EfficientNet-Lite
+
 
 def missing_weights(what: str, reason: BaseException) -> MissingWeightsError:
     """Return the error that says in one line which weights are missing and what to do."""
@@ -101,7 +104,7 @@ class EfficientNetLite(FeatureNetwork):
     """
 
     def __init__(self, weights: Path) -> None:
-        super().__init__(_efficientnet(weights), (16, 24, 40, 112, 320), (127 / 255,) * 3, (128 / 255,) * 3)
+        super().__init__(_efficientnet(weights), (16, 24, 40, 112, 320), *_CENTRED)
 
 
 class EfficientNetClassifier(FeatureNetwork):
@@ -116,7 +119,7 @@ class EfficientNetClassifier(FeatureNetwork):
 
     def __init__(self, weights: Path) -> None:
         network = _Logits(_efficientnet(weights, features_only=False))
-        super().__init__(network, (1000,), (127 / 255,) * 3, (128 / 255,) * 3)
+        super().__init__(network, (1000,), *_CENTRED)
 
     def __call__(self, images: Tensor) -> Tensor:  # type: ignore[override]
         """Return logits (B, 1000) of pictures (B, 3, H, W) in [0, 1]."""
@@ -136,7 +139,7 @@ class SqueezeNet(FeatureNetwork):
         with fetching("SqueezeNet 1.1"):
             layers = squeezenet1_1(weights="IMAGENET1K_V1").features
         stages = _Stages(layers, (4, 7, 12))
-        super().__init__(stages, (128, 256, 512), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        super().__init__(stages, (128, 256, 512), *_IMAGENET)
 
 
 class _Stages(nn.Module):
@@ -283,9 +286,7 @@ class ConvNeXtDistance:
 
         with fetching("ConvNeXt-Small"):
             network = convnext_small(weights="IMAGENET1K_V1")
-        self._network = FeatureNetwork(
-            _Logits(network), (1000,), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-        )
+        self._network = FeatureNetwork(_Logits(network), (1000,), *_IMAGENET)
 
     def __call__(self, reference: Tensor, images: Tensor) -> Tensor:
         """Return the distance of each picture, (B,) float32.

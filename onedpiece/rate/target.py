@@ -6,7 +6,7 @@ from operator import index
 from typing import TypedDict
 
 from onedpiece.errors import TargetOutOfReachError
-from onedpiece.metrics.descriptors import TARGET_METRICS as METRICS
+from onedpiece.metrics.descriptors import TARGET_METRICS
 
 
 @dataclass(frozen=True)
@@ -25,20 +25,20 @@ class QualityTarget:
     value: float
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise ValueError(f"no metric {self.metric!r} to reach; there are: {', '.join(METRICS)}")
-        of = METRICS[self.metric]
+        if self.metric not in TARGET_METRICS:
+            raise ValueError(f"no metric {self.metric!r} to reach; there are: {', '.join(TARGET_METRICS)}")
+        of = TARGET_METRICS[self.metric]
         lowest, highest = of.target_range or (0.0, 0.0)
         if not (isfinite(self.value) and lowest <= self.value <= highest):
             raise ValueError(f"{self.metric} is {self.value}; give {lowest:g} to {highest:g}{of.unit}")
 
     def margin(self, score: float) -> float:
         """Return by how much a score is better than the target: 0 or more is reached."""
-        return score - self.value if METRICS[self.metric].higher_is_better else self.value - score
+        return score - self.value if TARGET_METRICS[self.metric].higher_is_better else self.value - score
 
     def out_of_reach(self, score: float, tokens: int) -> TargetOutOfReachError:
         """Return the error that says which score is the best, and with how many tokens."""
-        of = METRICS[self.metric]
+        of = TARGET_METRICS[self.metric]
         return TargetOutOfReachError(
             f"{of.label} {self.value:g}{of.unit} is out of reach: the best is {score:.4g}{of.unit}, "
             f"with {tokens} token{'s' if tokens > 1 else ''}",
@@ -94,13 +94,13 @@ class RateTarget:
     @property
     def quality(self) -> QualityTarget | None:
         """The quality to reach, where one was given."""
-        values = ((name, getattr(self, name)) for name in METRICS)
+        values = ((name, getattr(self, name)) for name in TARGET_METRICS)
         return next((QualityTarget(name, float(value)) for name, value in values if value is not None), None)
 
     @property
     def is_count(self) -> bool:
         """Whether it is a number of tokens, or all of them: no budget, no quality."""
-        given = (self.max_bytes, self.bpp, *(getattr(self, name) for name in METRICS))
+        given = (self.max_bytes, self.bpp, *(getattr(self, name) for name in TARGET_METRICS))
         return all(value is None for value in given)
 
     def bytes_for(self, size: tuple[int, int]) -> int | None:

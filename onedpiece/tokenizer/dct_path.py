@@ -339,7 +339,7 @@ def _moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def _normal_lattice(levels: int, samples: int = 4096) -> Lattice:
-    """Return the lattice for a standard normal, fitted to its quantiles: a sample without randomness."""
+def _normal_lattice(levels: int) -> Lattice:
+    """Return the lattice for a standard normal, fitted to 4096 of its quantiles: a sample without chance."""
     with torch.device("cpu"):
-        return fit_lattice(torch.special.ndtri((torch.arange(samples) + 0.5) / samples), levels)
+        return fit_lattice(torch.special.ndtri((torch.arange(4096) + 0.5) / 4096), levels)

@@ -253,10 +253,10 @@ class Parity(NamedTuple):
     levels: float
 
 
-def parity(tokenizer: Tokenizer, model: OnnxModel, pictures: int = 2) -> Parity:
+def parity(tokenizer: Tokenizer, model: OnnxModel) -> Parity:
     """Compare an exported model with the tokenizer that it is of."""
     config = tokenizer.config
-    noise = torch.rand(pictures, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     pixels = F.interpolate(noise, config.image_size, mode="bicubic").clamp(0, 1)
     tokens = tokenizer.tokenize(pixels)
     equal = float((model.tokenize(pixels.numpy()) == tokens.numpy()).mean())
