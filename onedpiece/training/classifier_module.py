@@ -225,9 +225,9 @@ def _build_objective(
     if reducer.name != "slimming" or teacher_weights is None:
         raise ValueError("objective recalibration needs the reducer slimming and teacher_weights")
     twin = build_classifier(ClassifierConfig(**{**vars(classifier), "weights": teacher_weights}))
-    patches = int(vit.patch_embed.num_patches)
-    kept: list[int] = []
-    for layer in range(len(vit.blocks)):
-        stage = vit.blocks.reducer.stages
-        kept.append(stage[str(layer)].keep if str(layer) in stage else [patches, *kept][-1])
-    return RecalibrationObjective(twin, tuple(kept), tuple(range(len(kept))), patches)
+    patches, stages = int(vit.patch_embed.num_patches), vit.blocks.reducer.stages
+    depth = len(vit.blocks)
+    kept = [patches]
+    for layer in range(depth):
+        kept.append(stages[str(layer)].keep if str(layer) in stages else kept[-1])
+    return RecalibrationObjective(twin, tuple(kept[1:]), tuple(range(depth)), patches)

@@ -70,8 +70,8 @@ class RecalibrationObjective(nn.Module):
 
     Args:
         teacher: the full twin; frozen, and no part of this module's state.
-        kept: tokens behind each of the blocks.
-        ends: the blocks, counted from 0; SiT compares behind every one.
+        kept: tokens behind each of the blocks that are compared.
+        ends: which these are, counted from 0; SiT compares behind every one.
         num_tokens: patch tokens of the twin.
     """
 
@@ -97,7 +97,7 @@ class RecalibrationObjective(nn.Module):
 
 
 def _intermediates(vit: Any, x: Tensor, ends: tuple[int, ...]) -> tuple[Tensor, list[Tensor]]:
-    """The normed last tokens, and the patch tokens behind the given blocks."""
+    """Return the normed last tokens (B, N, C), and the patch tokens behind the given blocks."""
     # The class's own method: that of a reduced model restores the tokens which are to be recovered here.
     final, stages = type(vit).forward_intermediates(vit, x, indices=list(ends), output_fmt="NLC")
     return final, stages

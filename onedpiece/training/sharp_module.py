@@ -69,11 +69,19 @@ class SharpOptimizerConfig:
 
 
 class Crops(NamedTuple):
-    """Squares cut from the same places: the faithful picture, the original, and the tokens' number."""
+    """Squares cut from the same places.
+
+    Attributes:
+        faithful: (B, 3, S, S) in [0, 1], of the faithful pictures.
+        target: (B, 3, S, S) in [0, 1], of the originals.
+        tokens: (B,) int64, that were decoded.
+        features: of `faithful`, stage by stage, from each network that a discriminator stands on.
+    """
 
     faithful: Tensor
     target: Tensor
     tokens: Tensor
+    features: Sequence[Sequence[Tensor]] = ()
 
 
 class SharpModule(TokenizerModule):
@@ -181,19 +189,16 @@ class SharpModule(TokenizerModule):
         own, discriminators = self.manual_optimizers()
         crops = self._crops(batch, generator)
         drawn = self.tokenizer.sharpen(crops.faithful, crops.tokens)
-        beside: list[list[Tensor]] = []
-        learned = drawn.new_zeros(())
+        discriminator_loss = drawn.new_zeros(())
         if self.losses.adversarial:
-            with torch.no_grad():
-                beside = [trunk(crops.faithful) for trunk in self._trunks]
-            learned = self._train_discriminators(discriminators, drawn.detach(), crops, beside)
-            self.log("train/discriminator", learned.detach())
+            discriminator_loss = self._train_discriminators(discriminators, drawn.detach(), crops)
+            self.log("train/discriminator", discriminator_loss.detach())
         image = drawn.detach().requires_grad_()
         loss = self._reconstruction(image, crops, generator)
-        self.guard(loss + learned)
+        self.guard(loss + discriminator_loss)
         (gradient,) = torch.autograd.grad(loss, image)
         if self._learns:
-            gradient = gradient + self._adversarial_gradient(image, crops, beside, gradient)
+            gradient = gradient + self._adversarial_gradient(image, crops, gradient)
             self.step_by_hand([own], drawn, self.lr, gradient)
         if self.ends_step:
             self.after_step()
@@ -219,7 +224,9 @@ class SharpModule(TokenizerModule):
         faithful = self.tokenizer.decode(codes, tokens).float().clamp(0, 1)
         steps = (batch.shape[-1] - self.crop) // LOW_PASS + 1
         corners = (torch.randint(0, steps, (len(batch), 2), generator=generator) * LOW_PASS).tolist()
-        return Crops(self._cut(faithful, corners), self._cut(batch, corners), tokens)
+        cut = self._cut(faithful, corners)
+        features = [trunk(cut) for trunk in self._trunks] if self.losses.adversarial else []
+        return Crops(cut, self._cut(batch, corners), tokens, features)
 
     def _cut(self, x: Tensor, corners: Sequence[Sequence[int]]) -> Tensor:
         size = self.crop
@@ -241,7 +248,7 @@ class SharpModule(TokenizerModule):
         return loss
 
     def _scaled(self, image: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Both under one random scale (about .75 … 1.35, in steps of 16 pixels), shift and flip."""
+        """Return both under one random scale (about .75 … 1.35, in steps of 16 pixels), shift and flip."""
         scale, *rest = torch.rand(4, generator=generator).tolist()
         top, left, mirrored = int(8 * rest[0]), int(8 * rest[1]), rest[2] < 0.5
         # Few sizes, so that kernels can be tuned for them.
@@ -252,13 +259,19 @@ class SharpModule(TokenizerModule):
         seen, wanted = both.chunk(2)
         return seen, wanted.detach()
 
-    def _logits(self, which: int, picture: Tensor, crops: Crops, beside: list[list[Tensor]]) -> list[Tensor]:
-        """Logits of one discriminator on pictures (m·B, 3, H, W): m candidates for each crop."""
+    def _logits(self, which: int, picture: Tensor, crops: Crops) -> list[Tensor]:
+        """Return one discriminator's logits of pictures (m·B, 3, S, S), m candidates for each crop.
+
+        Args:
+            which: 0 sees pixels, 1 SqueezeNet's features, 2 EfficientNet's.
+            picture: in [0, 1].
+            crops: what the candidates stand for.
+        """
         times = len(picture) // len(crops.faithful)
         if which == 0:
             return [self.pixel_discriminator(picture, crops.faithful.repeat(times, 1, 1, 1))]
-        known = [features.repeat(times, 1, 1, 1) for features in beside[which - 1]]
-        return list(self.feature_discriminators[which - 1](self._trunks[which - 1](picture), known))
+        faithful = [stage.repeat(times, 1, 1, 1) for stage in crops.features[which - 1]]
+        return list(self.feature_discriminators[which - 1](self._trunks[which - 1](picture), faithful))
 
     @property
     def _shares(self) -> tuple[float, float, float]:
@@ -266,29 +279,25 @@ class SharpModule(TokenizerModule):
         weight = ramp(self.steps, config.wait, config.ramp) * config.grow ** min(1.0, self.progress)
         return weight * config.pixels, weight * config.squeeze, weight * config.efficientnet
 
-    def _adversarial_gradient(
-        self, image: Tensor, crops: Crops, beside: list[list[Tensor]], gradient: Tensor
-    ) -> Tensor:
-        """The discriminators' gradients without their low frequencies, each scaled to its share."""
+    def _adversarial_gradient(self, image: Tensor, crops: Crops, gradient: Tensor) -> Tensor:
+        """Return the discriminators' gradients without their low frequencies, each scaled to its share."""
         total = torch.zeros_like(gradient)
         for which, share in enumerate(self._shares):
             if not share:
                 continue
-            logits = self._logits(which, image, crops, beside)
+            logits = self._logits(which, image, crops)
             loss = -torch.stack([each.float().mean() for each in logits]).mean()
-            (wish,) = torch.autograd.grad(loss, image)
-            wish = wish - F.interpolate(F.avg_pool2d(wish, LOW_PASS), scale_factor=LOW_PASS)
-            total += wish * (share * gradient.norm() / wish.norm().clamp_min(1e-12))
+            (own,) = torch.autograd.grad(loss, image)
+            own = own - F.interpolate(F.avg_pool2d(own, LOW_PASS), scale_factor=LOW_PASS)
+            total += own * (share * gradient.norm() / own.norm().clamp_min(1e-12))
         return total
 
-    def _train_discriminators(
-        self, optimizer: LightningOptimizer, drawn: Tensor, crops: Crops, beside: list[list[Tensor]]
-    ) -> Tensor:
-        """One step of the discriminators, at a constant rate and unclipped; return their loss."""
+    def _train_discriminators(self, optimizer: LightningOptimizer, drawn: Tensor, crops: Crops) -> Tensor:
+        """Take a step of the discriminators, at a constant rate and unclipped, and return their loss."""
         both = torch.cat([crops.target, drawn])
         losses = []
         for which in range(3):
-            halves = [each.float().chunk(2) for each in self._logits(which, both, crops, beside)]
+            halves = [each.float().chunk(2) for each in self._logits(which, both, crops)]
             losses.append(torch.stack([discriminator_hinge(real, fake) for real, fake in halves]).mean())
         loss = torch.stack(losses).sum()
         rate, name = self.sharp_optimizer.discriminator_lr, "train/discriminator_grad_norm"

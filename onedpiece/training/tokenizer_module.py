@@ -289,11 +289,11 @@ class TokenizerModule(TrainingModule):
         self.step_by_hand(own, loss, self.lr)
         if self.adversarial.trains_at(self.progress):
             lr = self.adversarial.lr * self.schedule.lr_scale(self.progress)
-            judged = self.adversary.discriminator_loss(decoded[0].image, batch)
+            discriminator_loss = self.adversary.discriminator_loss(decoded[0].image, batch)
             self.average_over_processes(self.adversary.means)
             name = "train/discriminator_grad_norm"
-            self.step_by_hand([discriminators], judged, lr, name=name, synced=False)
-            self.log("train/discriminator", judged.detach())
+            self.step_by_hand([discriminators], discriminator_loss, lr, name=name, synced=False)
+            self.log("train/discriminator", discriminator_loss.detach())
         if self.ends_step:
             self.after_step()
         self.end_batch(loss)
@@ -301,21 +301,20 @@ class TokenizerModule(TrainingModule):
 
     def step_loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the loss on pictures (B, 3, H, W) in [0, 1]."""
-        return (
-            self._losses(batch, generator)[0] if self._proxy is None else self._proxy_loss(batch, generator)
-        )
+        if self._proxy is not None:
+            return self._proxy_loss(self._proxy, batch, generator)
+        return self._losses(batch, generator)[0]
 
-    def _proxy_loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+    def _proxy_loss(self, proxy: ProxyCodes, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Encode once, and score the codes of each drawn prefix."""
-        assert self._proxy is not None
-        codes = self._proxy.codes(batch)
+        codes = proxy.codes(batch)
         prefixes = draw_prefixes(len(batch), self.tokenizer.config.num_tokens, self.tail_drop, generator)
         quantized = self._encode(batch)
         loss = accuracy = batch.new_zeros(())
         for prefix in prefixes:
             lengths = None if prefix.lengths is None else prefix.lengths.to(codes.device)
             logits = self.tokenizer.code_logits(quantized.codes[:, : prefix.kept], lengths)
-            loss = loss + prefix.weight * self._proxy.loss(logits, codes)
+            loss = loss + prefix.weight * proxy.loss(logits, codes)
             accuracy = (logits.argmax(dim=1) == codes).float().mean()
         terms = ProxyTerms(loss, self.quantizer_weight * quantized.loss, accuracy)
         self.log_dict({f"train/{name}": value.detach() for name, value in terms._asdict().items()})

@@ -163,8 +163,7 @@ def gradients(module: SharpModule) -> tuple[Tensor, Tensor]:
     drawn = module.tokenizer.sharpen(crops.faithful, crops.tokens).detach().requires_grad_()
     loss = module._reconstruction(drawn, crops, torch.Generator().manual_seed(6))
     (gradient,) = torch.autograd.grad(loss, drawn)
-    beside = [trunk(crops.faithful) for trunk in module._trunks]
-    return gradient, module._adversarial_gradient(drawn, crops, beside, gradient)
+    return gradient, module._adversarial_gradient(drawn, crops, gradient)
 
 
 @pytest.mark.parametrize("which", ["pixels", "squeeze", "efficientnet"])

@@ -1,1 +1,1 @@
-"""What a reconstruction is judged by in training: pixels, a perceptual metric, a discriminator."""
+"""What a reconstruction is trained on: pixels, a perceptual metric, a discriminator."""

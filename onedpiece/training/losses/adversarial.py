@@ -19,7 +19,7 @@ class AdversarialConfig:
     """
 
     weight: float = 0.0  # 0: no discriminator is built
-    start: float = 0.67  # share of the run before it counts: the last third, and only if the judge agrees
+    start: float = 0.67  # share of the run before it counts: the last third, once pixels are learned
     head_start: float = 0.05  # share of the run that the discriminator learns alone before that
     ramp: float = 0.05  # share of the run over which the tokenizer's loss grows to `weight`
     lr: float = 1e-4  # the discriminator's peak rate

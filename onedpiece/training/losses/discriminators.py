@@ -1,4 +1,4 @@
-"""Discriminators of the sharp network: all see the faithful picture beside the one that they judge."""
+"""Discriminators of the sharp network: all see the faithful picture beside the one that they score."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -39,7 +39,7 @@ class PixelDiscriminator(nn.Module):
     def forward(self, picture: Tensor, faithful: Tensor) -> Tensor:
         """Return (B, 1, h, w) logits of pictures (B, 3, H, W) in [0, 1]; larger is more real."""
         both = F.pixel_unshuffle(torch.cat([picture, faithful], dim=1) * 2 - 1, 2)
-        return _judged(self.layers, both)
+        return _float_logits(self.layers, both)
 
 
 class FeatureDiscriminator(nn.Module):
@@ -68,12 +68,12 @@ class FeatureDiscriminator(nn.Module):
     def forward(self, picture: Sequence[Tensor], faithful: Sequence[Tensor]) -> list[Tensor]:
         """Return each head's (B, 1, h, w) logits of features (B, C, h, w) of both pictures."""
         return [
-            _judged(head, torch.cat([_scaled(a), _scaled(b)], dim=1))
+            _float_logits(head, torch.cat([_scaled(a), _scaled(b)], dim=1))
             for head, a, b in zip(self.heads, picture, faithful, strict=True)
         ]
 
 
-def _judged(layers: nn.Module, x: Tensor) -> Tensor:
+def _float_logits(layers: nn.Module, x: Tensor) -> Tensor:
     """Return float32 logits of x in the layers' own dtype, bfloat16 under bf16-true."""
     return cast(Tensor, layers(x.to(next(layers.parameters()).dtype))).float()
 
