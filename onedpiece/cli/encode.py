@@ -131,7 +131,7 @@ class _Request(NamedTuple):
 
 
 class _Written(NamedTuple):
-    """A photo and its file, of so many bytes: its size and conversions, and its PSNR in dB, once measured."""
+    """A photo's size and conversions, its file's code and length, and its PSNR in dB once that is measured."""
 
     job: Job
     size: tuple[int, int]

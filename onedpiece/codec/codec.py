@@ -137,7 +137,7 @@ class Codec:
             image: PIL image, path, (3, H, W) tensor or (H, W, 3) array, of any size; tensors and arrays are
                 floats in [0, 1] or uint8.
             tokens: how many to keep, 1 to `num_tokens`; of tiles, from one to `num_tokens` for each.
-            max_bytes: keep as many tokens as make a file of at most so many bytes.
+            max_bytes: keep as many tokens as fit a file of at most `max_bytes`.
             bpp: the same in bits a pixel of the photo.
             psnr: keep as few tokens as make the decoded file reach this many dB, at the photo's own size.
             ssim: the same for SSIM.
@@ -285,7 +285,7 @@ class Codec:
 
         Args:
             code: what to decode.
-            tokens: decode only so many leading ones; None: all there are.
+            tokens: decode only the first `tokens`; None: all there are.
             sharpness: from 0, the faithful picture (most PSNR), to 1, the most natural one, whose detail the
                 file does not hold; None: what the file asks for.
 
@@ -340,7 +340,7 @@ class Codec:
 
         Args:
             codes: as `decode` takes them.
-            tokens: decode only so many leading ones of each; None: all there are.
+            tokens: decode only the first `tokens` of each; None: all there are.
             sharpness: as in `decode`.
             output_type: "pil" for RGB images, each of its photo's size; of photos of one size, "pt" for a
                 (B, 3, H, W) tensor in [0, 1] on the codec's device, "np" for a (B, H, W, 3) float32 array.
@@ -371,7 +371,7 @@ class Codec:
         self.model.check_code(code)
 
     def tables_of(self, fingerprint: bytes) -> Tables | None:
-        """Return the tables that read entropy-coded files of this model; None where nobody here has any.
+        """Return the tables that read entropy-coded files of this model; None where none are known.
 
         Raises:
             WrongModelError: `fingerprint` is that of another model.

@@ -56,7 +56,7 @@ _PIXELS_A_BYTE = 2000  # and as many more as a file of its size may hold: even a
 
 
 REDUCING_GAP = 3.0
-"""A picture is cheaply halved as long as it stays so many times larger than what is wanted of it."""
+"""A picture is halved the cheap way only while it stays this many times larger than the wanted size."""
 
 
 class Converted(NamedTuple):

@@ -279,7 +279,7 @@ class NetworkModel(LoadedModel):
         return self.tokenizer.detokenize(torch.from_numpy(indices).to(self._device), mixed, sharpness)
 
     def estimate_errors(self, pixels: Pixels, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
-        """Estimate by what the DCT path foretells, as `LoadedModel.estimate_errors`."""
+        """Estimate from the DCT path's coefficients, as `LoadedModel.estimate_errors`."""
         import torch
 
         path = self.tokenizer.linear_path

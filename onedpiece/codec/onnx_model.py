@@ -34,8 +34,8 @@ class OnnxModel(LoadedModel):
     - `decoder.onnx`: tokens, (B, k) int64, 1 ≤ k ≤ N, to the faithful picture, (B, 3, S, S) in [0, 1];
     - `sharp.onnx`, of a model with a sharp network: picture, tokens, (B,) int64 counts, and sharpness, a
       float32 in [0, 1], to the sharp picture;
-    - `forecast.onnx`, of a model with a DCT path: pixels and tokens, (B, N), to the PSNR in dB, (B, N), that
-      every prefix is foretold to have.
+    - `forecast.onnx`, of a model with a DCT path: pixels and tokens, (B, N), to the estimated PSNR of every
+      prefix in dB, (B, N).
 
     Args:
         folder: holds them.

@@ -17,7 +17,7 @@ FAITHFUL_METRICS = ("psnr", "ssim")
 """A file made for one of them asks to be decoded faithfully, so that what was reached is what is shown."""
 
 SSIM_SHARES = (0.0, 0.05, 0.19, 0.5, 1.0)
-"""Of all tokens: prefixes whose linear pictures are scored to foretell the SSIM of all."""
+"""Prefixes, as shares of all tokens, whose linear pictures are scored to estimate the SSIM curve."""
 
 MIN_SSIM_PER_DB = 0.012
 """The least SSIM that a dB of estimated PSNR is worth: the network does not ring, as linear pictures do."""
@@ -26,7 +26,7 @@ NETWORK_SSIM = 0.005
 """What the network's picture scores above the linear one, in the mean."""
 
 MAX_SQUARES = 4
-"""Photos of more pixels than so many of the model's squares are scored smaller to foretell their SSIM."""
+"""Photos of more pixels than this many squares of the model are scored smaller to estimate their SSIM."""
 
 
 def reach_square(model: LoadedModel, photo: Photo, code: Code, target: QualityTarget) -> EncodeResult:
@@ -49,7 +49,7 @@ def reach(model: LoadedModel, photo: Photo, code: Code, target: QualityTarget) -
     """Search for about the fewest tokens of a photo's code that reach a quality, or for the best there is.
 
     The guarantee is that of `rate.search.find_min_tokens_gp`; of `find_min_tokens` for a PSNR or an SSIM
-    that the model cannot foretell.
+    that the model cannot estimate.
 
     Args:
         model: made the code.

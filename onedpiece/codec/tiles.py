@@ -133,17 +133,17 @@ def _error(
 def compose(
     model: LoadedModel, tiled: TokenizedTiles, counts: NDArray[np.int64], *, faithful: bool = False
 ) -> Code:
-    """Return the code in which each tile has so many tokens, `counts` (T,), and the look it asks for."""
+    """Return the code that keeps `counts`, (T,), tokens of the tiles; `faithful` is the look it asks for."""
     tiles = Tiles(model.image_size, OVERLAP, tuple(counts.tolist()))
     origin = order(tiles)
     return replace(model.code(tiled.indices[origin.tile, origin.place], tiled.size, tiles), faithful=faithful)
 
 
 def fit_budget(model: LoadedModel, tiled: TokenizedTiles, target: RateTarget) -> Code:
-    """Return the best code for a budget: so many tokens, bytes or bits a pixel, or else all tokens.
+    """Return the best code within the target's tokens, bytes or bits a pixel; without any, all tokens.
 
     Raises:
-        ValueError: there are not so many tokens, or not even one token a tile fits.
+        ValueError: the tokens are out of range, or not even one token a tile fits.
     """
     tiles, most = tiled.indices.shape
     if target.tokens is not None and not tiles <= target.tokens <= tiles * most:
@@ -317,7 +317,7 @@ def _decode_rows(
 ) -> list[NDArray[np.uint8]]:
     """Return the tiles, (side, side, 3) each, of rows (T, N) whose first `counts`, (T,), are tokens."""
     pictures: list[NDArray[np.uint8]] = [np.zeros((side, side, 3), np.uint8)] * len(rows)
-    # Tiles of like length go together, so that little is computed for padding.
+    # Sorted by length, so that batches have little padding.
     by_length = [int(tile) for tile in np.argsort(counts, kind="stable") if counts[tile]]
     for done, tiles in enumerate(batches(by_length)):
         squares = as_array(model.detokenize([rows[tile, : counts[tile]] for tile in tiles], sharpness))

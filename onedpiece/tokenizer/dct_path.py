@@ -22,7 +22,7 @@ FIT_SAMPLES = 2048
 """Pictures whose coefficients `fit` keeps to fit the lattices; the variances use all."""
 
 UNIFORM_LEVELS = 32
-"""A mean colour with so many levels gets them evenly over all that a picture can have."""
+"""From this many levels on, those of a mean colour lie evenly over its whole range."""
 
 FLAT_RANGE = 1.5 / 255
 """Standard deviation around a pixel at which `activity` is one half, for the decoder."""

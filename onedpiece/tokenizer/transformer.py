@@ -111,7 +111,7 @@ class Attention(nn.Module):
         Args:
             x: (B, T, W).
             key_mask: (B, T) bool, False where a token must not be looked at; None: all may.
-            queries: only the first so many tokens ask; None: all T.
+            queries: how many of the first tokens attend; None: all T.
 
         Returns:
             (B, queries, W).
