@@ -39,7 +39,7 @@ class EncodeResult(NamedTuple):
 
 
 class LoadedModel(ABC):
-    """What tiles and codec stand on: square pictures ↔ tokens, and whose tokens these are.
+    """A model of square pictures ↔ tokens, and the fingerprint of these; tiles and codec are built on it.
 
     `NetworkModel` runs a tokenizer in torch; `onnx_model.OnnxModel` runs what was exported of one, without.
 
@@ -181,23 +181,23 @@ class LoadedModel(ABC):
 
     def check_fingerprint(self, fingerprint: bytes) -> None:
         """Raise WrongModelError unless it is this model's."""
+        if fingerprint == self.fingerprint:
+            return
         release = RETIRED.get(fingerprint.hex())
-        if fingerprint != self.fingerprint and release is not None:
+        if release is not None:
             raise WrongModelError(
                 f"the file was made by the model of onedpiece {release}, whose tokens are not read any more; "
                 f"decode it with onedpiece {release}"
             )
-        if fingerprint != self.fingerprint:
-            raise WrongModelError(
-                f"the file was made by model {fingerprint.hex()}, this is {self.fingerprint.hex()} "
-                f"({self.name}); decode it with the model that made it"
-            )
+        raise WrongModelError(
+            f"the file was made by model {fingerprint.hex()}, this is {self.fingerprint.hex()} "
+            f"({self.name}); decode it with the model that made it"
+        )
 
     def tables_of(self, fingerprint: bytes) -> Tables | None:
-        """Return the tables that read entropy-coded files of this model; None where nobody here has any.
+        """Return the tables that read entropy-coded files of this model; None where none are known.
 
-        Without tables of its own, they are those that its code space is known to have, which files are
-        written with.
+        They are its own, or else those that this process knows of its code space.
 
         Raises:
             WrongModelError: `fingerprint` is that of another model.

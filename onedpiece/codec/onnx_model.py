@@ -190,7 +190,7 @@ def open_onnx(
         ValueError, MissingExtraError: as `OnnxModel`.
     """
     try:
-        stated = json.loads((folder / CONFIG).read_text())
+        stated = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
         raise WeightsError(f"{folder} is no exported model: {one_line(error)}") from None
     if not isinstance(stated, dict) or stated.get("format") != FORMAT:

@@ -188,11 +188,9 @@ def to_tensor(images: Sequence[Image.Image]) -> "Tensor":
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Return the whole picture at `size`, (width, height) in pixels, whatever its shape; antialiased."""
-    return (
-        image
-        if image.size == size
-        else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
-    )
+    if image.size == size:
+        return image
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
 
 
 def sized(picture: "Image.Image | Pixels", size: tuple[int, int]) -> Image.Image:
@@ -230,8 +228,8 @@ def one_size(sizes: Sequence[tuple[int, int]], default: tuple[int, int]) -> tupl
 def stack(pictures: "Sequence[Image.Image | Pixels]", size: tuple[int, int]) -> NDArray[np.float32]:
     """Return pictures as one array, (B, 3, H, W) in [0, 1], each at `size`, (width, height) in pixels."""
     arrays = [to_array([each])[0] if isinstance(each, Image.Image) else as_array(each) for each in pictures]
-    sized = [resize_array(each, size) for each in arrays]
-    return np.stack(sized) if sized else np.zeros((0, 3, size[1], size[0]), np.float32)
+    resized = [resize_array(each, size) for each in arrays]
+    return np.stack(resized) if resized else np.zeros((0, 3, size[1], size[0]), np.float32)
 
 
 def stack_tensors(

@@ -153,7 +153,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / "config.json"
     try:
-        card = json.loads(path.read_text())
+        card = json.loads(path.read_bytes())
     except OSError as error:
         raise WeightsError(f"{folder} is no model folder: {error.strerror} reading config.json") from None
     except ValueError:
