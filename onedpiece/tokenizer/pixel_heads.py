@@ -105,7 +105,7 @@ SCALE = 4
 """The network works at a quarter of the picture's resolution."""
 
 LOW_PASS = 8
-"""Pixels; means over so many squared are kept from the faithful picture: the tokens said them."""
+"""Side in pixels of the blocks whose means are kept from the faithful picture: the tokens tell these."""
 
 INPUT_CHANNELS = 3 + 3 * SCALE**2 + 1
 
