@@ -138,7 +138,7 @@ class ExternalCodecError(OnedpieceError, ValueError):
     """Somebody else's codec failed, in a comparison; the message, one line, has its own words."""
 
 
-class MissingExtraError(OnedpieceError, RuntimeError):
+class MissingExtraError(OnedpieceError, RuntimeError, ModuleNotFoundError):
     """A part was asked for whose libraries are not on this machine; the message names what to install."""
 
 

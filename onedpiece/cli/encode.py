@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 RETOKENIZE = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="Merge patches inside the encoder, which is faster: mctf, imagepiece or tome."
+        metavar="NAME",
+        help="Merge patches inside the encoder of a model that has one (ti-256 has none): mctf, imagepiece "
+        "or tome.",
     ),
 ]
 KEEP = Annotated[
@@ -131,7 +133,7 @@ class _Request(NamedTuple):
 
 
 class _Written(NamedTuple):
-    """A photo's size and conversions, its file's code and length, and its PSNR in dB once that is measured."""
+    """A photo's size and conversions, its file's code and length, and its PSNR in dB once measured."""
 
     job: Job
     size: tuple[int, int]

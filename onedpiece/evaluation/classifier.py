@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from onedpiece.errors import MissingExtraError
 from onedpiece.evaluation.photos import CLASSES
 
 
@@ -32,7 +33,7 @@ class HeldOutClassifier:
         path: the model.
 
     Raises:
-        ModuleNotFoundError: ai-edge-litert is not installed.
+        MissingExtraError: ai-edge-litert is not installed.
         ValueError: no model can be read there, or it takes no (1, H, W, 3) 8-bit pictures.
     """
 
@@ -40,7 +41,7 @@ class HeldOutClassifier:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
-            raise ModuleNotFoundError(
+            raise MissingExtraError(
                 "a TFLite classifier needs an extra: pip install 'onedpiece[judge]'"
             ) from error
         try:

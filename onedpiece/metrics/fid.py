@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from onedpiece.errors import MissingExtraError
 from onedpiece.metrics.perceptual import fetching
 
 MIN_SAMPLES = 2000
@@ -58,7 +59,7 @@ def inception_network() -> nn.Module:
     """Return the FID's own Inception network of 2048 features, which torch-fidelity fetches by name.
 
     Raises:
-        ModuleNotFoundError: torch-fidelity is not installed; the message says how.
+        MissingExtraError: torch-fidelity is not installed; the message says how.
         MissingWeightsError: its weights cannot be had.
     """
     try:
@@ -67,6 +68,6 @@ def inception_network() -> nn.Module:
         with fetching("the FID's Inception network"):
             network: Any = NoTrainInceptionV3(name="inception-v3-compat", features_list=["2048"])
     except ImportError as error:
-        raise ModuleNotFoundError(_EXTRA) from error
+        raise MissingExtraError(_EXTRA) from error
     network.num_features = 2048
     return network  # type: ignore[no-any-return]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onedpiece._files import one_line
-from onedpiece.errors import MissingWeightsError
+from onedpiece.errors import MissingExtraError, MissingWeightsError
 
 EFFICIENTNET = "tf_efficientnet_lite0"
 MIN_SIDE = 32  # pixels: the last of EfficientNet's five stages has a stride of 32
@@ -97,7 +97,7 @@ class EfficientNetLite(FeatureNetwork):
             writes it; others in it are left alone.
 
     Raises:
-        ModuleNotFoundError: timm is not installed; the message names the extra.
+        MissingExtraError: timm is not installed; the message names the extra.
         MissingWeightsError: there is no such file, or it holds another network.
 
     Source: EfficientNet-Lite, the Lite variants of arXiv 1905.11946, in timm's naming.
@@ -114,7 +114,7 @@ class EfficientNetClassifier(FeatureNetwork):
         weights: as for `EfficientNetLite`.
 
     Raises:
-        ModuleNotFoundError, MissingWeightsError: as `EfficientNetLite`.
+        MissingExtraError, MissingWeightsError: as `EfficientNetLite`.
     """
 
     def __init__(self, weights: Path) -> None:
@@ -191,7 +191,7 @@ def _efficientnet(weights: Path, features_only: bool = True) -> Any:
     try:
         import timm
     except ImportError as error:
-        raise ModuleNotFoundError(
+        raise MissingExtraError(
             f"{EFFICIENTNET} needs an extra: pip install 'onedpiece[retokenize]'"
         ) from error
     try:

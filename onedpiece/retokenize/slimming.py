@@ -84,7 +84,7 @@ class SlimmingReducer(nn.Module):
     Args:
         dim: channels of a token.
         num_tokens: unprotected tokens that go into the first block.
-        keep_rate: part of them that a stage leaves; the paper halves, 196 → 98 → 49 → 25.
+        keep_rate: part of them that a stage leaves, rounded up; the paper halves: 196 → 98 → 49 → 24.
         layers: the blocks in front of which a stage begins, counted from 0.
     """
 

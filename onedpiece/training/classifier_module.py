@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from onedpiece._files import atomic_path
+from onedpiece.errors import MissingExtraError
 from onedpiece.retokenize import apply
 from onedpiece.retokenize.matching import Removal
 from onedpiece.retokenize.stem import with_coherence_stem
@@ -69,8 +70,12 @@ def build_classifier(config: ClassifierConfig, reducer: RetokenizerConfig | None
 
     Raises:
         ValueError: the weights are another network's.
+        MissingExtraError: timm is not installed.
     """
-    import timm
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingExtraError("classifiers need an extra: pip install 'onedpiece[retokenize]'") from error
 
     vit: nn.Module = timm.create_model(config.name, num_classes=config.num_classes, **config.options)
     if config.stem:

@@ -46,7 +46,7 @@ class TaskMetric:
         classes: how many there are; a mask's values from there on are void.
 
     Raises:
-        ModuleNotFoundError: AP takes pycocotools (extra `[downstream]`), and it is not installed.
+        MissingExtraError: AP takes pycocotools (extra `[downstream]`), and it is not installed.
     """
 
     def __init__(self, task: Task, classes: int) -> None:

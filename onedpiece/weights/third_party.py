@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from onedpiece.errors import MissingExtraError
 from onedpiece.metrics.perceptual import fetching, missing_weights
 
 Preprocess = Callable[[Any], Tensor]
@@ -19,13 +20,13 @@ def transformers_pair(name: str, model_class: str) -> tuple[Any, Any]:
     """Return (processor, model) of the hub's model `name`, loaded by transformers' class `model_class`.
 
     Raises:
-        ModuleNotFoundError: transformers is not installed; the message names the extra.
+        MissingExtraError: transformers is not installed; the message names the extra.
         MissingWeightsError: its weights are neither in the hub's cache nor to be downloaded.
     """
     try:
         transformers: Any = import_module("transformers")
     except ImportError as error:
-        raise ModuleNotFoundError(f"{name} needs an extra: pip install 'onedpiece[downstream]'") from error
+        raise MissingExtraError(f"{name} needs an extra: pip install 'onedpiece[downstream]'") from error
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(name)
         model = getattr(transformers, model_class).from_pretrained(name)

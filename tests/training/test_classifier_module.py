@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 import tarfile
 from dataclasses import replace
 from itertools import islice
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 pytest.importorskip("timm")
 
+from onedpiece.cli.main import main
 from onedpiece.errors import PictureError
 from onedpiece.retokenize import apply
 from onedpiece.training.classifier_module import (
@@ -284,3 +286,13 @@ def test_slimming_starts_on_a_full_network_and_goes_on_from_its_own(tmp_path: Pa
 def test_share_and_options_exclude_each_other() -> None:
     with pytest.raises(ValueError, match=r"reducer\.keep_ratio chooses the options itself"):
         RetokenizerConfig("tome", {"r": 3}, 0.5)
+
+
+def test_without_timm_one_line_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert main(["train-classifier", "fit", "--config", "configs/retokenize_base.yaml"]) == 1
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].endswith("classifiers need an extra: pip install 'onedpiece[retokenize]'")
+    assert "Traceback" not in said

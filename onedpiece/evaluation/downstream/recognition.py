@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from onedpiece.errors import MissingExtraError
 from onedpiece.evaluation.downstream.base import Example, device_of
 from onedpiece.weights.third_party import Pretrained
 
@@ -234,14 +235,14 @@ class Detect:
         """Return an empty tally.
 
         Raises:
-            ModuleNotFoundError: pycocotools is not installed; the message names the extra.
+            MissingExtraError: pycocotools is not installed; the message names the extra.
         """
         from torchmetrics.detection import MeanAveragePrecision
 
         try:
             return _BoxTally(self, MeanAveragePrecision())
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
+            raise MissingExtraError(
                 "detection needs an extra: pip install 'onedpiece[downstream]'"
             ) from error
 

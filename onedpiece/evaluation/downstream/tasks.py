@@ -31,7 +31,7 @@ def load_task(name: str, network: str | None = None, labels: Path | None = None,
     Raises:
         ValueError: no such task or network, or labels that cannot be read or that the task takes none of.
         MissingWeightsError: the network's weights are neither on the machine nor to be downloaded.
-        ModuleNotFoundError: an extra is missing; the message names it.
+        MissingExtraError: an extra is missing; the message names it.
     """
     if name not in TASKS:
         raise ValueError(f"no task {name!r}; there are: {', '.join(TASKS)}")

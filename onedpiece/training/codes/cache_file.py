@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from onedpiece._files import atomic_path, one_line
-from onedpiece.errors import CacheError
+from onedpiece.errors import CacheError, MissingExtraError
 from onedpiece.heads import Task
 from onedpiece.training.codes.base import BoxTarget, Target
 
@@ -72,7 +72,7 @@ def write_rows(path: Path, rows: Sequence[Row], metadata: CacheMetadata) -> None
     """Write a file that appears whole or not at all.
 
     Raises:
-        ModuleNotFoundError: pyarrow is not installed; the message names the extra.
+        MissingExtraError: pyarrow is not installed; the message names the extra.
     """
     pa, _ = _pyarrow()
     codes = [row.codes.astype(np.uint16) for row in rows]
@@ -102,7 +102,7 @@ def read_metadata(path: Path) -> CacheMetadata:
     Raises:
         CacheError: it is no cache of codes.
         OSError: it cannot be opened.
-        ModuleNotFoundError: as `write_rows`.
+        MissingExtraError: as `write_rows`.
     """
     pa, parquet = _pyarrow()
     try:
@@ -144,7 +144,7 @@ def _pyarrow() -> tuple[Any, Any]:
     try:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
-        raise ModuleNotFoundError("caches of codes need an extra: pip install 'onedpiece[heads]'") from error
+        raise MissingExtraError("caches of codes need an extra: pip install 'onedpiece[heads]'") from error
 
 
 def pack_target(target: Target) -> bytes:

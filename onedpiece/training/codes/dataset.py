@@ -57,7 +57,7 @@ class CodeDataset(Dataset[CodeSample]):
         WrongModelError: the tokens are of another code space.
         CacheError: the file is no cache, or has no such row.
         OSError: it cannot be opened.
-        ModuleNotFoundError: pyarrow is not installed; the message names the extra.
+        MissingExtraError: pyarrow is not installed; the message names the extra.
     """
 
     def __init__(

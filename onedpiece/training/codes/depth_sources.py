@@ -70,7 +70,7 @@ def load_teacher(network: str) -> Teacher:
     """Return a depth network of transformers as a function of pictures.
 
     Raises:
-        ModuleNotFoundError: transformers is not installed; the message names the extra.
+        MissingExtraError: transformers is not installed; the message names the extra.
         MissingWeightsError: its weights are neither in the hub's cache nor to be downloaded.
     """
     return partial(depth_seen, *transformers_pair(network, "AutoModelForDepthEstimation"))

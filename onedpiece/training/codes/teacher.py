@@ -17,6 +17,7 @@ from torch import Tensor
 
 from onedpiece.codec.images import read_picture
 from onedpiece.codec.tensors import resize, to_tensor
+from onedpiece.errors import MissingExtraError
 from onedpiece.metrics.perceptual import EfficientNetClassifier
 from onedpiece.training.codes.base import TEST, TRAIN, Example, Labelled, Source, Target
 from onedpiece.training.data.files import Member, is_held_out, read, tar_members
@@ -35,7 +36,7 @@ def load_teacher(weights: str | Path) -> Teacher:
         weights: the file that `tools/fetch_priors.py` writes.
 
     Raises:
-        MissingWeightsError, ModuleNotFoundError: as `EfficientNetClassifier`.
+        MissingWeightsError, MissingExtraError: as `EfficientNetClassifier`.
     """
     network = EfficientNetClassifier(Path(weights))
 
@@ -51,12 +52,12 @@ def imagenet_classes() -> tuple[str, ...]:
     """Return the names of ImageNet-1k's classes in order, each unlike the others.
 
     Raises:
-        ModuleNotFoundError: timm, which knows them, is not installed; the message names the extra.
+        MissingExtraError: timm, which knows them, is not installed; the message names the extra.
     """
     try:
         from timm.data.imagenet_info import ImageNetInfo
     except ImportError as error:
-        raise ModuleNotFoundError(
+        raise MissingExtraError(
             "ImageNet's names need an extra: pip install 'onedpiece[retokenize]'"
         ) from error
     whole = [str(name) for name in ImageNetInfo().label_descriptions()]
