@@ -54,6 +54,8 @@ def compare(
 ) -> None:
     """Compare our codec with classical formats at equal bytes, each at its best, on your own photos.
 
+    Photos are scaled and cropped to the model's square, 256×256 pixels of ti-256.
+
     Example: onedpiece compare photos/ --against jpeg,webp --against "mine=cwebp -q {q} {in} -o {out}"
     """
     from onedpiece.evaluation.comparison import ComparisonConfig
