@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
+from torch import Tensor
 
 from onedpiece.heads import HeadConfig
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+from onedpiece.tokenizer.pixel_heads import SharpNetwork
 from onedpiece.training.codes import BoxTarget, CodeSamples
 from onedpiece.training.data import FolderData
 from onedpiece.training.head_module import HeadModule
@@ -55,6 +57,13 @@ class Tiny:
         trainer = self.trainer(*callbacks, **options)
         trainer.fit(module, datamodule=self.data(), ckpt_path=ckpt, weights_only=False)
         return trainer
+
+
+def real_esrgan() -> dict[str, Tensor]:
+    """Tensors of the published layout, of one block: three channels in."""
+    torch.manual_seed(7)
+    tensors = dict(SharpNetwork(1).state_dict())
+    return tensors | {"conv_first.weight": torch.randn(64, 3, 3, 3)}
 
 
 CLASSES = {"classify": ("dark", "light"), "segment": ("left", "right"), "depth": (), "detect": ("blob",)}

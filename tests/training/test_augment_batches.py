@@ -40,6 +40,14 @@ def test_crops_stay_inside_the_photo() -> None:
     assert float(width.min()) < 0.6 < 0.9 < float(width.max())
 
 
+def test_aspects_are_off_both_ways() -> None:
+    views = draw_views(500, ViewConfig(min_scale=0.5, aspect=0.2), _generator())
+    ratio = (views.affine[:, 0, 0] / views.affine[:, 1, 1]).log()
+    # Twice the aspect where neither side is cut off at the photo's.
+    assert -0.4 - 1e-6 <= float(ratio.min()) < -0.3
+    assert 0.3 < float(ratio.max()) <= 0.4 + 1e-6
+
+
 def test_masks_move_with_the_picture() -> None:
     # The left half of the photo is 1 in every channel and in the mask; after any crop and flip they agree,
     # but at the border, where the picture is blended and the mask is not.

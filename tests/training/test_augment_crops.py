@@ -12,6 +12,12 @@ def test_views_lie_inside() -> None:
     assert {v.mirrored for v in views} == {True, False}
 
 
+def test_a_view_may_end_where_the_picture_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    places = [v.top for v in (sample_crop(2, 1, 0.3, generator) for _ in range(50)) if v.side == 1]
+    assert set(places) == {0, 1}
+
+
 def test_look_crops_and_mirrors() -> None:
     x = torch.arange(16.0).view(1, 1, 4, 4).expand(1, 3, 4, 4)
     seen = crop_resize(x, Crop(top=1, left=2, side=2, out=2, mirrored=True))

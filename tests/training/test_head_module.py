@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from onedpiece.heads import HeadError, ReducerConfig, load_head
+from onedpiece.training import head_module as module_of_heads
 from onedpiece.training.codes import CodeSamples
-from onedpiece.training.head_module import HeadModule
+from onedpiece.training.head_module import HeadModule, _shorter
 from onedpiece.training.metrics import evaluate
 
 WORST = {"classify": 0.9, "segment": 0.9, "depth": 0.25, "detect": 0.6}
@@ -142,6 +143,9 @@ def test_the_file_says_what_was_measured(side_data: Any, head_module: Any, fit: 
     trainer.validate(module, datamodule=data, verbose=False)
     loaded = load_head(module.export(tmp_path / "head.safetensors"))
     assert loaded.code_space == b"abcd"
+    mine = module.averaged.backbone.class_embedding.half().float()
+    assert torch.equal(loaded.head.backbone.class_embedding, mine)
+    assert not torch.equal(mine, module.head.backbone.class_embedding.half().float())
     assert loaded.head.config.classes == ("dark", "light")
     assert loaded.note.startswith("two sides; 0.")
     assert "4 steps; accuracy" in loaded.note
@@ -159,3 +163,75 @@ def test_time_ends_a_run(side_data: Any, head_module: Any, fit: Any) -> None:
     fit(module, side_data("classify"))
     assert 0.6 <= module.clock.seconds < 5
     assert module.global_step >= 1
+
+
+def test_a_sample_is_read_no_further_than_it_goes() -> None:
+    drawn, there = torch.tensor([3, 9]), torch.tensor([5, 4])
+    assert torch.equal(_shorter(drawn, there), torch.tensor([3, 4]))
+    assert _shorter(None, there) is there
+    assert _shorter(drawn, None) is drawn
+
+
+def built(head_module: Any, data: Any, **options: Any) -> HeadModule:
+    module: HeadModule = head_module(data.task, **options)
+    module.build(data.codec.tokenizer, data.classes, b"abcd")
+    return module
+
+
+def test_the_best_is_told_by_the_score_at_most_tokens(head_module: Any, side_data: Any) -> None:
+    assert head_module("depth").monitor is None
+    assert built(head_module, side_data("depth")).monitor == ("val/absrel_16", False)
+    assert built(head_module, side_data("segment"), counts=(4, 8)).monitor == ("val/miou_8", True)
+
+
+def test_weights_follow_from_the_seed_alone(head_module: Any, side_data: Any) -> None:
+    heads = []
+    for seed, outside in ((1, 5), (1, 6), (2, 5)):
+        torch.manual_seed(outside)
+        before = torch.get_rng_state()
+        heads.append(built(head_module, side_data("classify"), seed=seed).head)
+        assert torch.equal(torch.get_rng_state(), before)
+    one, same, other = (head.backbone.class_embedding for head in heads if head is not None)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_a_prefixs_weight_is_its_losss(head_module: Any, side_data: Any) -> None:
+    from onedpiece.training.tail_drop import TailDropConfig
+
+    losses = []
+    for weight in (1.0, 3.0):
+        drop = TailDropConfig(prefix_weight=0.0, full_weight=weight)
+        module = built(head_module, side_data("classify"), tail_drop=drop)
+        losses.append(module.step_loss(side_data("classify").samples(0), torch.Generator()).item())
+    assert losses[1] == pytest.approx(3 * losses[0])
+
+
+def test_a_code_times_its_signs_is_that_of_the_mirrored_picture(small_tokenizer: Any) -> None:
+    codes = torch.rand(2, 16, small_tokenizer.config.code_dim, generator=torch.Generator().manual_seed(0))
+    signs = module_of_heads._mirror_signs(small_tokenizer)
+    assert set(signs.unique().tolist()) == {-1, 1}
+    picture, mirrored = (small_tokenizer.linear_path.synthesise(each) for each in (codes, codes * signs))
+    torch.testing.assert_close(mirrored, picture.flip(3), atol=1e-5, rtol=0)
+
+
+def test_masks_go_along_with_their_views(
+    head_module: Any, side_data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from onedpiece.training.augment import ViewConfig, Views
+
+    flip = torch.tensor([[-1.0, 0, 0], [0, 1, 0]]).expand(4, 2, 3)
+    views = Views(flip, torch.ones(4, 1, 1, 1), torch.zeros(4, 3, 1, 1), moves=True)
+    seen: list[Any] = []
+    monkeypatch.setattr(module_of_heads, "draw_views", lambda *_: views)
+    monkeypatch.setattr(
+        module_of_heads, "head_loss", lambda _, targets, __: seen.append(targets) or torch.ones(())
+    )
+    view = replace(head_module("segment").head_config, linear_picture=True, codes=False)
+    module = built(head_module, side_data("segment"), head=view, views=ViewConfig(flip=True))
+    samples = side_data("segment").samples(0, batch=4)
+    halves = torch.arange(32).ge(16).byte().expand(4, 32, 32)
+    module.step_loss(samples._replace(targets=halves), torch.Generator())
+    assert torch.equal(seen[0], 1 - halves)

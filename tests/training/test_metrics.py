@@ -14,6 +14,12 @@ def test_accuracy_is_over_photos_not_classes() -> None:
     assert metric.value() == 0.5  # two of four; the mean over classes would be 0.5 · (1 + 0)
 
 
+def test_a_teachers_likeliest_class_is_the_true_one() -> None:
+    metric = TaskMetric("classify", 3)
+    metric.update(ClassLogits(torch.eye(3)[[0, 2]]), torch.tensor([[0.5, 0.3, 0.2], [0.6, 0.1, 0.3]]))
+    assert metric.value() == 0.5
+
+
 def test_miou_leaves_void_out() -> None:
     logits = torch.zeros(1, 2, 2, 2)
     logits[:, 0, 0] = logits[:, 1, 1] = 1  # the upper row 0, the lower 1
@@ -40,6 +46,14 @@ def test_ap50_asks_for_half_of_the_union(shift: float, expected: float) -> None:
     truth = BoxTarget(torch.tensor([[0.0, 0.0, 0.5, 0.5]]), torch.tensor([0]))
     metric.update(Boxes(torch.tensor([[[5.0, 0.0]]]), boxes), [truth])
     assert metric.value() == pytest.approx(expected)
+
+
+def test_a_box_that_is_hardly_sure_still_counts() -> None:
+    pytest.importorskip("pycocotools")
+    metric = TaskMetric("detect", 1)
+    truth = BoxTarget(torch.tensor([[0.0, 0.0, 0.5, 0.5]]), torch.tensor([0]))
+    metric.update(Boxes(torch.tensor([[[0.0, 5.0]]]), torch.tensor([[[0.25, 0.25, 0.5, 0.5]]])), [truth])
+    assert metric.value() == pytest.approx(1.0)  # "nothing" is likelier, and no class of objects
 
 
 def test_a_metric_counts_where_the_outputs_lie() -> None:

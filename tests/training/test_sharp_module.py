@@ -16,16 +16,16 @@ from torch.utils.data import DataLoader
 
 from onedpiece.metrics.perceptual import FeatureNetwork, Lpips
 from onedpiece.tokenizer import Tokenizer
-from onedpiece.tokenizer.pixel_heads import LOW_PASS, SharpNetwork
+from onedpiece.tokenizer.pixel_heads import LOW_PASS
 from onedpiece.training import sharp_module
 from onedpiece.training.base_module import take_over
 from onedpiece.training.callbacks import Checkpoints, reconstruction_grid
 from onedpiece.training.metrics import ValidationConfig
 from onedpiece.training.optimizer import ScheduleConfig
-from onedpiece.training.sharp_module import Crops, SharpLossConfig, SharpModule, load_rrdbnet
+from onedpiece.training.sharp_module import Crops, SharpLossConfig, SharpModule
 from onedpiece.weights import load_tokenizer, save
 
-from .conftest import Tiny
+from .conftest import Tiny, real_esrgan
 
 
 class TwoStages(nn.Module):
@@ -178,6 +178,69 @@ def test_a_discriminators_gradient_is_the_share_that_was_asked_for(make: Make, w
     assert (added.norm() / gradient.norm()).item() == pytest.approx(0.3, rel=1e-4)
 
 
+def test_shares_grow_to_the_end_of_the_run(make: Make) -> None:
+    module = make(schedule=ScheduleConfig(steps=4), losses=SharpLossConfig(wait=0, ramp=0, grow=4.0))
+    grown = []
+    for module.steps in (0, 2, 4, 8):
+        grown.append(module._shares[0])
+    assert grown == pytest.approx([0.1, 0.2, 0.4, 0.4])  # 4 to the power of 0, ½, 1 and 1
+
+
+def test_a_discriminators_gradient_makes_pictures_more_real(make: Make) -> None:
+    module = make(losses=SharpLossConfig(wait=0, ramp=0, squeeze=0.0, efficientnet=0.0))
+    crops = crops_for(module)
+    gradient, added = gradients(module)
+    drawn = module.tokenizer.sharpen(crops.faithful, crops.tokens).detach()
+    step = 0.01 * added / added.norm()
+    with torch.no_grad():
+        before, after = (module.pixel_discriminator(x, crops.faithful).mean() for x in (drawn, drawn - step))
+    assert gradient.norm() > 0
+    assert after > before
+
+
+def test_a_step_of_the_discriminators_by_hand(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, asked = make(), list[Any]()
+    crops, drawn = crops_for(module), torch.full((2, 3, 32, 32), 0.25)
+    candidates: list[Tensor] = []
+
+    def logits(which: int, picture: Tensor, *_: object) -> list[Tensor]:
+        candidates.append(picture)
+        return [torch.tensor([2.0, 0.5, -3.0, 0.5])]
+
+    monkeypatch.setattr(module, "_logits", logits)
+    monkeypatch.setattr(
+        module, "step_by_hand", lambda *args, **options: asked.append((args[2], options["clip"]))
+    )
+    # Originals come first: ½ (mean(0, 0.5) + mean(0, 1.5)) of each of the three.
+    assert module._train_discriminators(Any, drawn, crops, []).item() == pytest.approx(1.5)  # type: ignore[arg-type]
+    assert all(torch.equal(each, torch.cat([crops.target, drawn])) for each in candidates)
+    assert asked == [(4e-4, False)]
+
+
+def test_optimizers_have_the_numbers_that_were_asked_for(make: Make) -> None:
+    own, judges = (each.param_groups[0] for each in make().configure_optimizers())
+    assert (own["lr"], own["betas"], judges["lr"], judges["betas"]) == (1e-4, (0.5, 0.99), 4e-4, (0.0, 0.99))
+
+
+def test_what_is_faithful_lies_in_the_range_of_pictures(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = make()
+    monkeypatch.setattr(module.tokenizer, "decode", lambda *_: torch.tensor([-1.0, 2.0]).repeat(2, 3, 32, 16))
+    assert crops_for(module).faithful.unique().tolist() == [0, 1]
+
+
+def test_both_pictures_are_seen_at_one_scale_and_sometimes_mirrored(make: Make) -> None:
+    module, ramp = make(), torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
+    module.crop = 32
+    ways = set()
+    for seed in range(12):
+        seen, wanted = module._scaled(ramp, ramp, torch.Generator().manual_seed(seed))
+        assert torch.equal(seen, wanted)
+        assert seen.shape[-1] == 32  # of 24 pixels, .75 to 1.35 of that, in steps of 16 and at least 32
+        torch.testing.assert_close(seen, seen[:, :, :1].expand_as(seen))  # rows stay alike
+        ways.add(bool(seen[0, 0, 0, 0] < seen[0, 0, 0, -1]))
+    assert ways == {True, False}
+
+
 def test_discriminators_do_not_touch_low_frequencies(make: Make) -> None:
     module = make(losses=SharpLossConfig(wait=0, ramp=0))
     _, added = gradients(module)
@@ -310,43 +373,6 @@ def test_the_network_starts_from_a_file(make: Make, tmp_path: Path) -> None:
     for network in (module.network, module.averaged.sharp):
         assert network is not None
         assert torch.equal(network.conv_last.weight, theirs["conv_last.weight"].half().float())
-
-
-def real_esrgan() -> dict[str, Tensor]:
-    """Tensors of the published layout, of one block: three channels in."""
-    torch.manual_seed(7)
-    tensors = dict(SharpNetwork(1).state_dict())
-    return tensors | {"conv_first.weight": torch.randn(64, 3, 3, 3)}
-
-
-def test_a_first_convolution_of_three_channels_is_widened_by_zeros() -> None:
-    network, theirs = SharpNetwork(1), real_esrgan()
-    load_rrdbnet(network, theirs)
-    weight = network.conv_first.weight
-    assert torch.equal(weight[:, :3], theirs["conv_first.weight"])
-    assert weight[:, 3:].abs().sum() == 0
-    assert torch.equal(network.body[0].rdb2.conv3.bias, theirs["body.0.rdb2.conv3.bias"])
-
-
-@pytest.mark.parametrize(
-    ("name", "tensor"),
-    [
-        ("conv_first.weight", torch.zeros(64, 4, 3, 3)),
-        ("conv_first.weight", torch.zeros(64, 3, 5, 5)),
-        ("conv_first.weight", torch.zeros(32, 3, 3, 3)),
-        ("conv_first.weight", None),
-        ("conv_hr.bias", torch.zeros(3)),
-        ("conv_hr.bias", None),
-        ("body.1.rdb1.conv1.bias", torch.zeros(32)),
-    ],
-)
-def test_another_networks_tensors_are_refused(name: str, tensor: Tensor | None) -> None:
-    theirs = real_esrgan()
-    theirs = {key: value for key, value in theirs.items() if key != name}
-    if tensor is not None:
-        theirs[name] = tensor
-    with pytest.raises(ValueError, match=r"this is no RRDBNet of these sizes: .*conv"):
-        load_rrdbnet(SharpNetwork(1), theirs)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ def test_one_length_a_batch_truncates() -> None:
     kept = {draw(TailDropConfig(lengths="per_batch"), seed)[0] for seed in range(40)}
     assert all(prefix.lengths is None and 1 <= prefix.kept <= 16 for prefix in kept)
     assert len(kept) > 5
+    assert draw(TailDropConfig(lengths="per_batch", prefix_weight=0.5))[0].weight == 0.5
 
 
 def test_law_is_passed_on() -> None:
