@@ -44,6 +44,39 @@ def test_the_same_run_goes_on(tmp_path: Path) -> None:
     assert (plain["versions"], plain["begun_with"]) == ({"python": "3.12"}, {"python": "3.11"})
 
 
+def test_a_finished_run_is_tidy_and_keeps_what_it_was_begun_with(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path / "out"))
+    begin(folder, MANIFEST)
+    write(folder, 0)
+    (tmp_path / "out" / ".0123456789abcdef.part").write_text("of a worker that died")
+    for version in ("3.12", "3.13"):
+        later = replace(MANIFEST, versions={"python": version})
+        begin(folder, later)
+        finish(folder, later, [0])
+    assert sorted(folder.names()) == ["00000.parquet", NAME]
+    assert json.loads((tmp_path / "out" / NAME).read_text())["begun_with"] == {"python": "3.11"}
+
+
+def test_what_a_dead_worker_left_goes_when_the_run_ends(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path / "out"))
+    begin(folder, MANIFEST)
+    write(folder, 0)
+    (tmp_path / "out" / ".0123456789abcdef.part").write_text("half")
+    finish(folder, MANIFEST, [0])
+    assert sorted(folder.names()) == ["00000.parquet", NAME]
+
+
+def test_anew_begins_without_the_trees_of_before(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path / "out"))
+    tree = replace(MANIFEST, layout="tree")
+    begin(folder, tree)
+    for name in ("00000/a.odp", "00012/b.odp", "_rows/00000.parquet", "1/mine.txt", "mine/a.txt"):
+        with folder.writing(name):
+            pass
+    assert begin(folder, tree, overwrite=True) == set()
+    assert folder.folders() == ["1", "mine"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from onedpiece.bulk import reading
 from onedpiece.bulk.reading import batches_ahead, read_unit
 from onedpiece.bulk.units import Columns, Listing, list_units
 from onedpiece.errors import PictureError
@@ -197,6 +198,58 @@ def test_two_files_of_one_key_are_refused(inputs: Inputs) -> None:
         list_units([str(inputs.folder / "a"), str(first)], 10)
     with pytest.raises(ValueError, match="shard_size is 0"):
         list_units([str(first)], 0)
+
+
+def test_two_files_of_many_row_groups_are_two(inputs: Inputs, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    table = pa.table({"image": pa.array(list(inputs.pictures.values())[:4], pa.binary())})
+    for name in ("a.parquet", "b.parquet"):
+        parquet.write_table(table, tmp_path / name, row_group_size=2)
+    listing = list_units([str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet")], 2)
+    assert [(unit.name, unit.start, unit.stop) for unit in listing.units] == [
+        (name, at, at + 1) for name in ("a.parquet", "b.parquet") for at in (0, 1)
+    ]
+    keys = [f"{name}.parquet#{row}" for name in "ab" for row in range(4)]
+    assert list(read(listing)) == keys
+
+
+def test_what_macos_leaves_in_tars_is_no_picture(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("x/._a.png", "x/a.png", "x/a.txt"):
+            member = tarfile.TarInfo(name)
+            member.size = 3
+            tar.addfile(member, BytesIO(b"abc"))
+    listing = list_units([str(tmp_path / "a.tar")], 5)
+    assert (listing.pictures, list(read(listing))) == (1, ["x/a.png"])
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "tries"),
+    [
+        ("http://host/a.jpg", OSError("busy"), 3),
+        ("http://host/a.jpg", FileNotFoundError("gone"), 1),
+        ("/photos/a.jpg", OSError("damaged"), 1),
+    ],
+)
+def test_a_server_that_fails_is_asked_again(
+    address: str, error: OSError, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fail(address: str) -> Any:
+        asked.append(address)
+        raise error
+
+    monkeypatch.setattr(reading, "open_file", fail)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with pytest.raises(type(error), match=str(error)):
+        reading._load(address)
+    assert asked == [address] * tries
+    monkeypatch.setattr(reading, "open_file", lambda _: BytesIO(b"abc") if len(asked) > 4 else fail(address))
+    if tries == 3:
+        asked *= 2  # the sixth time it answers
+        assert reading._load(address) == b"abc"
 
 
 def test_a_list_of_addresses_over_http(inputs: Inputs, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from io import BytesIO
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ import pytest
 from PIL import Image
 
 from onedpiece.bitstream import Code
-from onedpiece.bulk.decode import Decoder
+from onedpiece.bulk import encode as encoding
+from onedpiece.bulk.decode import Decoder, code_of
 from onedpiece.bulk.encode import Encoder, crop_boxes
 from onedpiece.bulk.options import DecodeOptions, EncodeOptions
 from onedpiece.bulk.shards import Shard
 from onedpiece.bulk.units import Unit, list_units
 from onedpiece.codec import Codec
 from onedpiece.codec.view import view_named
+from onedpiece.codes import ShardInfo
 from onedpiece.errors import BulkError
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.rate.target import RateTarget
@@ -208,3 +211,16 @@ def test_a_codebook_beyond_16_bits_is_refused(
     monkeypatch.setattr("onedpiece.bulk.encode.load", lambda name, device, sharp: large)
     with pytest.raises(BulkError, match="tiny has 262144 codes; a row holds 65536"):
         Encoder(str(tmp_path), "x", EncodeOptions(), 8, 1)
+
+
+def test_a_score_without_end_is_none_in_its_row() -> None:
+    assert [encoding._finite(score) for score in (1.5, inf, -inf, nan)] == [1.5, None, None, None]
+
+
+def test_files_of_a_quality_are_shown_faithfully_as_they_were_measured() -> None:
+    row = {"tokens": [1, 2], "code_space": "61626364", "box": [10, 20, 110, 70]}
+    for faithful in (True, False):
+        code = code_of(row, ShardInfo("61626364", 4096, 16, 32, faithful))
+        assert (code.faithful, code.size, code.fingerprint) == (faithful, (100, 50), b"abcd")
+    own = code_of(row | {"box": [0, 0, 32, 32]}, ShardInfo("61626364", 4096, 16, 32, False))
+    assert own.size is None

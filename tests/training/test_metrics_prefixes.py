@@ -30,11 +30,11 @@ def test_means_over_batches_of_different_size(tokenizer_config: TokenizerConfig)
 def test_codes_used_counts_by_grade(tokenizer_config: TokenizerConfig) -> None:
     class Same(Tokenizer):
         def tokenize(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.tensor([[0, 1, 2, 3, *[7] * 12]]).expand(len(x), -1)
+            return torch.tensor([[0, 1, 2, 3, *[3] * 12]]).expand(len(x), -1)
 
     metrics = PrefixMetrics(tokenizer_config, (16,), torch.device("cpu"))
     metrics.update(Same(tokenizer_config), torch.rand(2, 3, 32, 32))
-    # 4 codes in the first grade, 1 in the second, of 2 · 4096
+    # 4 codes in the first grade, 1 in the second (whose 3 is another one), of 2 · 4096
     assert metrics.results()["codes_used"] == pytest.approx(5 / 8192)
 
 

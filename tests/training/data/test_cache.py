@@ -1,8 +1,11 @@
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from onedpiece.training.data import cache
 from onedpiece.training.data.cache import cache_name, decoded
 from onedpiece.training.data.files import Member, decode, folder_members
 
@@ -39,6 +42,23 @@ def test_mapping_is_not_written_through(data: Path, tmp_path: Path) -> None:
     members = pictures(data)
     decoded(members, 16, tmp_path, processes=0).pixels[:] = 0
     assert decoded(members, 16, tmp_path, processes=0).pixels.max() > 0
+
+
+def test_more_pictures_than_a_task_takes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = pictures(data)
+    whole = decoded(members, 16, tmp_path / "a", processes=0).pixels
+    monkeypatch.setattr(cache, "_CHUNK", 2)
+    assert np.array_equal(decoded(members, 16, tmp_path / "b", processes=0).pixels, whole)
+
+
+def test_a_file_that_was_changed_is_decoded_anew(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    shutil.copy(data / "coffee.png", path)
+    names = []
+    for stamp in (10**9, 2 * 10**9):
+        os.utime(path, ns=(stamp, stamp))
+        names.append(cache_name(folder_members(tmp_path), 16))
+    assert names[0] != names[1]
 
 
 def test_name_follows_size_and_pictures(data: Path) -> None:

@@ -1,13 +1,16 @@
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
+from onedpiece.training.augment import AugmentConfig
 from onedpiece.training.data import FolderData
 from onedpiece.training.data.modules import Mode, PhotoData
+from onedpiece.training.data.sampling import Place
 
 NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.png")
 
@@ -75,6 +78,30 @@ def test_statistics_are_floats_of_training_pictures(data: Path) -> None:
     assert batch.shape == (2, 3, 16, 16)
     assert batch.dtype == torch.float32
     assert 0 <= float(batch.min()) < float(batch.max()) <= 1
+    module = folder(data, val_share=0.5)
+    fitted = torch.cat(list(module.statistics_batches()))
+    assert torch.equal(fitted, module._pixels[module._split.train] / 255)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("mode", ["resident", "stream"])
+def test_each_process_validates_on_its_share(data: Path, mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = torch.cat(list(folder(data, mode).val_dataloader()))
+    monkeypatch.setattr(FolderData, "_place", Place(1, 3))
+    assert torch.equal(torch.cat(list(folder(data, mode).val_dataloader())), whole[1::3])
+
+
+def test_each_batch_and_each_process_is_mirrored_in_its_own_way(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = folder(data)
+    module.trainer = SimpleNamespace(training=True)  # type: ignore[assignment]
+    x, seen = torch.arange(2, dtype=torch.uint8).expand(40, 3, 1, 2), []
+    for rank in (0, 1):
+        monkeypatch.setattr(FolderData, "_place", Place(rank, 2))
+        module.drawn = 5
+        seen += [module.augmented(x, AugmentConfig(), seed=0) for _ in range(2)]
+        assert module.drawn == 7
+    assert len({tuple(each[:, 0, 0, 0].tolist()) for each in seen}) == 4
 
 
 def test_base_class_needs_a_source() -> None:

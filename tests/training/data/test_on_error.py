@@ -133,6 +133,15 @@ def test_a_random_crop_is_for_what_streams(data: Path) -> None:
     assert not torch.equal(first, second)
 
 
+def test_a_tall_photo_is_cut_at_random_too(tmp_path: Path) -> None:
+    ramp = np.tile(np.arange(64, dtype=np.uint8)[:, None, None], (1, 16, 3))  # y says where it was
+    Image.fromarray(ramp).save(tmp_path / "tall.png")
+    module = photos(tmp_path, mode="stream", batch=12, random_crop=True)
+    module.setup("fit")
+    (batch,) = islice(module.train_dataloader(), 1)
+    assert len({int(each[0, 0, 0]) for each in batch}) > 6
+
+
 def photos_like(module: FolderData) -> FolderData:
     """The same module anew."""
     other = photos(Path(module.path), include=module.include, mode="stream", random_crop=True)

@@ -57,6 +57,8 @@ def test_small_photos_stay_and_jpeg_is_the_default(photos: Path, tmp_path: Path)
     prepare([photos], tmp_path / "out", PrepareConfig(size=128))
     pictures = contents(tmp_path / "out")
     assert {(picture.size, picture.format) for picture in pictures.values()} == {((64, 32), "JPEG")}
+    # One sample of each colour a pixel: (identifier, horizontal, vertical factor, table) of the three.
+    assert {layer[1:3] for picture in pictures.values() for layer in picture.layer} == {(1, 1)}
     assert len(list((tmp_path / "out").glob("*.tar"))) == 1
 
 
@@ -119,6 +121,9 @@ def test_other_photos_or_options_do_not_pass_for_the_same(photos: Path, tmp_path
     prepare([photos], tmp_path / "out", SMALL)
     with pytest.raises(ValueError, match="holds shards of other photos or options"):
         prepare([photos], tmp_path / "out", PrepareConfig(size=17, shards=2, format="png"))
+    drawn(40, 64, 33).save(photos / "a" / "0.png")  # of another size in bytes
+    with pytest.raises(ValueError, match="holds shards of other photos or options"):
+        prepare([photos], tmp_path / "out", SMALL)
     (tmp_path / "out" / "shards.json").unlink()
     with pytest.raises(ValueError, match=r"holds other shards \(000000\.tar\)"):
         prepare([photos], tmp_path / "out", SMALL)
