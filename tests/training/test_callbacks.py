@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
 
+from onedpiece.training.base_module import Monitor
 from onedpiece.training.callbacks import (
     Checkpoints,
     ExportWeights,
@@ -36,6 +37,17 @@ def test_export_and_checkpoint_come_by_time_too(tiny: Tiny, caplog: pytest.LogCa
     assert sum("weights are in" in text for text in caplog.messages) == 3
     assert sum("checkpoint:" in text for text in caplog.messages) == 3
     assert [path.name for path in (tiny.folder / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize(("larger", "better", "worse"), [(True, 0.6, 0.4), (False, 0.4, 0.6)])
+def test_the_best_of_a_resumed_run_has_to_beat_that_of_before(
+    larger: bool, better: float, worse: float
+) -> None:
+    monitor, before, after = Monitor("val/x", larger), Checkpoints(), Checkpoints()
+    assert before._improves(worse, monitor)
+    before._best_score = 0.5
+    after.load_state_dict(before.state_dict())
+    assert [after._improves(score, monitor) for score in (better, 0.5, worse)] == [True, False, False]
 
 
 def test_checkpoint_is_read_without_running_anything(tiny: Tiny) -> None:

@@ -179,6 +179,53 @@ def test_adversary_learns_with_finite_losses(tiny: Tiny, each_loss: Callable[[],
     assert all(torch.isfinite(tensor).all() for tensor in weights(module).values())
 
 
+def test_the_discriminator_learns_from_its_head_start_on_at_the_schedules_rate(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gan = AdversarialConfig(weight=0.1, start=0.5, head_start=0.25, width=8, lr=1e-2)
+    schedule = ScheduleConfig(steps=4, warmup=0.0, min_lr_ratio=0.0)
+    module = tiny.module(schedule=schedule, adversarial=gan, tail_drop=TailDropConfig(lengths="per_batch"))
+    steps: list[tuple[float, bool]] = []
+    judged: list[Tensor] = []
+    by_hand, judge = module.step_by_hand, module.adversary.discriminator_loss  # type: ignore[union-attr]
+
+    def spy(optimizers: Any, loss: Tensor, lr: float, **options: Any) -> None:
+        steps.append((lr, options.get("synced", True)))
+        by_hand(optimizers, loss, lr, **options)
+
+    def look(image: Tensor, target: Tensor) -> Tensor:
+        judged.append(image)
+        return judge(image, target)
+
+    decoded: list[Tensor] = []
+    decode = module._decode
+    monkeypatch.setattr(module, "_decode", lambda *args: decoded.append(decode(*args)) or decoded[-1])
+    monkeypatch.setattr(module, "step_by_hand", spy)
+    monkeypatch.setattr(module.adversary, "discriminator_loss", look)
+    tiny.fit(module)
+    # Half a cosine at ¼, ½ and ¾ of the run.
+    assert [lr for lr, synced in steps if not synced] == pytest.approx(
+        [0.85355e-2, 0.5e-2, 0.14645e-2], rel=1e-4
+    )
+    assert [lr for lr, synced in steps if synced] == pytest.approx(
+        [2e-3, 1.7071e-3, 1e-3, 0.29289e-3], rel=1e-4
+    )
+    assert all(image is prefix for image, prefix in zip(judged, decoded[2::2], strict=True))  # not the whole
+
+
+def test_the_quantizers_loss_has_its_weight(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TokenizerConfig.from_dict(
+        tiny.config.to_dict() | {"quantizer": "vq", "linear_path": False, "vq_codebook_size": 32}
+    )
+    seen: list[float] = []
+    for weight in (1.0, 3.0):
+        module = tiny.module(tokenizer=config, statistics="none", quantizer_weight=weight)
+        monkeypatch.setattr(module, "log_dict", lambda named: seen.append(float(named["train/quantizer"])))
+        module.step_loss(torch.full((2, 3, 32, 32), 0.3), torch.Generator().manual_seed(0))
+    assert seen[0] > 0
+    assert seen[1] == pytest.approx(3 * seen[0])
+
+
 def test_metric_networks_stay_out_of_the_state(tiny: Tiny, torch_home: Path) -> None:
     plain = set(tiny.module().state_dict())
     module = tiny.module(steps=2, perceptual=PerceptualConfig(weight=0.1, views=1, view_size=32, ramp=0.0))
