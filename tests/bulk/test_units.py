@@ -54,6 +54,8 @@ def test_the_digest_is_of_what_there_is_not_of_where(inputs: Inputs, tmp_path: P
     assert list_units([f"{moved}/"], 10).digest() == digest
     assert list_units([str(inputs.folder)], 11).digest() != digest
     assert list_units([str(inputs.folder / "a")], 10).digest() != digest
+    one, other = sorted((inputs.folder / "a").iterdir())[:2]  # as many pictures, of other names
+    assert list_units([str(one)], 10).digest() != list_units([str(other)], 10).digest()
 
 
 def test_tars_are_taken_before_what_lies_beside_them(inputs: Inputs, tmp_path: Path) -> None:

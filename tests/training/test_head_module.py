@@ -215,6 +215,16 @@ def test_a_code_times_its_signs_is_that_of_the_mirrored_picture(small_tokenizer:
     torch.testing.assert_close(mirrored, picture.flip(3), atol=1e-5, rtol=0)
 
 
+def test_half_of_a_mirroring_steps_codes_are_mirrored(head_module: Any, side_data: Any) -> None:
+    module = built(head_module, side_data("classify"), mirror=True)
+    codes = torch.rand(64, 8, 3, generator=torch.Generator().manual_seed(0)) + 1
+    seen = module._mirrored(codes, torch.Generator().manual_seed(0))
+    mirrored = codes * module_of_heads._mirror_signs(side_data("classify").codec.tokenizer)[:, :8]
+    kept, turned = ((seen == each).all(dim=(1, 2)) for each in (codes, mirrored))
+    assert (kept ^ turned).all()
+    assert 16 <= int(turned.sum()) <= 48  # 32 ± 4 deviations of √(64 · 0.5 · 0.5) = 4
+
+
 def test_masks_go_along_with_their_views(
     head_module: Any, side_data: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
