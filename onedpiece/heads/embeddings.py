@@ -31,10 +31,8 @@ class CodeEmbedding(nn.Module):
         super().__init__()
         self.group = config.group
         places = config.num_tokens // config.group
-        projections, inputs = (
-            places if config.embedding == "position" else 1,
-            config.group * config.code_dim,
-        )
+        projections = places if config.embedding == "position" else 1
+        inputs = config.group * config.code_dim
         # Code vectors have channels in [-1, 1]: tokens then start with a deviation of about 0.3.
         scale = 15 / config.group**0.5
         self.projection = nn.Parameter(scale * truncated_normal(projections, inputs, config.width))

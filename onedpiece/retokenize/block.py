@@ -210,25 +210,23 @@ def _rotation_behind(tokens: Tokens, rotation: Tensor, groups: Groups) -> Tensor
 
 
 def split(tokens: Tokens, count: int) -> list[Tokens]:
-    """Cut a batch into states of at most `count` samples."""
+    """Cut a batch without rotary positions into states of at most `count` samples."""
     parts = []
     for start in range(0, tokens.x.shape[0], count):
         some = slice(start, start + count)
         size = None if tokens.size is None else tokens.size[some]
         source = None if tokens.source is None else tokens.source[some]
-        rotation = tokens.rotation
-        rotation = rotation if rotation is None or rotation.ndim == 2 else rotation[some]
-        parts.append(Tokens(tokens.x[some], tokens.origin, size, source, rotation))
+        parts.append(Tokens(tokens.x[some], tokens.origin, size, source))
     return parts
 
 
 def concatenate(parts: list[Tokens]) -> Tokens:
-    """Join states of equally many tokens to one batch."""
-    sizes = [part.size for part in parts if part.size is not None]
-    sources = [part.source for part in parts if part.source is not None]
+    """Join what `split` has cut, as long as all parts have equally many tokens."""
+    size = [part.size for part in parts if part.size is not None]
+    source = [part.source for part in parts if part.source is not None]
     return Tokens(
         torch.cat([part.x for part in parts]),
         parts[0].origin,
-        torch.cat(sizes) if sizes else None,
-        torch.cat(sources) if sources else None,
+        torch.cat(size) if size else None,
+        torch.cat(source) if source else None,
     )

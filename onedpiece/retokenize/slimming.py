@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from onedpiece.retokenize.block import BlockAdapter, Layout, Tokens, plain_step
+from onedpiece.retokenize.block import BlockAdapter, Layout, Tokens, plain_step, sizes
 from onedpiece.retokenize.evit import num_kept
 from onedpiece.retokenize.groups import Reduction, compose
 
@@ -114,8 +114,7 @@ class SlimmingReducer(nn.Module):
 
     def _slim(self, layer: int, tokens: Tokens, layout: Layout) -> Tokens:
         first, last = layout.prefix, tokens.x.shape[1] - layout.tail
-        x, size = tokens.x, tokens.size
-        size = torch.ones(*x.shape[:2], 1, device=x.device) if size is None else size
+        x, size = tokens.x, sizes(tokens)
         slimmed = self.stages[str(layer)](x[:, first:last], size[:, first:last])
         source = tokens.source
         if source is not None:
