@@ -49,8 +49,8 @@ def test_best_effort_writes_and_says_what_it_reached(cli: Any, photos: Path) -> 
 def test_a_lossless_picture_reached_its_target_without_a_number() -> None:
     """JSON has no infinity."""
     target = RateTarget(psnr=60)
-    options = verb.EncodeOptions(target, None, False, None)
-    record = verb._target_record(options, SearchResult(3, inf, True, 2))
+    request = verb._Request(target, None, False, None)
+    record = verb._target_record(request, SearchResult(3, inf, True, 2))
     assert record == {"target": {"metric": "psnr", "value": 60}, "reached": None, "met": True}
     assert verb._verdict(record) == "; psnr of a lossless picture reaches 60"
 
