@@ -2,14 +2,13 @@
 
 import base64
 import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from importlib import resources
-from io import BytesIO
+from io import BytesIO, StringIO
 from math import isfinite
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -79,7 +78,7 @@ def curves_json(result: ComparisonResult, codecs: Sequence[str]) -> str:
 
 def results_csv(result: ComparisonResult) -> str:
     """Return every score as CSV with a header; a codec that does not fit a budget has a row that says so."""
-    text = io.StringIO()
+    text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(_rows(result))
@@ -195,7 +194,7 @@ def report_html(result: ComparisonResult, reconstruct: Reconstruct) -> str:
     page = resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8")
     parts = {
         "TITLE": escape(f"{result.model} against {', '.join(c for c in result.codecs if c not in OWN)}"),
-        "COUNT": _count(len(result.photos), "photo"),
+        "COUNT": "1 photo" if len(result.photos) == 1 else f"{len(result.photos)} photos",
         "SIDE": str(result.side),
         "MIN_PHOTO_RATIO": f"{MIN_PHOTO_RATIO:.0%}",
         "UNREADABLE": _unreadable(result),
@@ -214,10 +213,6 @@ def _unreadable(result: ComparisonResult) -> str:
         return ""
     listed = "; ".join(f"{u.name} ({u.reason})" for u in result.unreadable)
     return f'<p class="warning">Left out, could not be read: {escape(listed)}</p>'
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _panel(result: ComparisonResult, metric: Metric) -> str:
@@ -239,9 +234,9 @@ def _table(table: Table) -> str:
         f"{''.join(_cell(cell) for cell in row.cells)}</tr>"
         for row in table.rows
     )
-    caption = f"{escape(table.title)} <span>({escape(table.note)})</span>"
+    title = f"{escape(table.title)} <span>({escape(table.note)})</span>"
     return (
-        f'<div class="scroll"><table><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll"><table><caption>{title}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 
@@ -254,7 +249,7 @@ def _cell(cell: Cell) -> str:
 
 def _address(image: Image.Image) -> str:
     """Return a picture as a data: address."""
-    file = io.BytesIO()
+    file = BytesIO()
     image.save(file, "WEBP", quality=_COPY_QUALITY, method=4)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
@@ -289,7 +284,7 @@ def _photo_data(result: ComparisonResult, at: int, reconstruct: Reconstruct) -> 
 
 
 def _steps(result: ComparisonResult, at: int, reconstruct: Reconstruct) -> list[dict[str, object]]:
-    """Our prefixes of one photo, from one token on: those within the budgets, and shorter ones.
+    """Return our prefixes of one photo, from one token on: those within the budgets, and shorter ones.
 
     Each has its tokens and its bytes, and a picture or the budget whose file it is.
     """

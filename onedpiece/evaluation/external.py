@@ -188,7 +188,7 @@ def _keys(metric: Metric) -> tuple[str, ...]:
 
 
 @cache
-def contender(spec: str) -> "CommandFormat | ObjectFormat | PublishedCurve":
+def contender(spec: str) -> CommandFormat | ObjectFormat | PublishedCurve:
     """Return what a word that is no built-in format means; once a process, as a network takes long to load.
 
     Raises:
@@ -254,10 +254,6 @@ def _object(name: str | None, entry: str) -> ObjectFormat:
     if lacking:
         raise ExternalCodecError(f"{entry} has no {' and no '.join(lacking)}; see {__name__}.ObjectFormat")
     return ObjectFormat(name or _safe(str(getattr(found, "name", attribute))), found)
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def _curve(name: str | None, path: Path) -> PublishedCurve:

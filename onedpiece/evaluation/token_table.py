@@ -21,15 +21,12 @@ from onedpiece.evaluation.baselines import restore, score_in_worker, start_execu
 from onedpiece.evaluation.classifier import HeldOutClassifier
 from onedpiece.evaluation.formats import image_format
 from onedpiece.evaluation.photos import Photo, batches, photo_labels
-from onedpiece.evaluation.results import RDPoint
+from onedpiece.evaluation.results import NONE, RDPoint
 from onedpiece.metrics.descriptors import Metric
 from onedpiece.metrics.fid import FidScore, ReconstructionFid
 from onedpiece.metrics.registry import Scorer
 
 TOKEN_COUNTS = (8, 16, 32, 64, 128, 256)
-
-
-NONE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ def baseline_rows(
         name, photos, budgets, tuple(m.name for m in evaluators.scorer.metrics), workers
     )
     rows = (
-        _baseline_row(name, photos, [s for s in points if s.budget == budget], evaluators)
+        _baseline_row(name, photos, [point for point in points if point.budget == budget], evaluators)
         for budget in budgets
     )
     return [row for row in rows if row is not None]
@@ -157,7 +154,7 @@ def _baseline_points(
 def _baseline_row(
     name: str, photos: Sequence[Photo], points: Sequence[RDPoint], evaluators: Evaluators
 ) -> TableRow | None:
-    by_metric = [[s for s in points if s.metric == metric.name] for metric in evaluators.scorer.metrics]
+    by_metric = [[each for each in points if each.metric == m.name] for m in evaluators.scorer.metrics]
     if any(len(of_metric) < len(photos) for of_metric in by_metric):
         return None
     fmt = image_format(name)

@@ -89,15 +89,31 @@ class MeanTally(Generic[Seen]):
 
     def add(self, example: Example, shown: Image.Image) -> None:
         """Score what the network makes of `shown`, which stands for the example."""
-        self.scores.append(self.task.score(self.task.expected(example), self.task.predict(shown)))
+        self.scores.append(self.task.score(self.task.of_original(example), self.task.predict(shown)))
 
     def value(self) -> float:
         """Return the mean over all that was added."""
         return float(np.mean(self.scores))
 
 
-class AgainstOriginal(ABC, Generic[Seen]):
-    """A task whose right answer is the network's own for the original.
+class OriginalAnswers(ABC, Generic[Seen]):
+    """A network whose own answer for the original counts as right, where there is no label."""
+
+    _answers: dict[int, Seen]
+
+    @abstractmethod
+    def predict(self, image: Image.Image) -> Seen:
+        """Return what the network makes of one RGB picture."""
+
+    def of_original(self, example: Example) -> Seen:
+        """Return the answer for an example's original; worked out once, as every row comes back to it."""
+        if example.at not in self._answers:
+            self._answers[example.at] = self.predict(example.image)
+        return self._answers[example.at]
+
+
+class AgainstOriginal(OriginalAnswers[Seen]):
+    """A task whose right answer is always the network's own for the original.
 
     Args:
         processor: transformers' image processor.
@@ -111,11 +127,7 @@ class AgainstOriginal(ABC, Generic[Seen]):
     def __init__(self, processor: Any, model: Any) -> None:
         self.processor = processor
         self.model = model
-        self._seen: dict[int, Seen] = {}
-
-    @abstractmethod
-    def predict(self, image: Image.Image) -> Seen:
-        """Return what the network makes of one RGB picture."""
+        self._answers = {}
 
     @abstractmethod
     def score(self, expected: Seen, seen: Seen) -> float:
@@ -124,9 +136,3 @@ class AgainstOriginal(ABC, Generic[Seen]):
     def tally(self) -> MeanTally[Seen]:
         """Return an empty tally."""
         return MeanTally(self)
-
-    def expected(self, example: Example) -> Seen:
-        """Return the answer that counts as right; worked out once for each photo."""
-        if example.at not in self._seen:
-            self._seen[example.at] = self.predict(example.image)
-        return self._seen[example.at]

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from onedpiece.errors import MissingExtraError
-from onedpiece.evaluation.downstream.base import Example, device_of
+from onedpiece.evaluation.downstream.base import Example, OriginalAnswers, device_of
 from onedpiece.weights.third_party import Pretrained
 
 VOID = 255  # pixels of a mask that count for nothing, as in Pascal VOC
@@ -46,7 +46,7 @@ class _ClassTally:
 
 
 @dataclass
-class Classify:
+class Classify(OriginalAnswers[int]):
     """Top-1 of an ImageNet classifier; without labels, agreement with what it says of the original.
 
     Args:
@@ -57,9 +57,7 @@ class Classify:
     pretrained: Pretrained
     labels: Mapping[str, int] | None = None
     square: bool = True
-    _said: dict[int, int] = field(
-        default_factory=dict, repr=False
-    )  # of originals, which come back for every row
+    _answers: dict[int, int] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def measure(self) -> str:
@@ -88,9 +86,7 @@ class Classify:
             ValueError: there are labels, but none for this file.
         """
         if self.labels is None:
-            if example.at not in self._said:
-                self._said[example.at] = self.predict(example.image)
-            return self._said[example.at]
+            return self.of_original(example)
         if example.name not in self.labels:
             raise ValueError(f"the labels have no line for {example.name}")
         return self.labels[example.name]
@@ -125,7 +121,7 @@ class _MaskTally:
 
 
 @dataclass
-class Segment:
+class Segment(OriginalAnswers[Mask]):
     """Mean IoU; without masks, against what the network sees in the original.
 
     Args:
@@ -136,7 +132,7 @@ class Segment:
     pretrained: Pretrained
     masks: Path | None = None
     square: bool = False
-    _seen: dict[int, Mask] = field(default_factory=dict, repr=False)  # in originals
+    _answers: dict[int, Mask] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def measure(self) -> str:
@@ -169,9 +165,7 @@ class Segment:
             ValueError: the photo has no mask, or one of another size.
         """
         if self.masks is None:
-            if example.at not in self._seen:
-                self._seen[example.at] = self.predict(example.image)
-            return self._seen[example.at]
+            return self.of_original(example)
         path = (self.masks / example.name).with_suffix(".png")
         if not path.is_file():
             raise ValueError(f"{example.name} has no mask {path}")
@@ -208,7 +202,7 @@ class _BoxTally:
 
 
 @dataclass
-class Detect:
+class Detect(OriginalAnswers[dict[str, Tensor]]):
     """mAP at IoU 0.50 to 0.95; without boxes, against what the network finds in the original.
 
     Args:
@@ -219,7 +213,7 @@ class Detect:
     pretrained: Pretrained
     boxes: Boxes | None = None
     square: bool = False
-    _found: dict[int, dict[str, Tensor]] = field(default_factory=dict, repr=False)  # in originals
+    _answers: dict[int, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def measure(self) -> str:
@@ -257,11 +251,9 @@ class Detect:
         """Return torchmetrics' mapping of the boxes and labels that count as right."""
         if self.boxes is not None:
             return self._labelled(self.boxes.get(example.name, ()))
-        if example.at not in self._found:
-            found = self.predict(example.image)
-            sure = found["scores"] >= CONFIDENT
-            self._found[example.at] = {"boxes": found["boxes"][sure], "labels": found["labels"][sure]}
-        return self._found[example.at]
+        found = self.of_original(example)
+        sure = found["scores"] >= CONFIDENT
+        return {"boxes": found["boxes"][sure], "labels": found["labels"][sure]}
 
     def _labelled(self, rows: Sequence[Sequence[float]]) -> dict[str, Tensor]:
         # The network counts COCO's 91 categories, of which 80 are used; labels count those 80.

@@ -93,8 +93,8 @@ def run(
         for count, condition in ours.items():
             _show_ours(codec, batch, [code.first(count) for code in codes], condition)
         for example, code in zip(batch, codes, strict=True):
+            sizes = {count: len(code.first(count).to_bytes()) for count in config.tokens}
             for name in config.against:
-                sizes = {count: len(code.first(count).to_bytes()) for count in config.tokens}
                 _show_classical(name, example, sizes, classical)
         progress(done := done + len(batch), len(examples))
     return [condition.result() for condition in (original, *ours.values(), *classical.values())]
