@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +11,7 @@ from typing import Any, TypedDict
 
 from onedpiece.codec.codec import Codec
 from onedpiece.errors import MissingExtraError, OnedpieceError
+from onedpiece.metrics.registry import Scorer
 from onedpiece.web.view import Upload, lpips_scorer, problem, read_upload, render, steps
 
 MAX_UPLOAD = 32 << 20  # bytes; what cameras write as JPEG
@@ -33,36 +35,47 @@ class Style(TypedDict):
     footer_links: list[str]
 
 
+@dataclass(frozen=True)
+class _Handlers:
+    """What the page does at its events; tokens and sharpness are the sliders' positions."""
+
+    codec: Codec
+    scorer: Scorer | None
+
+    def show(self, upload: Upload | None, tokens: float, sharpness: float) -> str:
+        """Return the HTML of an upload; none while there is no upload."""
+        if upload is None:
+            return ""
+        return render(self.codec, upload, int(tokens), float(sharpness), self.scorer)
+
+    def take(self, path: str, tokens: float, sharpness: float) -> tuple[Upload | None, str, None]:
+        """Read a visitor's file and remove it; return the upload, its HTML, and an empty file field."""
+        try:
+            upload = read_upload(self.codec, path)
+            return upload, self.show(upload, tokens, sharpness), None
+        except (OnedpieceError, ValueError, OSError) as error:
+            return None, problem(_without_path(error)), None
+        finally:
+            Path(path).unlink(missing_ok=True)
+
+    def animate(self, upload: Upload | None, tokens: float, sharpness: float) -> Iterator[str]:
+        """Yield the HTML of more and more tokens."""
+        if upload is None:
+            return
+        for count in steps(min(int(tokens), len(upload.code))):
+            yield render(self.codec, upload, count, 0.0, self.scorer, quick=True)
+        yield self.show(upload, tokens, sharpness)
+
+
 def build_page(codec: Codec) -> Any:
     """Return the page as gradio Blocks.
 
     Raises:
         MissingExtraError: gradio is not installed.
     """
-    gr, scorer = _gradio(), lpips_scorer()
+    gr, on = _gradio(), _Handlers(codec, lpips_scorer())
     most, sharp = codec.num_tokens, codec.tokenizer.sharp is not None
     default = codec.tokenizer.config.default_sharpness if sharp else 0.0
-
-    def show(upload: Upload | None, tokens: float, sharpness: float) -> str:
-        return "" if upload is None else render(codec, upload, int(tokens), float(sharpness), scorer)
-
-    def take(path: str, tokens: float, sharpness: float) -> tuple[Upload | None, str, None]:
-        # The visitor's file is read once, and is gone from here on.
-        try:
-            upload = read_upload(codec, path)
-            return upload, show(upload, tokens, sharpness), None
-        except (OnedpieceError, ValueError, OSError) as error:
-            return None, problem(_without_path(error)), None
-        finally:
-            Path(path).unlink(missing_ok=True)
-
-    def animate(upload: Upload | None, tokens: float, sharpness: float) -> Iterator[str]:
-        if upload is None:
-            return
-        for count in steps(min(int(tokens), len(upload.code))):
-            yield render(codec, upload, count, 0.0, scorer, quick=True)
-        yield show(upload, tokens, sharpness)
-
     with gr.Blocks(title="onedpiece", analytics_enabled=False, delete_cache=(600, 600)) as page:
         gr.Markdown(_INTRO)
         state = gr.State(None, time_to_live=STATE_SECONDS)
@@ -83,35 +96,13 @@ def build_page(codec: Codec) -> Any:
             )
         button = gr.Button("Token by token", elem_id="odp-animate")
         view = gr.HTML(elem_id="odp-view")
-        _connect(gr, take, show, animate, file, state, tokens, dial, button, view)
+        alone = {"api_visibility": "private", "concurrency_id": "codec", "concurrency_limit": 1}
+        file.upload(on.take, [file, tokens, dial], [state, view, file], **alone)
+        # The last position counts: what the slider passes over while a picture is made is left out.
+        last = {"trigger_mode": "always_last", "show_progress": "hidden"} | alone
+        gr.on([tokens.change, dial.change], on.show, [state, tokens, dial], view, **last)
+        button.click(on.animate, [state, tokens, dial], view, show_progress="hidden", **alone)
     return page
-
-
-def _connect(
-    gr: Any,
-    take: Callable[..., Any],
-    show: Callable[..., Any],
-    animate: Callable[..., Any],
-    file: Any,
-    state: Any,
-    tokens: Any,
-    dial: Any,
-    button: Any,
-    view: Any,
-) -> None:
-    shared = {"api_visibility": "private", "concurrency_id": "codec", "concurrency_limit": 1}
-    file.upload(take, [file, tokens, dial], [state, view, file], **shared)
-    # The last position counts: what the slider passes over while a picture is made is left out.
-    gr.on(
-        [tokens.change, dial.change],
-        show,
-        [state, tokens, dial],
-        view,
-        trigger_mode="always_last",
-        show_progress="hidden",
-        **shared,
-    )
-    button.click(animate, [state, tokens, dial], view, show_progress="hidden", **shared)
 
 
 def _file(name: str) -> bytes:
@@ -119,7 +110,7 @@ def _file(name: str) -> bytes:
 
 
 def _without_path(error: Exception) -> Exception:
-    """An error that names no place on this machine."""
+    """Return an error that names no place on this machine."""
     return OSError(error.strerror or "the file cannot be read") if isinstance(error, OSError) else error
 
 

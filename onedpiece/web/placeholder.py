@@ -45,6 +45,13 @@ class Placeholder:
     bytes: int
 
 
+def data_url(picture: Image.Image, quality: int, method: int) -> str:
+    """Return a picture as a data: URL of WebP; `method`, 0 to 6, is the encoder's effort."""
+    file = BytesIO()
+    picture.save(file, "WEBP", quality=quality, method=method)
+    return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
+
+
 def payload_of(code: Code) -> tuple[bytes, bool]:
     """Return the shortest payload of a code without its header, and whether it is entropy coded."""
     plain, tables = pack(code.indices, code.codebook_size), known_tables(code.fingerprint)
@@ -97,10 +104,7 @@ def to_css(placeholder: Placeholder, picture: Image.Image, name: str) -> str:
         picture: as `linear_picture` draws it.
         name: what the element's `src` says; bytes that are no UTF-8 are %FF and the like there.
     """
-    file = BytesIO()
-    small = resize(picture, (_CSS_SIDE, _CSS_SIDE))
-    small.save(file, "WEBP", quality=_CSS_QUALITY, method=6)
-    address = f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
+    address = data_url(resize(picture, (_CSS_SIDE, _CSS_SIDE)), _CSS_QUALITY, 6)
     source = "".join(
         quote(each, errors="surrogateescape") if "\udc80" <= each <= "\udcff" else each for each in name
     )

@@ -19,6 +19,7 @@ from onedpiece.codec.tensors import resize, to_tensor
 from onedpiece.errors import MissingWeightsError
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.metrics.registry import Scorer
+from onedpiece.web.placeholder import data_url
 
 MAX_SIDE = 768
 """Pixels of the longer side of what is shown: pages are no wider, and a file's header may say 65,535."""
@@ -151,7 +152,7 @@ def render(
 
 
 def _bits(size: int, pixels: int) -> str:
-    """Say what a file is for the photo's own pixels, which the page shows fewer of."""
+    """Return a file's size in bytes, and in bits for each of the photo's own pixels."""
     return f"{size} bytes, {8 * size / pixels:.4f} bpp"
 
 
@@ -173,9 +174,7 @@ def _scores(photo: Image.Image, picture: Image.Image, scorer: Scorer | None) -> 
 
 
 def _figure(picture: Image.Image, title: str, kind: str, bits: str = "", scores: str = "") -> str:
-    file = BytesIO()
-    picture.save(file, "WEBP", quality=_COPY_QUALITY, method=2)
-    address = f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
+    address = data_url(picture, _COPY_QUALITY, 2)
     return (
         f'<figure class="{kind}"><img alt="{escape(title)}" src="{address}"><figcaption>'
         f'<b>{escape(title)}</b><span class="bytes">{bits}</span><span class="scores">{scores}</span>'
@@ -184,7 +183,7 @@ def _figure(picture: Image.Image, title: str, kind: str, bits: str = "", scores:
 
 
 def _links(upload: Upload, data: bytes) -> str:
-    """The file to keep, and an address that holds it whole: what is cut from its end is cut from the file."""
+    """Return links to the file, and to a page whose address holds it: cutting one's end cuts the file's."""
     address = f"prefix.html#{urlsafe_b64encode(data).decode().rstrip('=')}"
     name = escape(f"{upload.name}.odp")
     return (
