@@ -37,26 +37,13 @@ from onedpiece.metrics.descriptors import METRICS
 from onedpiece.metrics.registry import Scorer
 from onedpiece.weights import load
 from tools.markdown import replace_part, rows
-from tools.shared import add_shared, needed
+from tools.shared import IMAGENETTE, add_shared, needed
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "configs" / "ablations"
 TABLES = ROOT / "configs" / "README.md"
 MARKS = "o^sDvP*X<>"
 TRADE_PICTURE = ROOT / "configs" / "ablations" / "trade.png"
-IMAGENETTE = {
-    "n01440764": 0,
-    "n02102040": 217,
-    "n02979186": 482,
-    "n03000684": 491,
-    "n03028079": 497,
-    "n03394916": 566,
-    "n03417042": 569,
-    "n03425413": 571,
-    "n03445777": 574,
-    "n03888257": 701,
-}
-"""ImageNet's class numbers by WordNet id."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +148,7 @@ def judged_photos(shared: Path, per_class: int) -> tuple[list[Photo], dict[str, 
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[bool]:
-    """Say whether this process may work in `folder`; the claim ends with the process at the latest."""
+    """Yield whether this process may work in `folder`; the claim ends with the process at the latest."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "claim").open("w") as file:
         try:
@@ -251,20 +238,20 @@ def table(study: Study, results: dict[str, dict[str, str]]) -> str:
 def draw_trade(study: Study, results: dict[str, dict[str, str]]) -> Figure:
     """Draw LPIPS and the judge over PSNR: a colour a token count, a mark a row."""
     figure = Figure(figsize=(9, 4), layout="constrained")
-    rows = [row.name for row in study.rows if row.name in results]
+    there = [row.name for row in study.rows if row.name in results]
     panels = figure.subplots(1, 2)
     for panel, (key, label) in zip(panels, (("lpips", "LPIPS-Alex"), ("judge", "judge, top-1")), strict=True):
         for colour, count in enumerate(study.counts):
-            for mark, name in zip(MARKS, rows, strict=False):
+            for mark, name in zip(MARKS, there, strict=False):
                 point = (float(results[name][f"{at}_{count}"]) for at in ("psnr", key))
                 panel.plot(*([value] for value in point), mark, color=f"C{colour}", markersize=6)
         panel.margins(0.1)
         panel.set_xlabel("PSNR, dB")
         panel.set_ylabel(label)
         panel.grid(alpha=0.3)
-    marks = [Line2D([], [], marker=mark, ls="", color="0.3") for mark in MARKS[: len(rows)]]
+    marks = [Line2D([], [], marker=mark, ls="", color="0.3") for mark in MARKS[: len(there)]]
     counts = [Line2D([], [], marker="s", ls="", color=f"C{at}") for at in range(len(study.counts))]
-    names = [*rows, *(f"{count} tokens" for count in study.counts)]
+    names = [*there, *(f"{count} tokens" for count in study.counts)]
     figure.legend([*marks, *counts], names, loc="outside lower center", ncols=4, fontsize=8)
     return figure
 

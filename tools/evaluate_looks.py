@@ -41,20 +41,8 @@ from onedpiece.evaluation.photos import find_photos, read_class_labels
 from onedpiece.metrics.perceptual import EfficientNetLite, FeatureDistance, Lpips
 from onedpiece.metrics.periodicity import mesh_ratio
 from onedpiece.metrics.pixel import psnr, round_to_8_bits, ssim
-
-WNIDS = {
-    "n01440764": 0,  # tench
-    "n02102040": 217,  # English springer
-    "n02979186": 482,  # cassette player
-    "n03000684": 491,  # chain saw
-    "n03028079": 497,  # church
-    "n03394916": 566,  # French horn
-    "n03417042": 569,  # garbage truck
-    "n03425413": 571,  # gas pump
-    "n03445777": 574,  # golf ball
-    "n03888257": 701,  # parachute
-}
-"""Imagenette's ten classes: WordNet id -> ImageNet class index."""
+from tools.markdown import table
+from tools.shared import IMAGENETTE
 
 COLUMNS = {
     "bytes": ("bytes", 0),
@@ -71,7 +59,6 @@ COLUMNS = {
 """What is measured: title, and digits after the point."""
 
 _WITH_ERROR = ("top1", "top5", "probability")  # whose standard errors are printed too; the CSV has them all
-_PERCENT = ("top1", "top5", "probability")
 
 
 class Setting(NamedTuple):
@@ -128,10 +115,10 @@ class Looks:
 
 def labelled_photos(folder: Path, limit: int | None) -> list[LabelledPath]:
     """Return the photos below a folder, evenly spread over it where there are more than `limit`."""
-    table = folder.with_name(f"{folder.name}.tsv")
-    by_name: Mapping[str, int] = read_class_labels(table) if table.is_file() else {}
+    labels = folder.with_name(f"{folder.name}.tsv")
+    by_name: Mapping[str, int] = read_class_labels(labels) if labels.is_file() else {}
     found = [
-        LabelledPath(name, path, by_name.get(name, WNIDS.get(path.parent.name)))
+        LabelledPath(name, path, by_name.get(name, IMAGENETTE.get(path.parent.name)))
         for name, path in find_photos([folder]).photos
     ]
     count = min(limit or len(found), len(found))
@@ -250,13 +237,12 @@ def markdown(title: str, looks: Looks) -> str:
         for setting, scores in looks.scores.items()
     }
     names = [name for name in COLUMNS if any(of.get(name) for of in means.values())]
-    lines = [["tokens", "sharpness", *(COLUMNS[name][0] for name in names)]]
+    lines = []
     for setting, of in means.items():
         first = ["original", "–"] if setting == ORIGINAL else [str(setting.tokens), f"{setting.sharpness:g}"]
         lines.append(first + [_cell(name, of.get(name)) for name in names])
-    lines.insert(1, ["---:"] * len(lines[0]))
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"{title}, {len(looks.names)} photos; ± one standard error\n\n{table}\n"
+    text = table(["tokens", "sharpness", *(COLUMNS[name][0] for name in names)], lines, left=0)
+    return f"{title}, {len(looks.names)} photos; ± one standard error\n\n{text}\n"
 
 
 def _cell(name: str, mean: Mean | None) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onedpiece._files import atomic_write_text
 from onedpiece.bitstream.packing import TOTAL, Tables
 from onedpiece.codec import Codec
 from onedpiece.tokenizer import TokenizerConfig
@@ -104,7 +105,7 @@ def main() -> int:
         "--data", type=Path, required=True, help="a folder of pictures, or of tar files of them"
     )
     parser.add_argument("--limit", type=int, default=2000, help="pictures to use")
-    parser.add_argument("--stride", type=int, default=9, help="take every so-manieth picture")
+    parser.add_argument("--stride", type=int, default=9, help="take every STRIDE-th picture")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     codec = load(asked.model)
@@ -118,10 +119,8 @@ def main() -> int:
             plain = count * codec.model.bits_per_token
             saved = 100 * (1 - bits / plain)
             print(f"{count:4d} tokens: {bits / 8:7.1f} of {plain / 8:6.1f} bytes, {saved:.1f} % saved")
-    partial = asked.model / f".{FILE}.partial"
     stored = fit(rows, levels).to_plain() | {"fingerprint": codec.fingerprint.hex(), "pictures": len(rows)}
-    partial.write_text(json.dumps(stored, separators=(",", ":")) + "\n")
-    partial.replace(asked.model / FILE)
+    atomic_write_text(asked.model / FILE, json.dumps(stored, separators=(",", ":")) + "\n")
     return 0
 
 

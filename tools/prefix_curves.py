@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from onedpiece._files import atomic_write
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
 from onedpiece.codec.images import read_picture
@@ -65,9 +66,8 @@ def stored_curves(codec: Codec, path: Path, metrics: Sequence[str], folder: Path
     found = dict(np.load(stored)) if stored.exists() else {}
     if not {"psnr", *metrics} <= set(found):
         found = prefix_curves(codec, photo, code, Scorer(metrics))
-        partial = stored.with_suffix(".partial.npz")
-        np.savez(partial, **found)  # type: ignore[arg-type]
-        partial.replace(stored)
+        with atomic_write(stored) as file:
+            np.savez(file, **found)  # type: ignore[arg-type]
     return found | forecasts(codec, photo, code, metrics)
 
 

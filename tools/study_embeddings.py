@@ -32,7 +32,7 @@ from onedpiece.tokenizer.transformer import build_blocks, truncated_normal
 from onedpiece.training.augment import ViewConfig, draw_views
 from onedpiece.training.codes import CodeDataset
 from onedpiece.training.codes.base import TEST, TRAIN
-from tools.markdown import replace_part
+from tools import markdown
 
 COUNTS = (8, 16, 32, 64, 128, 256)
 WIDTH, HEADS, BATCH = 128, 2, 64
@@ -310,8 +310,7 @@ def score(network: Classifier, test: CodeDataset) -> tuple[dict[int, float], dic
 
 def table(results: Sequence[Result]) -> str:
     """Return Markdown: means over the seeds, and their standard deviations."""
-    head = "| reads | steps | " + " | ".join(map(str, COUNTS)) + " | ms at 16 | ms at 256 | 16 / 256 |"
-    lines = [head, "| --- |" + " ---: |" * (len(COUNTS) + 4)]
+    lines = []
     for name, (title, _, _) in EMBEDDINGS.items():
         of_name = [result for result in results if result.name == name]
         if not of_name:
@@ -319,10 +318,9 @@ def table(results: Sequence[Result]) -> str:
         cells = [_spread([result.top1[count] for result in of_name]) for count in COUNTS]
         low, high = (mean(result.milliseconds[count] for result in of_name) for count in (16, 256))
         steps = round(mean(result.steps for result in of_name))
-        lines.append(
-            f"| {title} | {steps} | " + " | ".join(cells) + f" | {low:.2f} | {high:.2f} | {low / high:.2f} |"
-        )
-    return "\n".join(lines)
+        lines.append([title, str(steps), *cells, f"{low:.2f}", f"{high:.2f}", f"{low / high:.2f}"])
+    heads = ["reads", "steps", *map(str, COUNTS), "ms at 16", "ms at 256", "16 / 256"]
+    return markdown.table(heads, lines)
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -362,7 +360,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     text = table(results)
     print(text)
     if args.write:
-        replace_part(args.write, "embeddings", text)
+        markdown.replace_part(args.write, "embeddings", text)
 
 
 if __name__ == "__main__":

@@ -258,8 +258,8 @@ def retokenize(shared: Path) -> None:
     words = ["--models", "DeiT-S", "--batches", "32", "--threads", "1", "--clock", "process", "--rounds", "3"]
     text = run(shared, "-m", "tools.bench_retokenize", *words)
     head, *rest = text.strip().splitlines()
-    table = [line for line in rest if line.startswith("|")]
-    replace_part(REDUCERS, "bench", "\n".join([*table, "", f"{head}."]))
+    lines = [line for line in rest if line.startswith("|")]
+    replace_part(REDUCERS, "bench", "\n".join([*lines, "", f"{head}."]))
 
 
 def compiled(shared: Path) -> None:

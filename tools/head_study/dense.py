@@ -34,7 +34,7 @@ def draw_answers(
 
     Args:
         head: of any task.
-        source: the photos; every so manieth of the test's is taken.
+        source: the photos; those of its test split are taken, evenly spread.
         codec: the head's model.
         folder: where PNGs go.
         counts: of tokens.
