@@ -210,13 +210,15 @@ def _rotation_behind(tokens: Tokens, rotation: Tensor, groups: Groups) -> Tensor
 
 
 def split(tokens: Tokens, count: int) -> list[Tokens]:
-    """Cut a batch without rotary positions into states of at most `count` samples."""
+    """Cut a batch into states of at most `count` samples."""
     parts = []
     for start in range(0, tokens.x.shape[0], count):
         some = slice(start, start + count)
         size = None if tokens.size is None else tokens.size[some]
         source = None if tokens.source is None else tokens.source[some]
-        parts.append(Tokens(tokens.x[some], tokens.origin, size, source))
+        rotation = tokens.rotation
+        rotation = rotation if rotation is None or rotation.ndim == 2 else rotation[some]
+        parts.append(Tokens(tokens.x[some], tokens.origin, size, source, rotation))
     return parts
 
 

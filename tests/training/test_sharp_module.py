@@ -212,7 +212,7 @@ def test_a_step_of_the_discriminators_by_hand(make: Make, monkeypatch: pytest.Mo
         module, "step_by_hand", lambda *args, **options: asked.append((args[2], options["clip"]))
     )
     # Originals come first: ½ (mean(0, 0.5) + mean(0, 1.5)) of each of the three.
-    assert module._train_discriminators(Any, drawn, crops, []).item() == pytest.approx(1.5)  # type: ignore[arg-type]
+    assert module._train_discriminators(Any, drawn, crops).item() == pytest.approx(1.5)  # type: ignore[arg-type]
     assert all(torch.equal(each, torch.cat([crops.target, drawn])) for each in candidates)
     assert asked == [(4e-4, False)]
 
