@@ -55,6 +55,8 @@ def export_head(loaded: LoadedHead, path: str | Path, tokens: int) -> float:
     limit = head.config.num_tokens
     if not 1 <= tokens <= limit:
         raise HeadError(f"tokens is {tokens}; this head reads 1 to {limit}")
+    if Path(path).exists() and Path(path).suffix.lower() != ".onnx":
+        raise HeadError(f"{path} is there and is no .onnx file; name another")
     sizes = head.backbone.codebook.sizes[:tokens]
     generator = torch.Generator().manual_seed(0)
     example = (torch.rand(3, tokens, generator=generator) * sizes).long()

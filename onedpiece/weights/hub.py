@@ -102,6 +102,7 @@ def _asking(repo_id: str, what: str, verb: str = "fetch") -> Iterator[None]:
     """Turn what can go wrong at the hub into one line; its client would print one for every retry."""
     try:
         import_module("huggingface_hub")
+        import_module("huggingface_hub.file_download")  # which sets the level of the log as it is imported
     except ImportError:
         lead = "is no folder here; to ask" if verb == "fetch" else "cannot be written to; to reach"
         raise HubError(

@@ -70,3 +70,11 @@ def test_a_graph_that_says_something_else_is_not_written(
     with pytest.raises(WeightsError, match=r"the exported head differs from torch by 0\.01"):
         export_head(LoadedHead(make_head("classify"), b"abcd", ""), tmp_path / "head.onnx", 9)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_file_is_not_replaced(make_head: Make, tmp_path: Path) -> None:
+    code = tmp_path / "photo.odp"
+    code.write_bytes(b"a code")
+    with pytest.raises(HeadError, match="photo.odp is there and is no .onnx file; name another"):
+        export_head(LoadedHead(make_head("classify"), b"abcd", ""), code, 6)
+    assert code.read_bytes() == b"a code"
