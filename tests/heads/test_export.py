@@ -75,6 +75,6 @@ def test_a_graph_that_says_something_else_is_not_written(
 def test_another_file_is_not_replaced(make_head: Make, tmp_path: Path) -> None:
     code = tmp_path / "photo.odp"
     code.write_bytes(b"a code")
-    with pytest.raises(HeadError, match="photo.odp is there and is no .onnx file; name another"):
+    with pytest.raises(HeadError, match=r"photo\.odp is there and is no \.onnx file; name another"):
         export_head(LoadedHead(make_head("classify"), b"abcd", ""), code, 6)
     assert code.read_bytes() == b"a code"
