@@ -64,3 +64,9 @@ def test_a_file_that_was_changed_is_decoded_anew(data: Path, tmp_path: Path) -> 
 def test_name_follows_size_and_pictures(data: Path) -> None:
     members = pictures(data)
     assert len({cache_name(members, 32), cache_name(members, 16), cache_name(members[:2], 32)}) == 3
+
+
+def test_what_a_killed_run_could_not_read_is_looked_at_again(data: Path, tmp_path: Path) -> None:
+    members = folder_members(data, ("astronaut.png", "coffee.png"))
+    (tmp_path / f"{cache_name(members, 16)}.skipped").write_text("0")
+    assert decoded(members, 16, tmp_path, processes=0, on_error="skip").skipped == ()

@@ -199,3 +199,9 @@ def test_processes_write_the_same_shards(photos: Path, tmp_path: Path) -> None:
     for name in ("000000.tar", "000001.tar"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert json.loads((tmp_path / "b" / "shards.json").read_text())["config"]["size"] == 16
+
+
+def test_an_index_without_keys_is_named(tmp_path: Path) -> None:
+    (tmp_path / "index.tsv").write_text("file\tlabel\na\tcat\n")
+    with pytest.raises(ValueError, match=r"no labelled row; .* columns key and label"):
+        read_labels(tmp_path / "index.tsv")
