@@ -33,6 +33,7 @@ def test_known_bits() -> None:
     assert coded is None or len(coded) == 2
     # Sixteen of probability a half are 16 bits, and nothing else is in two bytes.
     assert pack_entropy([0] * 16, tables(HALVES, positions=16)) == b"\x00\x00"
+    assert unpack_entropy(b"\x00\x00", tables(HALVES, positions=16)) == [0] * 16
 
 
 @given(st.lists(st.integers(0, 4095), min_size=1, max_size=20))
@@ -84,6 +85,9 @@ def test_tables_survive_json_and_have_a_name() -> None:
     assert again.id == mixed.id != tables(UNIFORM, STEEP, positions=19).id
     assert len(mixed.id) == 2
     assert mixed.codebook_size == 4096
+    for other in ({"format": 2}, {"total": 4096}):
+        with pytest.raises(ValueError, match="no entropy tables of format 1"):
+            Tables.from_plain(mixed.to_plain() | other)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +171,9 @@ def test_other_tables_are_refused_not_misread() -> None:
         Code.from_bytes(data + bytes(2000), skewed)
     with pytest.raises(NoTokensError):
         Code.from_bytes(data[:9], skewed)
+    few = tables(UNIFORM, UNIFORM)  # of 256 values, and the file has 4096
+    with pytest.raises(EntropyTablesError):
+        Code.from_bytes(data[:7] + few.id + data[9:20], lambda _: few)
 
 
 def test_nothing_may_follow_the_last_token() -> None:

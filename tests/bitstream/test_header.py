@@ -20,11 +20,13 @@ PLAIN = "d11d1001020304"
         (None, 1024, 64, "d11d1201020304" + "8008"),  # 1024 = 8·128
         (None, 1000, 64, "d11d1201020304" + "e807" + "40"),  # 1000 = 7·128 + 104; the count, 64
         ((1, 1), 16, 300, "d11d1301020304" + "01" + "01" + "10" + "ac02"),
+        (None, 128, 7, "d11d1201020304" + "8001" + "07"),  # 7·7 bits are 7 bytes, which would hold 8 tokens
+        (None, 256, 7, "d11d1201020304" + "8002"),  # a byte each
     ],
 )
 def test_known_headers(size: tuple[int, int] | None, codebook_size: int, count: int, written: str) -> None:
     assert write_header(PRINT, size, codebook_size, count).hex() == written
-    told = count if codebook_size in (1000, 16) else None
+    told = count if codebook_size in (1000, 16, 128) else None
     header = read_header(bytes.fromhex(written) + b"tokens")
     assert header == Header(PRINT, size, codebook_size, told, len(written) // 2)
 
@@ -66,8 +68,10 @@ def test_the_magic_is_no_text() -> None:
         ("d11d10010203", errors.TruncatedHeaderError, "after 6 bytes.*expected 7"),
         ("d11d2001020304", errors.UnknownVersionError, "version 2; .* version 1"),
         ("d11d0001020304", errors.UnknownVersionError, "version 0"),
+        ("d11d5001020304", errors.UnknownVersionError, "version 5"),  # 101, not 01
         ("d11d140102030405", errors.TruncatedHeaderError, "inside the name of its entropy tables"),
         ("d11d160102030480080506", errors.EntropyTablesError, "the usual codebook and no tiles"),
+        ("d11d1d01020304e103c102800210030226aabb", errors.EntropyTablesError, "SIZE.*no tiles"),
         ("d11d1801020304", errors.TilesError, "tiles without the photo's size"),
         ("d11d1101020304", errors.TruncatedHeaderError, "inside the picture's width"),
         ("d11d1101020304e103", errors.TruncatedHeaderError, "inside the picture's height"),
@@ -75,6 +79,7 @@ def test_the_magic_is_no_text() -> None:
         ("d11d11010203040001", errors.AbsurdSizeError, "0x1 pixels"),
         ("d11d1101020304ffff03ffff03", errors.AbsurdSizeError, f"65535x65535 .* {MAX_PIXELS} pixels"),
         ("d11d110102030480800401", errors.AbsurdSizeError, "65536x1 pixels"),
+        ("d11d110102030401808004", errors.AbsurdSizeError, "1x65536 pixels"),
         ("d11d1101020304e1038000", errors.MalformedVarintError, "picture's height"),
         ("d11d1201020304", errors.TruncatedHeaderError, "inside the codebook's size"),
         ("d11d120102030401", errors.CodebookSizeError, "1 entries; expected 2 to"),

@@ -22,6 +22,8 @@ def test_a_cut_fraction_says_only_what_is_certain() -> None:
     assert unpack_fraction(bytes.fromhex("1f"), 10, 3).tolist() == [1, 2]
     # 19 alone means [25, 26) / 256 = [0.0977, 0.1016): 0.0… or 0.1…, so no digit is certain.
     assert unpack_fraction(bytes.fromhex("19"), 10, 3).tolist() == []
+    # FF alone means [255, 256) / 256 = [0.996, 1), open above: of 3^5 = 243 values, the last.
+    assert unpack_fraction(bytes.fromhex("ff"), 3, 6).tolist() == [2, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize(

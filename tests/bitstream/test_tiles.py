@@ -112,8 +112,16 @@ def test_one_tiles_damage_stays_in_that_tile() -> None:
 def test_what_no_file_can_hold_is_refused() -> None:
     with pytest.raises(TilesError, match="overlap by 256"):
         Tiles(256, 256, (1,))
+    with pytest.raises(TilesError, match="a side of at most 65535"):
+        Tiles(65_536, 16, (1,))
     with pytest.raises(TilesError, match="tiles of 0 to 3 tokens"):
         Tiles(256, 16, (0, 3))
+    with pytest.raises(TilesError, match="tiles of 1 to 65537 tokens"):
+        Tiles(256, 16, (1, 65_537))
+    with pytest.raises(TilesError, match=r"1048577 in all; .* at most 1048576 in all"):  # 16 · 65,536 = 2^20
+        Tiles(256, 16, (65_536,) * 16 + (1,))
+    with pytest.raises(TilesError, match="found 16385 tiles"):
+        Tiles(256, 16, (1,) * 16_385)
     with pytest.raises(TilesError, match="found 3 tiles; expected 4 for 481x321"):
         tiled((1, 2, 3), (481, 321))
     with pytest.raises(BitstreamError, match="tiles need the photo's size"):
@@ -128,5 +136,11 @@ def test_what_no_file_can_hold_is_refused() -> None:
 def test_a_header_that_asks_for_too_many_tiles_is_refused_at_once() -> None:
     # 65,535 × 2,730 pixels in tiles of one: 178,910,550 of them
     lie = b"\xd1\x1d\x19" + PRINT + bytes.fromhex("ffff03aa15") + bytes.fromhex("0100ff0100")
-    with pytest.raises(TilesError, match="178910550 tiles"):
+    with pytest.raises(
+        TilesError, match="178910550 tiles of up to 1 tokens"
+    ):  # not made first, to be counted
         Code.from_bytes(lie + bytes(50))
+    # One tile of 1 to 65,537 tokens (17 bits), which has 1.
+    lie = b"\xd1\x1d\x19" + PRINT + bytes.fromhex("1010") + bytes.fromhex("100101808004") + bytes(3)
+    with pytest.raises(TilesError, match="1 tiles of up to 65537 tokens"):
+        Code.from_bytes(lie + bytes(2))
