@@ -56,6 +56,8 @@ def test_json_round_trip(name: str):
         ({"image_size": 0}, "image_size is 0; use at least 1"),
         ({"decoder_layers": 0}, "decoder_layers is 0"),
         ({"encoder_layers": -1}, "encoder_layers is -1"),
+        ({"encoder_layers": 0, "linear_path": False}, "encoder_layers is 0: without a linear_path"),
+        ({"default_sharpness": 1.1}, "default_sharpness is 1.1"),
         ({"linear_size": 48}, "linear_size is 48; .* go with 16, 32, 64, 128, 256"),
         # 24 and 12 patches a side do not share 64 pixels evenly.
         ({"image_size": 384}, "linear_size is 64; .* go with 24, 48, 96, 192, 384"),
@@ -71,6 +73,18 @@ def test_json_round_trip(name: str):
 def test_a_value_that_does_not_fit_is_named(values: dict, field: str):
     with pytest.raises(ValueError, match=field):
         TokenizerConfig(**values)
+
+
+def test_unlike_grades_round_up_to_a_power_of_two():
+    # 64² = 4096 and 63·65 = 4095: 12 bits hold both
+    assert TokenizerConfig(fsq_grades=((128, (64, 64)), (128, (63, 65)))).codebook_size == 4096
+
+
+def test_only_a_last_token_of_three_channels_refines_colours():
+    assert TokenizerConfig(fsq_grades=((255, (63, 65)), (1, (15, 15, 17)))).refines_dc
+    assert not TokenizerConfig(fsq_grades=((255, (63, 65)), (1, (7, 7, 9, 9)))).refines_dc
+    alone = TokenizerConfig(image_size=16, linear_size=16, num_tokens=1, fsq_grades=((1, (15, 15, 17)),))
+    assert not alone.refines_dc  # there is nothing to refine
 
 
 def test_more_channels_than_coefficients_are_refused():
