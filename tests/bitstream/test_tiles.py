@@ -137,7 +137,7 @@ def test_a_header_that_asks_for_too_many_tiles_is_refused_at_once() -> None:
     # 65,535 × 2,730 pixels in tiles of one: 178,910,550 of them
     lie = b"\xd1\x1d\x19" + PRINT + bytes.fromhex("ffff03aa15") + bytes.fromhex("0100ff0100")
     with pytest.raises(
-        TilesError, match="178910550 tiles of up to 1 tokens"
+        TilesError, match="178910550 tiles of up to 255 tokens"
     ):  # not made first, to be counted
         Code.from_bytes(lie + bytes(50))
     # One tile of 1 to 65,537 tokens (17 bits), which has 1.
