@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig, preset
 from onedpiece.tokenizer.dct_path import LinearPath, activity, colour_rotation, dct_matrix
+from onedpiece.tokenizer.quantizer import SCALE_FACTORS
 from onedpiece.weights import untrained
 
 
@@ -69,6 +70,46 @@ def test_fit_orders_by_energy(small: TokenizerConfig):
     assert path.scale[path.order[:3].tolist().index(0)].item() == pytest.approx(8 * 3**0.5)
     with pytest.raises(ValueError, match="at least 2"):
         path.fit([pictures[:1]])
+
+
+def flat_and_detailed(contrast: float, means: torch.Tensor, count: int = 64) -> torch.Tensor:
+    """Pictures (count, 3, 32, 32) of smooth noise of a contrast, its own means replaced by others."""
+    noise = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    detail = F.interpolate(noise, 32, mode="bilinear")
+    return contrast * (detail - detail.mean(dim=(2, 3), keepdim=True)) + means.view(-1, 3, 1, 1)
+
+
+def test_fit_knows_contrast_from_shape(small: TokenizerConfig):
+    # Half the contrast: half the scales, and the lattices in units of them stay.
+    means = torch.rand(64, 3, generator=torch.Generator().manual_seed(2))
+    one, other = LinearPath(small), LinearPath(small)
+    one.fit([flat_and_detailed(0.4, means)])
+    other.fit([flat_and_detailed(0.2, means)])
+    detailed = one.order % 16**2 != 0
+    assert torch.equal(one.order, other.order)
+    torch.testing.assert_close(other.scale[detailed], one.scale[detailed] / 2)
+    torch.testing.assert_close(other.scale[~detailed], one.scale[~detailed])
+    torch.testing.assert_close(other.centroids, one.centroids, atol=1e-4, rtol=1e-4)
+
+
+def test_fit_looks_at_all_batches_and_leaves_even_lattices_alone(small: TokenizerConfig):
+    several, at_once, other = LinearPath(small), LinearPath(small), LinearPath(small)
+    pictures = flat_and_detailed(0.4, torch.rand(64, 3, generator=torch.Generator().manual_seed(2)))
+    several.fit(pictures.split(8))
+    at_once.fit([pictures])
+    torch.testing.assert_close(several.centroids, at_once.centroids)
+    # Mean colours have lattices of their own: whatever they are, those of the rest are the same.
+    other.fit([flat_and_detailed(0.4, torch.tensor([[0.9, 0.8, 0.1]]).expand(64, 3))])
+    assert set(other.order[:8].tolist()) == set(at_once.order[:8].tolist())  # those of 64 levels
+    torch.testing.assert_close(other.centroids, at_once.centroids)
+
+
+def test_few_levels_are_fitted_to_mean_colours_too(small_config: Callable[..., TokenizerConfig]):
+    path = LinearPath(small_config(fsq_grades=((16, (16, 16, 16)),)))
+    # The fresh spectrum gives luma's DC a variance of (16/4)²: its scale is 4 times a lattice's factor, and
+    # not the ½·√3·16 = 13.9 of the most extreme picture.
+    luma = path.scale[path.order.tolist().index(0)].item() / 4
+    assert min(abs(luma - factor) for factor in SCALE_FACTORS) < 1e-5
 
 
 def test_absent_tokens_are_as_if_masked(small: TokenizerConfig):
@@ -166,14 +207,48 @@ def test_the_last_token_refines_the_mean_colours(bundled_statistics: Tokenizer):
     assert fine < coarse / 5  # cells of fifteen to seventeen parts
 
 
-def test_the_forecast_of_a_picture_that_the_path_holds_is_what_it_reaches(small: TokenizerConfig):
-    path = LinearPath(small)
-    tokenizer = Tokenizer(small)
+@pytest.fixture(scope="module")
+def refining(small_config: Callable[..., TokenizerConfig]) -> TokenizerConfig:
+    return small_config(num_tokens=17, fsq_grades=((16, (63, 65)), (1, (15, 15, 17))))
+
+
+def test_refined_mean_colours_are_as_near_as_a_part_of_a_cell_is_wide(refining: TokenizerConfig):
+    path, tokenizer = LinearPath(refining), Tokenizer(refining)
+    colours = torch.rand(400, 3, 1, 1, generator=torch.Generator().manual_seed(0))
+    x = colours.expand(-1, -1, 32, 32)
+    found = path.coefficients(path.synthesise(tokenizer.encode(x).codes))
+    apart = (found - path.coefficients(x))[:, [0, 256, 512]].abs().amax(0)  # the three DCs
+    for plane, parts in enumerate((15, 15, 17)):
+        slot = path.order.tolist().index(256 * plane)
+        cell = 2 * path.scale[slot] / ((63, 65)[slot % 2] - 1)
+        # Parts of a cell are evenly wide, and a value lies in the middle of one: 0.5 at most from it.
+        assert 0.45 < apart[plane] / (cell / parts) < 0.501
+
+
+def test_a_refinement_of_colours_that_are_not_there_is_refused(small_config: Callable[..., TokenizerConfig]):
+    # Two coefficients: luma's mean and its lowest frequency.
+    few = small_config(num_tokens=2, fsq_grades=((1, (63, 65)), (1, (15, 15, 17))))
+    with pytest.raises(ValueError, match="needs all three"):
+        LinearPath(few)
+
+
+def test_the_forecast_of_what_is_held_exactly_is_90_db(small: TokenizerConfig):
+    grey = torch.full((1, 3, 32, 32), 0.5)  # all coefficients are 0
+    odd = replace(small, fsq_grades=((4, (63, 65)), (8, (15, 15, 17))))
+    assert LinearPath(odd).forecast(grey, Tokenizer(odd).encode(grey).codes).tolist() == [[90.0] * 12]
+
+
+@pytest.mark.parametrize("fixture", ["small", "refining"])
+def test_the_forecast_of_a_picture_that_the_path_holds_is_what_it_reaches(
+    fixture: str, request: pytest.FixtureRequest
+):
+    config: TokenizerConfig = request.getfixturevalue(fixture)
+    path, tokenizer = LinearPath(config), Tokenizer(config)
     assert tokenizer.linear_path is not None
     x = F.interpolate(torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(3)), 32, mode="bicubic")
     codes = tokenizer.encode(x).codes
     expected = path.forecast(x, codes)[0]
-    for tokens in (1, 5, 12):
+    for tokens in (1, 5, config.num_tokens):
         low = path.synthesise(codes[:, :tokens])
         error = F.mse_loss(low, path.downscale(x))
         detail = F.mse_loss(F.interpolate(path.downscale(x), 32, mode="bicubic"), x)

@@ -52,3 +52,5 @@ def test_restore_looks_up_and_has_the_slope_of_its_neighbours():
     # 1.5·(1+9)/2 = 7.5 below, 1.5·(3−1)/1 = 3 and 1.5·(9−1)/1 = 12 at the top.
     assert codes.grad is not None
     torch.testing.assert_close(codes.grad, torch.tensor([[3.0, 7.5], [3.0, 12.0]]))
+    # Beyond the last level is the last level, not the next lattice's first.
+    assert restore(torch.tensor([[1.9, -1.9]]), levels, first, centroids).tolist() == [[3.0, -9.0]]

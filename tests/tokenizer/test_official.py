@@ -88,6 +88,14 @@ def test_geometry_is_read_off_the_shapes(tokenizer: Tokenizer) -> None:
     )
 
 
+def test_levels_widths_are_multiples_of_what_divides_them_all(state: State) -> None:
+    widths = (64, 64, 96, 96, 128)  # 32 × (2, 2, 3, 3, 4)
+    names = (f"pixel_decoder.up.{level}.block.0.conv2.weight" for level in range(5))
+    wider = {name: torch.zeros(width, width, 3, 3) for name, width in zip(names, widths, strict=True)}
+    config = read_config(state | wider)
+    assert (config.vqgan_channels, config.vqgan_multipliers) == (32, (2, 2, 3, 3, 4))
+
+
 def test_every_tensor_is_taken_over(tokenizer: Tokenizer, state: State) -> None:
     ours = tokenizer.state_dict()
     different = [
@@ -111,7 +119,7 @@ def test_half_precision_weights_become_float32(state: State) -> None:
 
 def test_heads_can_be_given_and_else_follow_the_width(state: State) -> None:
     assert Tokenizer.from_official(state, heads=8).config.heads == 8
-    assert [default_heads(width) for width in (64, 512, 768, 1024)] == [4, 8, 12, 16]
+    assert [default_heads(width) for width in (64, 256, 512, 768, 1024)] == [4, 4, 8, 12, 16]
 
 
 def test_missing_and_unexpected_keys_are_named(state: State) -> None:
@@ -148,7 +156,12 @@ def test_a_long_list_of_keys_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "shape"), [("latent_tokens", (1, 32, 64)), ("encoder.positional_embedding", (18, 64))]
+    ("key", "shape"),
+    [
+        ("latent_tokens", (1, 32, 64)),
+        ("encoder.positional_embedding", (18, 64)),
+        ("pixel_decoder.up.2.block.0.conv2.weight", (0, 64, 3, 3)),
+    ],
 )
 def test_a_size_that_makes_no_sense_names_its_key(state: State, key: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=key):

@@ -63,6 +63,13 @@ def test_fsq_gradient_is_that_of_the_bound():
     torch.testing.assert_close(z.grad, torch.ones(1, 1, 3))
 
 
+def test_channels_that_a_grade_does_not_use_get_no_gradient():
+    z = torch.zeros(1, 2, 3, requires_grad=True)
+    GradedFSQ(((1, (5, 7)), (1, (3, 3, 5))))(z).codes.sum().backward()
+    assert z.grad is not None
+    assert z.grad.tolist() == [[[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]]]
+
+
 def test_vq_finds_the_nearest_direction_and_gives_unit_codes():
     vq = CosineVQ(4, 2).eval()
     vq.load_codebook(torch.tensor([[2.0, 0.0], [0.0, 5.0], [-1.0, 0.0], [0.0, -0.1]]))
@@ -87,6 +94,17 @@ def test_vq_codebook_moves_in_training_only():
     loss = vq.train()(latents(16, 4)).loss
     assert loss > 0
     assert not torch.equal(vq.vq.codebook, before)
+    fresh = CosineVQ(8, 4)
+    before = fresh.vq.codebook.clone()
+    fresh.eval()(latents(16, 4))
+    assert torch.equal(fresh.vq.codebook, before)
+
+
+def test_a_codebook_that_was_loaded_is_trained_on_and_not_drawn_anew():
+    vq = CosineVQ(4, 4)
+    vq.load_codebook(torch.eye(4).flip(0))
+    vq.train()(torch.eye(4).repeat(1, 400, 1))  # each direction 400 times: none is dead, nothing to learn
+    torch.testing.assert_close(vq.vq.codebook, torch.eye(4).flip(0))
 
 
 def _train_codebook(rank: int, folder: str, synchronised: bool) -> None:

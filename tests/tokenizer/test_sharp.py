@@ -92,6 +92,7 @@ def test_a_square_that_was_cut_out_is_damped_as_in_the_whole(small_config: Calla
     # Inside, borders are 8 of the linear picture's pixels away, of 4 pixels each.
     torch.testing.assert_close(cut[..., 40:56, 40:56], whole[..., 56:72, 56:72])
     assert whole.std() > 0.01
+    assert 0.99 < whole.max() < 1.0001  # of what was drawn into the picture, 1, nearly all where it is busy
 
 
 @pytest.mark.parametrize("sharpness", [-0.1, 1.5, float("nan")])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig, preset
+from onedpiece.tokenizer.pixel_heads import PatchHead
 
 GRADES = ((4, (64, 64)), (8, (16, 16, 16)))
 BASE = {"image_size": 32, "patch_size": 8, "num_tokens": 12, "width": 32, "heads": 2}
@@ -115,6 +116,25 @@ def test_autocast_changes_nothing():
         assert torch.equal(tokenizer.tokenize(pictures()), indices)
         picture = tokenizer.detokenize(indices.to(torch.uint16))
     assert torch.equal(picture, tokenizer.detokenize(indices))
+
+
+def test_autocast_leaves_the_linear_picture_of_a_training_step_exact():
+    tokenizer = Tokenizer(CONFIGS["linear"])  # untrained, its networks add nothing
+    codes = tokenizer.encode(pictures()).codes
+    with torch.autocast("cpu", torch.bfloat16):
+        under = tokenizer.decode(codes)
+    assert torch.equal(under, tokenizer.decode(codes))
+
+
+def test_a_flat_picture_stays_flat_whatever_the_network_adds():
+    # Odd levels, so that codes of 0 are mid-grey.
+    tokenizer = Tokenizer(replace(CONFIGS["linear"], fsq_grades=((4, (63, 65)), (8, (15, 15, 17)))))
+    flat, detailed = torch.zeros(1, 12, 3), tokenizer.encode(pictures(1)).codes
+    before = tokenizer.decode(detailed)
+    assert isinstance(tokenizer.decoder.head, PatchHead)
+    torch.nn.init.constant_(tokenizer.decoder.head.to_pixels.bias, 0.2)  # everywhere
+    torch.testing.assert_close(tokenizer.decode(flat), torch.full((1, 3, 32, 32), 0.5))
+    assert 0.15 < float((tokenizer.decode(detailed) - before).mean()) < 0.2
 
 
 def test_pictures_of_another_size_are_refused():
