@@ -47,6 +47,8 @@ def test_the_default_dtype_is_neither_read_nor_changed(default: torch.dtype) -> 
     for module in (tokenizer, head):
         tensors = [*module.parameters(), *module.buffers()]
         assert not any(each.is_meta or each.dtype in (torch.float64, torch.bfloat16) for each in tensors)
+    with pytest.raises(ZeroDivisionError), no_init_weights():
+        nn.Linear(1, 1 // 0)
     assert torch.get_default_dtype() == default
 
 

@@ -66,11 +66,28 @@ def test_the_dial_is_a_straight_line_from_faithful_to_sharp(tokenizer: Tokenizer
     torch.testing.assert_close(half[inside], ((faithful + sharp) / 2)[inside], atol=1e-5, rtol=0)
 
 
+def test_a_prefix_is_sharpened_as_of_so_many_tokens(tokenizer: Tokenizer):
+    indices = tokenizer.tokenize(picture(tokenizer.config.image_size))[:, :4]
+    with torch.no_grad():
+        four = tokenizer.sharpen(tokenizer.detokenize(indices), torch.tensor([4, 4])).clamp(0, 1)
+        all_of_them = tokenizer.sharpen(tokenizer.detokenize(indices), torch.tensor([16, 16])).clamp(0, 1)
+    torch.testing.assert_close(tokenizer.detokenize(indices, sharpness=1.0), four)
+    assert (four - all_of_them).abs().max() > 1e-4
+
+
 def test_a_flat_picture_stays_flat_at_every_sharpness(tokenizer: Tokenizer):
     size = tokenizer.config.image_size
     flat = torch.full((1, 3, size, size), 0.5)
     drawn = tokenizer.sharpen(flat, torch.tensor([8]))
     assert torch.equal(drawn, flat)
+
+
+def test_pictures_end_at_black_and_white(tokenizer: Tokenizer):
+    # The first tokens' largest coefficients together are far more than a picture has.
+    indices = torch.full((1, 16), 4095)
+    linear, faithful = tokenizer.detokenize_linear(indices), tokenizer.detokenize(indices)
+    sharp = tokenizer.detokenize(indices, sharpness=1.0)
+    assert all((float(each.min()), float(each.max())) == (0, 1) for each in (linear, faithful, sharp))
 
 
 def test_a_tokenizer_without_the_network_refuses(small_config: Callable[..., TokenizerConfig]):

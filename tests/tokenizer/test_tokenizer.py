@@ -8,6 +8,7 @@ import torch
 
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig, preset
 from onedpiece.tokenizer.pixel_heads import PatchHead
+from onedpiece.tokenizer.transformer import build_blocks
 
 GRADES = ((4, (64, 64)), (8, (16, 16, 16)))
 BASE = {"image_size": 32, "patch_size": 8, "num_tokens": 12, "width": 32, "heads": 2}
@@ -52,6 +53,14 @@ def test_every_parameter_learns(name: str):
     assert silent == []
 
 
+def test_weights_are_drawn_small_and_smaller_where_branches_end():
+    blocks = dict(build_blocks(64, 1, 8).named_parameters())
+    # A normal cut at two deviations has 0.88 of its deviation; ends are drawn by sqrt(2·8) = 4 smaller.
+    for name, deviation in (("0.mlp.c_fc.weight", 0.02), ("7.mlp.c_proj.weight", 0.005)):
+        assert blocks[name].std().item() == pytest.approx(0.88 * deviation, rel=0.02)
+        assert 1.9 * deviation < blocks[name].abs().max() <= 2.0001 * deviation
+
+
 def test_what_is_frozen_stays_in_evaluation_mode():
     tokenizer = Tokenizer(CONFIGS["linear"]).train()
     tokenizer.encoder.eval()
@@ -92,6 +101,9 @@ def test_untrained_linear_tokenizer_returns_the_linear_picture():
 def test_detokenize_says_what_is_wrong(indices: torch.Tensor, lengths: torch.Tensor | None, message: str):
     with pytest.raises(ValueError, match=message):
         Tokenizer(CONFIGS["linear"]).detokenize(indices.long(), lengths)
+    if lengths is None:
+        with pytest.raises(ValueError, match=message):
+            Tokenizer(CONFIGS["linear"]).detokenize_linear(indices.long())
 
 
 @pytest.mark.parametrize("kind", ["tensor", "list", "array"])
