@@ -33,10 +33,19 @@ def test_no_overlap_is_said() -> None:
         bd_rate(RATES, QUALITIES, RATES, [q + 10 for q in QUALITIES])
     with pytest.raises(NoOverlapError, match="no overlap"):
         bd_quality(RATES, QUALITIES, [r * 100 for r in RATES], QUALITIES)
+    with pytest.raises(NoOverlapError, match="no overlap"):
+        bd_rate(RATES, QUALITIES, RATES, [23.8, 25.0, 26.0, 27.0])  # one point is no range
 
 
 def test_curves_that_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="at least two points"):
         bd_rate([96.0], [18.0], RATES, QUALITIES)
+    with pytest.raises(ValueError, match="got 4 rates or qualities for 3"):
+        bd_rate(RATES[:3], QUALITIES, RATES, QUALITIES)
     with pytest.raises(NotMonotoneError, match="does not rise"):
         bd_rate(RATES, QUALITIES, RATES, [20.0, 19.0, 21.0, 22.0])
+    for measure in (bd_rate, bd_quality):
+        with pytest.raises(NotMonotoneError):
+            measure(RATES, QUALITIES, RATES, [18.0, 19.5, 19.5, 22.0])
+        with pytest.raises(NotMonotoneError):
+            measure(RATES, QUALITIES, [96.0, 192.0, 192.0, 384.0], QUALITIES)

@@ -5,7 +5,13 @@ import torch
 from safetensors.torch import save_file
 
 from onedpiece.errors import MissingWeightsError
-from onedpiece.metrics.perceptual import EFFICIENTNET, EfficientNetLite, FeatureDistance
+from onedpiece.metrics.perceptual import (
+    EFFICIENTNET,
+    ConvNeXtDistance,
+    EfficientNetLite,
+    FeatureDistance,
+    SqueezeNet,
+)
 
 timm = pytest.importorskip("timm", reason="timm is not installed")
 
@@ -60,6 +66,40 @@ def test_cached_reference_and_gradient(distance: FeatureDistance) -> None:
     assert images.grad is not None
     assert torch.isfinite(images.grad).all()
     assert images.grad[1].abs().sum() > 0
+
+
+def test_a_distance_is_the_same_in_any_batch_and_trains_nothing(distance: FeatureDistance) -> None:
+    pictures = _pictures(4)
+    alone = [distance(pictures[:1], each[None]).item() for each in pictures]  # no batch statistics
+    assert distance(pictures[:1], pictures).tolist() == pytest.approx(alone, abs=1e-5)
+    assert not distance(pictures[:1], pictures).requires_grad
+
+
+def test_squeezenet_is_read_behind_three_of_its_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Place(torch.nn.Module):
+        def __init__(self, place: int) -> None:
+            super().__init__()
+            self.place = place
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.full_like(x, self.place)
+
+    network = torch.nn.Module()
+    network.features = torch.nn.Sequential(*map(Place, range(13)))
+    monkeypatch.setattr("torchvision.models.squeezenet1_1", lambda weights: network)
+    assert [stage.unique().tolist() for stage in SqueezeNet()(_pictures(1))] == [[4.0], [7.0], [12.0]]
+
+
+def test_convnexts_distance_is_a_mean_over_its_logits_at_224_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Means(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert x.shape[2:] == (224, 224)
+            return x.mean(dim=(2, 3))
+
+    monkeypatch.setattr("torchvision.models.convnext_small", lambda weights: Means())
+    found = ConvNeXtDistance()(torch.full((1, 3, 64, 64), 0.5), torch.full((1, 3, 64, 64), 0.6))
+    # 0.1 in units of each colour's deviation: (0.1/0.229)², (0.1/0.224)², (0.1/0.225)²
+    assert found.item() == pytest.approx((0.1907 + 0.1993 + 0.1975) / 3, abs=1e-3)
 
 
 def test_weights_of_another_network_are_refused(weights: Path, tmp_path: Path) -> None:

@@ -42,6 +42,13 @@ def test_values_are_rounded_to_8_bits_not_cut() -> None:
     assert fid.compute().value == pytest.approx(0, abs=1e-6)
 
 
+def test_values_past_white_are_white_and_do_not_wrap_around() -> None:
+    white = _pictures(torch.full((MIN_SAMPLES, 2), 255.0))
+    fid = ReconstructionFid(_FirstPixels())
+    fid.update(white, white + 3 / 255)
+    assert fid.compute().value == pytest.approx(0, abs=1e-6)
+
+
 def test_rfid_is_refused_for_few_images() -> None:
     fid = ReconstructionFid(_FirstPixels())
     few = _pictures(torch.ones(MIN_SAMPLES - 1, 2))

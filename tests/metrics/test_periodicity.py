@@ -32,5 +32,11 @@ def test_seams_of_a_photo_show(photo: Image.Image) -> None:
 
 def test_flat_and_cut_pictures() -> None:
     assert mesh_ratio(torch.full((2, 3, 200, 210), 0.3)).tolist() == pytest.approx([1.0, 1.0])
-    with pytest.raises(ValueError, match="at least 192 pixels; the pictures are 256x100"):
-        mesh_ratio(torch.zeros(1, 3, 100, 256))
+    with pytest.raises(ValueError, match="at least 192 pixels; the pictures are 256x191"):
+        mesh_ratio(torch.zeros(1, 3, 191, 256))
+
+
+def test_rows_and_columns_are_alike(photo: Image.Image) -> None:
+    pixels = to_tensor([photo])[..., :208]  # more power on one axis than on the other
+    turned = pixels.transpose(2, 3)
+    assert mesh_ratio(turned).tolist() == pytest.approx(mesh_ratio(pixels).tolist(), rel=1e-3)

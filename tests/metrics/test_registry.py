@@ -103,5 +103,6 @@ def test_metric_names() -> None:
     assert metric("lpips-alex") is METRICS["lpips"]
     assert metric("psnr").better(20, than=19)
     assert metric("lpips").better(0.1, than=0.2)
+    assert not any(metric(name).better(0.1, than=0.1) for name in ("psnr", "lpips"))
     with pytest.raises(ValueError, match="no metric 'vmaf'; there are: psnr, ssim"):
         metric("vmaf")
