@@ -106,7 +106,9 @@ class Pretrained:
         """
         self._home().save_pretrained(self, save_directory, repo_id, model_card_kwargs)
         if push_to_hub:
-            self._home().push_folder(save_directory, repo_id or Path(save_directory).name, **options)
+            self._home().push_folder(
+                save_directory, repo_id or Path(save_directory).resolve().name, **options
+            )
 
     def push_to_hub(
         self,

@@ -194,6 +194,24 @@ def test_saving_can_push(tokenizer: Tokenizer, hub: Hub, tmp_path: Path) -> None
     assert files_of(hub.folder) == files_of(tmp_path / "m")
 
 
+def test_the_folder_that_one_is_in_has_a_name_on_the_hub_too(
+    tokenizer: Tokenizer, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    tokenizer.save_pretrained(".", push_to_hub=True, create_pr=True)
+    assert ("repo", "mine", None, True) in hub.asked
+    assert hub.asked[-1][1]["create_pr"]
+    assert (tmp_path / "hub" / "README.md").read_text().count("# mine") == 1
+
+
+def test_the_notice_of_the_sharp_network_is_pushed_too(
+    small_config: Callable[..., TokenizerConfig], hub: Hub
+) -> None:
+    Tokenizer(small_config(sharp_blocks=1)).push_to_hub("someone/sharp")
+    assert "LICENSE-Real-ESRGAN.txt" in files_of(hub.folder)
+
+
 def test_without_the_extra_folders_work_and_the_hub_says_how(
     tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
