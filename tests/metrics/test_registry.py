@@ -86,6 +86,8 @@ def test_descriptors_need_no_torch() -> None:
 def test_ms_ssim_is_one_for_equal_pictures_and_refuses_small_ones() -> None:
     random = torch.rand(2, 3, 176, 176, generator=torch.Generator().manual_seed(0))
     assert ms_ssim(random, random).tolist() == pytest.approx([1.0, 1.0])
+    assert ms_ssim(random[:1], random[:1]).tolist() == pytest.approx([1.0])  # a batch of one is a batch
+    assert ms_ssim(random, 1 - random).tolist() == [0.0, 0.0]  # structures opposed: cut at 0, not NaN
     with pytest.raises(ValueError, match="161 pixels, the pictures are 160x176"):
         ms_ssim(random[..., :160], random[..., :160])
 

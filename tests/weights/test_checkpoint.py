@@ -14,6 +14,7 @@ import onedpiece.weights
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.weights import WeightsError, fingerprint, load_tokenizer, read_config, save
 from onedpiece.weights.checkpoint import weights_digest
+from onedpiece.weights.identity import identify
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +195,15 @@ def test_wrong_configs_are_named(folder: Path, tmp_path: Path, small: TokenizerC
     (folder / "config.json").write_text("no")
     with pytest.raises(WeightsError, match="not JSON"):
         read_config(folder)
+
+
+def test_a_models_identity_is_what_its_folder_states(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folder.parent)
+    card = read_config(folder)
+    # A folder's name says nothing elsewhere; its path does.
+    assert identify("model") == (str(folder.resolve()), card["fingerprint"], card["digest"], 12)
+    assert identify().name == "ti-256"
+    for changes in ({"tokenizer": {}}, {"tokenizer": {"num_tokens": "many"}}, {"tokenizer": None}):
+        _break_config(folder, **changes)
+        with pytest.raises(WeightsError, match="is damaged"):
+            identify("model")

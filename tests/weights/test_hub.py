@@ -83,9 +83,12 @@ def test_retries_are_not_shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
         raise ConnectionError("no route")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", hf_hub_download)
+    client = logging.getLogger("huggingface_hub")
+    level = client.level
     with pytest.raises(HubError):
         download(SMALL, "pytorch_model.bin")
     assert caplog.messages == []
+    assert client.level == level  # somebody else may want to hear it
 
 
 def test_other_names_are_refused_before_the_network_is_asked(
