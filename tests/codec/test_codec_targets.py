@@ -69,8 +69,15 @@ def test_bits_a_pixel_are_a_budget(codec: Codec, photo: Image.Image) -> None:
 
 @pytest.mark.parametrize(("metric", "side"), [("ssim", 11), ("lpips", 32)])
 def test_a_photo_too_small_for_a_metric_is_said(metric: str, side: int) -> None:
-    with pytest.raises(ValueError, match=f"{metric} needs sides of at least {side} pixels, the photo is 5x9"):
-        image_scorer(metric, Image.new("RGB", (5, 9)))
+    with pytest.raises(
+        ValueError, match=f"{metric} needs sides of at least {side} pixels, the photo is 5x40"
+    ):
+        image_scorer(metric, Image.new("RGB", (5, 40)))
+
+
+def test_a_photo_too_large_for_feature_maps_is_said() -> None:
+    with pytest.raises(ValueError, match="up to 16000000 pixels, this is 4001x4000; aim at psnr"):
+        image_scorer("ssim", Image.new("RGB", (4001, 4000)))
 
 
 def test_a_search_decodes_a_handful(codec: Codec, photo: Image.Image) -> None:

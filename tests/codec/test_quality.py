@@ -9,9 +9,15 @@ from PIL import Image
 from onedpiece.bitstream import Code
 from onedpiece.codec import Codec
 from onedpiece.codec import quality as quality_module
-from onedpiece.codec.quality import estimate_psnr_curve, estimate_ssim_curve, reach_square, scorer_beside
+from onedpiece.codec.quality import (
+    estimate_psnr_curve,
+    estimate_ssim_curve,
+    reach_square,
+    scorer_beside,
+    wants_faithful,
+)
 from onedpiece.codec.tensors import Photo, resize
-from onedpiece.metrics.pixel import ImageScorer
+from onedpiece.metrics.pixel import ImageScorer, image_psnr
 from onedpiece.rate.target import QualityTarget
 
 
@@ -76,3 +82,29 @@ def test_a_model_without_linear_pictures_is_searched_all_the_same(
         assert found.search
         assert found.search.reached
     assert len(other.code) <= len(usual.code) <= len(other.code) + 2
+
+
+def test_a_file_asks_for_the_look_that_was_measured(
+    codec: Codec, small_codec: Callable[..., Codec], photo: Image.Image
+) -> None:
+    sharp = small_codec(sharp_blocks=1).model
+    asked = {metric: QualityTarget(metric, 0.5) for metric in ("psnr", "ssim", "lpips")}
+    assert [wants_faithful(sharp, target) for target in asked.values()] == [True, True, False]
+    assert all(wants_faithful(codec.model, target) for target in asked.values())  # it has no other
+
+
+def test_what_resizing_loses_comes_on_top(codec: Codec, photo: Image.Image) -> None:
+    square = resize(photo, (32, 32))
+    code = codec.encode(square)
+    own = estimate_psnr_curve(codec.model, Photo(square), code)
+    large = estimate_psnr_curve(codec.model, Photo(photo), code)  # which becomes the same square
+    assert own is not None
+    assert large is not None
+    errors = [10 ** (-np.array(curve) / 10) for curve in (own, large)]
+    assert errors[1] - errors[0] == pytest.approx(10 ** (-image_psnr(photo, square) / 10))
+
+
+def test_pictures_that_are_all_alike_have_one_score(codec: Codec) -> None:
+    large, grey = Image.new("RGB", (150, 100), "grey"), Image.new("RGB", (32, 32), "grey")
+    alike = quality_module._score_small(large, [grey] * 3, 32, scorer_beside("ssim", large))
+    assert alike == pytest.approx([1.0] * 3)

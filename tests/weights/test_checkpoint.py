@@ -48,6 +48,12 @@ def test_shards_are_filled_up_to_the_limit_and_old_ones_go(folder: Path):
     assert not list(folder.glob(".*"))
 
 
+def test_a_tensor_past_the_limit_has_a_file_of_its_own(tmp_path: Path, small: TokenizerConfig):
+    tokenizer = Tokenizer(small)
+    each = shards_of(save(tokenizer, tmp_path / "model", shard_bytes=1))
+    assert [len(load_file(path)) for path in each] == [1] * len(tokenizer.state_dict())  # and no empty one
+
+
 @pytest.mark.slow
 def test_the_bundled_model_is_cut_as_it_is_stored(tmp_path: Path):
     """In files of at most 16 MiB and a header, which every host of repositories takes."""

@@ -10,7 +10,7 @@ from onedpiece.cli.main import main
 from onedpiece.errors import HubError, WeightsError
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.weights import load
-from onedpiece.weights.hub import read_pickled_state, read_state
+from onedpiece.weights.hub import RELEASED, read_pickled_state, read_state
 from onedpiece.weights.released import convert_back, convert_released
 
 
@@ -45,6 +45,28 @@ def test_a_file_of_torch_save_is_read_and_written(released: Path, tmp_path: Path
     convert_released(tmp_path / "pytorch_model.bin", tmp_path / "ours")
     convert_back(tmp_path / "ours", tmp_path / "again.bin")
     assert read_pickled_state(tmp_path / "again.bin").keys() == load_file(released).keys()
+
+
+def test_a_released_name_is_fetched(released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = load_file(released)
+    monkeypatch.setattr("onedpiece.weights.released.fetch_released", {RELEASED[0]: state}.__getitem__)
+    assert load(convert_released(RELEASED[0], tmp_path / "ours")).num_tokens == 32
+
+
+def test_an_older_file_stays_where_writing_fails(
+    released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert_released(released, tmp_path / "ours")
+    (tmp_path / "back.bin").write_bytes(b"older")
+
+    def fail(_: object, path: Path) -> None:
+        path.write_bytes(b"half of")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("torch.save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        convert_back(tmp_path / "ours", tmp_path / "back.bin")
+    assert (tmp_path / "back.bin").read_bytes() == b"older"
 
 
 def test_what_is_no_released_model_is_said(tmp_path: Path) -> None:

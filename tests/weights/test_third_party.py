@@ -1,10 +1,12 @@
+import sys
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from PIL import Image
 
-from onedpiece.weights.third_party import depth_seen
+from onedpiece.weights.third_party import depth_seen, torchvision_network, transformers_pair
 
 
 def test_a_depth_map_of_any_size_is_brought_to_the_pictures() -> None:
@@ -23,3 +25,21 @@ def test_a_depth_map_of_any_size_is_brought_to_the_pictures() -> None:
     assert (depth.diff(dim=1) >= 0).all()
     torch.testing.assert_close(depth, depth[:1].expand(4, 6))
     torch.testing.assert_close(depth.mean(), torch.tensor(2.0))
+
+
+def test_networks_come_in_evaluation_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loads(torch.nn.Module):
+        @classmethod
+        def from_pretrained(cls, name: str) -> Any:
+            return cls() if name == "somebody/vit" else None
+
+    transformers = SimpleNamespace(AutoImageProcessor=Loads, ViT=Loads)
+    monkeypatch.setitem(sys.modules, "transformers", transformers)
+    _, model = transformers_pair("somebody/vit", "ViT")
+    assert not model.training
+
+    monkeypatch.setattr("torchvision.models.get_model", lambda name, weights: torch.nn.Linear(1, 1))
+    found = torchvision_network("resnet18")
+    assert not found.network.training
+    assert not any(parameter.requires_grad for parameter in found.network.parameters())
+    assert len(found.categories) == 1000
