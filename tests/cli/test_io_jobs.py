@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,17 @@ def test_a_folder_that_is_the_inputs_own_keeps_what_is_in_it(folder: Path, out: 
     with pytest.raises(ValueError, match=r"e\.png is already there, perhaps the original"):
         plan(["."], out, ".png", CODES, keep_existing=True)
     assert plan(["."], "elsewhere", ".png", CODES, keep_existing=True)
+    (folder / "elsewhere" / "e.png").touch()  # no original, but what this made the last time
+    assert plan(["e.odp"], "elsewhere", ".png", CODES, keep_existing=True) == [("e.odp", "elsewhere/e.png")]
     assert plan(["."], out, ".odp", frozenset({".odp"}) | ENDINGS, skip_existing=True) is not None
+
+
+def test_an_output_as_old_as_its_input_is_done(folder: Path) -> None:
+    (folder / "e.odp").touch()
+    for age, jobs in ((5, []), (4, [("e.png", "e.odp")])):
+        os.utime("e.png", (5, 5))
+        os.utime("e.odp", (age, age))  # clocks of some disks tick every two seconds
+        assert plan(["e.png"], None, ".odp", ENDINGS, skip_existing=True) == jobs
 
 
 @pytest.mark.parametrize(("inputs", "out"), [([""], None), (["e.png", ""], "d"), (["e.png"], "")])

@@ -1,8 +1,11 @@
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from onedpiece.cli.io import OutputError, write
+from onedpiece.cli.io import OutputError, reading, write
 
 
 def test_a_file_has_the_usual_permissions(tmp_path: Path) -> None:
@@ -39,6 +42,25 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     write(str(tmp_path / "link"), b"new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_a_pipe_is_read_whole_where_somebody_seeks(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit((tmp_path / "pipe").write_bytes, b"0123")
+        with reading(str(tmp_path / "pipe"), seekable=True) as file:
+            assert file.seek(2) == 2
+            assert file.read() == b"23"
+
+
+def test_a_terminal_gets_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.BytesIO()
+    terminal = io.TextIOWrapper(shown)
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdout", terminal)
+    with pytest.raises(ValueError, match="standard output is a terminal; name a file with -o"):
+        write("-", b"\xd1\x1d")
+    assert shown.getvalue() == b""
 
 
 def test_a_device_is_written_to_not_replaced() -> None:

@@ -44,6 +44,7 @@ def test_lpips_is_reached_from_above(codec: Codec, photo: Image.Image, torch_hom
     small = photo.resize((64, 64))
     code = codec.encode(small)
     scores = image_scorer("lpips", small)([codec.decode(code, tokens) for tokens in range(1, 33)])
+    assert image_scorer("lpips", small)([small]) == [0.0]
     value = (min(scores) + max(scores)) / 2
     assert len(codec.encode(small, lpips=value)) == next(k + 1 for k, s in enumerate(scores) if s <= value)
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,13 @@ from PIL import Image
 from onedpiece.bitstream import Code, TooManyTokensError
 from onedpiece.bitstream.tiles import order
 from onedpiece.codec import Codec
-from onedpiece.codec.tensors import to_tensor
-from onedpiece.codec.tiles import compose, decode_tiled, tokenize_tiles
+from onedpiece.codec.model import EncodeResult
+from onedpiece.codec.tensors import Photo, to_array, to_tensor
+from onedpiece.codec.tiles import _better, _error, compose, decode_tiled, tile_budget, tokenize_tiles
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.rate import TargetOutOfReachError
 from onedpiece.rate.allocation import allocate_equally
+from onedpiece.rate.search import SearchResult
 from onedpiece.rate.target import RateTarget
 
 
@@ -82,6 +86,7 @@ def test_one_target_for_the_whole_photo(codec: Codec, whole: tuple[Image.Image, 
     assert reached.search
     assert image_psnr(photo, codec.decode(reached.code.to_bytes())) >= best - 1
     assert len(reached.code) < len(code)
+    assert reached.code.faithful  # as it was measured
     # Budgets are 2 % apart: 5 % fewer tokens must fall short.
     fewer = codec.encode(photo, tokens=int(len(reached.code) * 0.95), tiles=True)
     assert image_psnr(photo, codec.decode(fewer)) < best - 1
@@ -196,3 +201,28 @@ def test_expected_errors_are_those_measured_where_they_are_measured(codec: Codec
         measured = float((decoded - pixels).square().mean())
         assert tiled.errors[0, count - 1] == pytest.approx(measured, rel=1e-3)
         assert estimated[0, count - 1] != pytest.approx(measured, rel=0.05), "the decoder is as forecast"
+
+
+def test_tiles_are_no_choice_where_a_file_has_no_room_for_them() -> None:
+    # 13,000 − 128 pixels in steps of 112: 116 tiles a side, 116²·256 = 3,444,736 tokens of at most 2^20.
+    model: Any = SimpleNamespace(image_size=128, num_tokens=256, bits_per_token=12.0)
+    assert tile_budget(model, (13_000, 13_000)) is None
+    assert tile_budget(model, (128, 128)) is None  # one tile is a square
+    assert tile_budget(model, (240, 128)) == 48  # two of 16 tokens of 12 bits
+
+
+def test_a_tiles_error_counts_by_how_much_of_it_is_seen(
+    codec: Codec, whole: tuple[Image.Image, Code]
+) -> None:
+    pixels = to_array([whole[0].resize((64, 64))])
+    rows = codec.model.tokenize(pixels)
+    full, half = (_error(codec.model, pixels, rows, np.full((1, 1, 64, 64), w, np.float32)) for w in (1, 0.5))
+    assert full > 0
+    assert half == pytest.approx(full / 2)
+
+
+def test_of_two_that_fall_short_the_better_is_taken(codec: Codec, whole: tuple[Image.Image, Code]) -> None:
+    photo, code = whole
+    best, worst = (EncodeResult(code, SearchResult(5, score, False, 1)) for score in (20.0, 19.0))
+    for one, other in ((best, worst), (worst, best)):
+        assert _better(codec.model, Photo(photo), one, other, RateTarget(psnr=30)) is best

@@ -9,7 +9,7 @@ from PIL import Image
 from onedpiece.codec.tensors import to_tensor
 from onedpiece.metrics.descriptors import METRICS, TARGET_METRICS, metric
 from onedpiece.metrics.pixel import ms_ssim, psnr, round_to_8_bits, ssim, ssim_reference
-from onedpiece.metrics.registry import Scorer
+from onedpiece.metrics.registry import Scorer, image_scorer
 
 
 def test_psnr_of_a_known_error() -> None:
@@ -99,6 +99,16 @@ def test_one_reference_serves_many_candidates() -> None:
     for name in ("psnr", "ssim"):
         alone = [scorer.score(name, reference, image[None])[0] for image in images]
         assert scorer.score(name, reference, images) == pytest.approx(alone, rel=1e-5)
+
+
+def test_images_score_as_their_tensors_do(photo: Image.Image) -> None:
+    other = photo.resize((64, 64)).resize(photo.size)
+    expected = ssim(to_tensor([photo]), to_tensor([other])).tolist()
+    assert image_scorer("ssim", photo)([other]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_metric_that_is_named_twice_counts_once() -> None:
+    assert [each.name for each in Scorer(["ssim", "psnr", "ssim"]).metrics] == ["ssim", "psnr"]
 
 
 def test_metric_names() -> None:
