@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from onedpiece.bulk.engine import Record
+from onedpiece.bulk.run import Progress, Summary
 from onedpiece.bulk.shards import picture_schema, writing_shard
 from onedpiece.bulk.storage import Folder
+from onedpiece.cli.bulk import _end, _Screen
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.weights import save
 
@@ -75,6 +78,28 @@ def test_what_is_said_in_words(asked: Asked, cli: Any, photos: Path, model: Path
     assert len(asked) == 1  # there was nothing left to do
 
 
+@pytest.mark.parametrize(("errors", "status"), [(0, 0), (2, 0), (3, 1)])
+def test_a_run_fails_where_nothing_was_made(errors: int, status: int) -> None:
+    summary = Summary({"pictures": 3, "rows": 3, "errors": errors}, 1, 0, 3, 1.0, 1.0, 1.0, 1.0)
+    if status:
+        with pytest.raises(typer.Exit) as ended:
+            _end(summary, "out", as_json=False)
+        assert ended.value.exit_code == status
+    else:
+        _end(summary, "out", as_json=True)
+
+
+def test_the_first_failures_have_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = _Screen()
+    for first in (0, 15, 30):
+        failures = [(f"{first + i}.png", "not a picture") for i in range(15)]
+        record = Record(0, {}, failures, None, 1.0, 3.0, 2.0, 100.0)
+        screen.tell(Progress(1, 3, 1.0, 0, record))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 20
+    assert said[-1] == "onedpiece: 19.png: not a picture"
+
+
 def test_another_run_is_refused(asked: Asked, cli: Any, photos: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert cli("bulk", photos, out, "--model", model, "--tokens", 4).status == 0
@@ -95,6 +120,7 @@ def test_another_run_is_refused(asked: Asked, cli: Any, photos: Path, model: Pat
         (["--to", "zip"], "--to is 'zip'; choose one of parquet, webdataset, odp"),
         (["--decode", "--to", "parquet"], "--to is 'parquet'; with --decode, choose one of png, jpg"),
         (["--decode", "--psnr", "20"], "--decode takes --tokens and --sharpness"),
+        (["--decode", "--best-effort"], "--decode takes --tokens and --sharpness"),
         (["--sharpness", "0"], "--sharpness is for --decode"),
         (["--score", "fid"], "--score is 'fid'; choose one of psnr, ssim, lpips"),
         (["--shard-size", "0"], "shard_size is 0"),

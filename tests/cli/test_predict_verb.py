@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from onedpiece.heads import HeadConfig, Task, build_head, save_head
+from onedpiece.cli.predict import answer_record
+from onedpiece.evaluation.overlay import SURE
+from onedpiece.heads import Detections, HeadConfig, Mask, Task, build_head, save_head
 from onedpiece.tokenizer import Tokenizer
 
 PRINT = bytes.fromhex("0badcafe")  # the tiny model's, as in conftest
@@ -48,7 +50,7 @@ def test_json_of_a_class(cli: Any, photos: Path, heads: dict[str, Path]) -> None
 
 def test_a_file_answers_as_its_photo(cli: Any, photos: Path, heads: dict[str, Path]) -> None:
     assert cli("encode", photos / "b.png", "--tokens", 7).status == 0
-    words = ("--head", heads["classify"], "--tokens", 7, "--json")
+    words = ("--head", heads["classify"], "--tokens", 5, "--json")  # of the file's 7
     of_photo, of_code = (
         json.loads(cli("predict", photos / f"b{end}", *words).out) for end in (".png", ".odp")
     )
@@ -67,6 +69,22 @@ def test_shares_of_a_mask_add_up(cli: Any, photos: Path, heads: dict[str, Path])
     record = json.loads(cli("predict", photos / "b.png", "--head", heads["segment"], "--json").out)
     assert set(record["shares"]) <= set(CLASSES)
     assert sum(record["shares"].values()) == pytest.approx(1, abs=0.01)  # shares below 0.005 go unnamed
+
+
+def test_classes_of_a_mask_are_the_largest_first_and_not_the_rarest() -> None:
+    mask = torch.full((40, 10), 2, dtype=torch.uint8)
+    mask[0, 0] = 0  # a 400th of the pixels: less than half a per cent
+    mask[1:11] = 1
+    record = answer_record(Mask(mask), CLASSES, (10, 40))
+    assert list(record["shares"]) == ["rocket", "person"]
+    assert list(record["shares"].values()) == pytest.approx([0.7475, 0.25])  # 299 and 100 of 400
+
+
+def test_objects_are_those_that_are_likely() -> None:
+    boxes = torch.tensor([[0.0, 0.5, 0.25, 1.0], [0.0, 0.0, 1.0, 1.0]])
+    found = Detections(boxes, torch.tensor([1, 0]), torch.tensor([SURE, SURE - 0.01]))
+    (only,) = answer_record(found, CLASSES, (200, 100))["objects"]
+    assert (only["class"], only["box"]) == ("person", [0.0, 50.0, 50.0, 100.0])
 
 
 def test_depth_says_its_range(cli: Any, photos: Path, heads: dict[str, Path]) -> None:

@@ -169,11 +169,12 @@ def test_graphs_that_differ_do_not_appear(
 ) -> None:
     from onedpiece.weights import export
 
-    monkeypatch.setattr(export, "parity", lambda *_: export.Parity(0.9, 0.0))
     monkeypatch.setattr(export, "graphs_of", lambda _: [])
-    with pytest.raises(WeightsError, match="differ from torch"):
-        export_onnx(tokenizer, tmp_path / "a.onnx")
-    assert list(tmp_path.iterdir()) == []
+    for tokens, levels in ((0.9, 0.0), (1.0, 1.1)):
+        monkeypatch.setattr(export, "parity", lambda *_, found=(tokens, levels): export.Parity(*found))
+        with pytest.raises(WeightsError, match="differ from torch"):
+            export_onnx(tokenizer, tmp_path / "a.onnx")
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("changes", [{"quantizer": "vq", "linear_path": False, "vq_dim": 5}])
