@@ -72,3 +72,8 @@ def test_corrupt_photos_are_named(cli: Any, photos: Path) -> None:
     assert result.status == 1
     assert "onedpiece: broken.png: not a picture" in result.err
     assert torch.is_grad_enabled()
+    for name in ("a.png", "b.png"):
+        (photos / name).write_text("not one either")
+    result = cli("evaluate", "downstream", photos, "--task", "classify", "--tokens", "4", "--against", "")
+    assert result.status == 2
+    assert result.err.endswith("onedpiece: none of the photos could be read\n")

@@ -42,6 +42,16 @@ def test_a_folder_is_a_map_by_names(cli: Any, folder: Path) -> None:
     assert cat.keys() == {"data", "width", "height", "colour", "tokens", "bytes"}
 
 
+def test_a_folder_of_one_photo_is_a_map_too(cli: Any, folder: Path) -> None:
+    (folder / "a cat.png").unlink()
+    assert list(json.loads(cli("placeholder", folder).out)) == ["coffee.jpg"]
+
+
+def test_a_model_of_fewer_tokens_gives_all_it_has(cli: Any, folder: Path) -> None:
+    made = json.loads(cli("placeholder", folder / "coffee.jpg", "--tokens", 64, "--format", "json").out)
+    assert made["tokens"] == 16
+
+
 def test_several_inputs_keep_their_paths(cli: Any, folder: Path) -> None:
     (folder / "again").mkdir()
     Image.new("RGB", (3, 2)).save(folder / "again" / "coffee.jpg")

@@ -54,3 +54,26 @@ def test_lightnings_own_exit_status_stays(cli: Any, monkeypatch: pytest.MonkeyPa
     _replace_lightning(monkeypatch, leave)
     with pytest.raises(SystemExit, match="3"):
         cli("train", "fit")
+
+
+def test_ctrl_c_before_the_first_step_is_130(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(args: list[str]) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)  # as Lightning does
+
+    _replace_lightning(monkeypatch, interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        cli("train", "fit")
+
+
+def test_options_that_lightning_finds_unfit_are_one_line(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class MisconfigurationException(Exception):  # noqa: N818 (its name is what tells it)
+        pass
+
+    def refuse(args: list[str]) -> None:
+        raise MisconfigurationException("no such accelerator")
+
+    _replace_lightning(monkeypatch, refuse)
+    assert cli("train", "fit") == (2, b"", "onedpiece: no such accelerator\n")
