@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from onedpiece.bitstream import Code
+from onedpiece.bitstream.format import Flag
 
 CODE = Code(np.arange(100, 164), 4096, bytes.fromhex("0badcafe"), (481, 321))
 
@@ -41,6 +42,18 @@ def test_the_default_name_says_the_count_and_leaves_the_input(cli: Any, code: Pa
     assert cli("truncate", code, "--tokens", 16).status == 0
     assert Code.from_bytes((tmp_path / "a.16.odp").read_bytes()) == CODE[:16]
     assert Code.from_bytes(code.read_bytes()) == CODE
+
+
+def test_a_coded_file_stays_coded_with_its_models_tables(
+    cli: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onedpiece._providers.entropy_tables", {})  # no other test's model is known
+    golden, out = data / "golden", tmp_path / "c.odp"
+    words = ("truncate", golden / "entropy.odp", "--tokens", 20, "-o", out)
+    assert cli(*words).status != 0  # it cannot be read without them
+    assert cli(*words, "--model", golden / "model").status == 0
+    assert out.read_bytes()[2] & Flag.ENTROPY
+    assert len(out.read_bytes()) < 7 + 30  # what 20 plain tokens of 12 bits take
 
 
 def test_standard_input_and_output(cli: Any) -> None:

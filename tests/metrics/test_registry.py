@@ -9,7 +9,7 @@ from PIL import Image
 from onedpiece.codec.tensors import to_tensor
 from onedpiece.metrics.descriptors import METRICS, TARGET_METRICS, metric
 from onedpiece.metrics.pixel import ms_ssim, psnr, round_to_8_bits, ssim, ssim_reference
-from onedpiece.metrics.registry import Scorer, image_scorer
+from onedpiece.metrics.registry import Scorer, available_scorer, image_scorer
 
 
 def test_psnr_of_a_known_error() -> None:
@@ -109,6 +109,12 @@ def test_images_score_as_their_tensors_do(photo: Image.Image) -> None:
 
 def test_a_metric_that_is_named_twice_counts_once() -> None:
     assert [each.name for each in Scorer(["ssim", "psnr", "ssim"]).metrics] == ["ssim", "psnr"]
+
+
+def test_at_least_one_metric_is_left() -> None:
+    assert available_scorer(["psnr", "psnr"]).missing == []
+    with pytest.raises(ValueError, match="no metric was asked for"):
+        available_scorer([])
 
 
 def test_metric_names() -> None:

@@ -77,6 +77,10 @@ def test_tokens_and_pictures_are_those_of_torch(
             assert max(levels_apart(*pair) for pair in pairs) <= 1, (count, look)
 
 
+def test_the_notice_of_the_sharp_network_goes_with_its_graph(folder: Path) -> None:
+    assert "Copyright (c) 2021, Xintao Wang" in (folder / "LICENSE-Real-ESRGAN.txt").read_text()
+
+
 def test_the_sharp_graph_may_be_left_out(ours: Codec, folder: Path, photos: list[Image.Image]) -> None:
     plain, code = onedpiece.load(folder, sharp=False), ours.encode(photos[0])
     assert levels_apart(plain.decode(code), ours.decode(code, sharpness=0.0)) <= 1
