@@ -79,9 +79,14 @@ def random_networks() -> Callable[[str], Any]:
 
 
 @pytest.fixture
-def random_lpips(random_networks: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def random_lpips(random_networks: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let LPIPS have random trunks, always the same, where its weights are not there."""
+    from onedpiece.metrics.registry import _lpips_alex
+
+    _lpips_alex.cache_clear()  # the one that a process keeps is to be random now, and not afterwards
     monkeypatch.setattr("lpips.LPIPS", lambda net, verbose: random_networks(net))
+    yield
+    _lpips_alex.cache_clear()
 
 
 @pytest.fixture
