@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -61,6 +63,17 @@ def test_a_prefix_shares_as_the_whole_does(counts: list[int], part: float) -> No
         assert places.tolist() == list(range(count))  # a tile's own tokens are in order
     if keep > 2 * len(counts):
         assert np.all(np.abs(held - np.array(counts) * held.sum() / sum(counts)) <= 2 + len(counts))
+
+
+def test_the_order_is_exact_for_long_codes() -> None:
+    counts = (3000, 2999)  # whose tokens stand less than 2^-20 of the file apart
+    places = [
+        (Fraction(-1) if place == 0 else Fraction(2 * place + 1, 2 * count), tile, place)
+        for tile, count in enumerate(counts)
+        for place in range(count)
+    ]
+    found = order(Tiles(256, 16, counts))
+    assert list(zip(found.tile, found.place, strict=True)) == [each[1:] for each in sorted(places)]
 
 
 def test_known_bytes() -> None:
@@ -140,6 +153,10 @@ def test_a_header_that_asks_for_too_many_tiles_is_refused_at_once() -> None:
         TilesError, match="178910550 tiles of up to 255 tokens"
     ):  # not made first, to be counted
         Code.from_bytes(lie + bytes(50))
+    # Tiles of 16 that overlap by 16 would never end.
+    endless = b"\xd1\x1d\x19" + PRINT + bytes.fromhex("2020") + bytes.fromhex("10100100")
+    with pytest.raises(TilesError, match="overlap by 16"):
+        Code.from_bytes(endless + bytes(2))
     # One tile of 1 to 65,537 tokens (17 bits), which has 1.
     lie = b"\xd1\x1d\x19" + PRINT + bytes.fromhex("1010") + bytes.fromhex("100101808004") + bytes(3)
     with pytest.raises(TilesError, match="1 tiles of up to 65537 tokens"):

@@ -62,6 +62,7 @@ def test_every_verb_has_help(cli: Any, verb: str) -> None:
         (["encod"], "No such command 'encod'"),
         (["--colour"], "No such option: --colour"),
         (["encode"], "Missing argument 'IN'"),
+        (["export", "x", "--head", "classify", "--model", "m"], "Invalid value: --head and --model both say"),
     ],
 )
 def test_usage_errors_are_one_line(cli: Any, words: list[str], message: str) -> None:

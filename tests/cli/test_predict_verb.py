@@ -59,6 +59,13 @@ def test_a_file_answers_as_its_photo(cli: Any, photos: Path, heads: dict[str, Pa
     assert piped | {"file": ""} == of_code | {"file": ""}
 
 
+def test_answers_come_in_the_order_of_the_inputs(cli: Any, photos: Path, heads: dict[str, Path]) -> None:
+    assert cli("encode", photos / "b.png", "--tokens", 7).status == 0
+    names = [str(photos / name) for name in ("a.png", "b.odp", "b.png")]
+    lines = cli("predict", *names, "--head", heads["classify"]).out.decode().splitlines()
+    assert [line.split(": ")[0] for line in lines] == names
+
+
 def test_standard_input_may_be_a_photo(cli: Any, photos: Path, heads: dict[str, Path]) -> None:
     result = cli("predict", "-", "--head", heads["classify"], stdin=(photos / "a.png").read_bytes())
     assert result.status == 0

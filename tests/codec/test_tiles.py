@@ -226,3 +226,13 @@ def test_of_two_that_fall_short_the_better_is_taken(codec: Codec, whole: tuple[I
     best, worst = (EncodeResult(code, SearchResult(5, score, False, 1)) for score in (20.0, 19.0))
     for one, other in ((best, worst), (worst, best)):
         assert _better(codec.model, Photo(photo), one, other, RateTarget(psnr=30)) is best
+
+
+def test_tiles_that_a_prefix_does_not_reach_take_the_others_mean(
+    codec: Codec, whole: tuple[Image.Image, Code]
+) -> None:
+    picture = np.asarray(codec.decode(whole[1][:1])).astype(float)  # of 25 tiles one has a token
+    seen, blank = picture[:48, :48].mean((0, 1)), picture[-1, -1]
+    assert np.ptp(picture[64:, 64:], axis=(0, 1)).max() == 0
+    assert np.abs(blank - seen).max() < 20
+    assert blank.min() > 0
