@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and errors in one line."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -28,7 +29,7 @@ def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{token_hex(8)}.part")
     try:
         yield partial

@@ -54,6 +54,7 @@ CHUNK_PIXELS = 64_000_000  # that fewer files have already: a quarter of a gigab
 
 
 STREAM = "-"  # standard input, or standard output
+_STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")  # its names as a file, which no file replaces
 
 CODES = frozenset({".odp"})
 
@@ -167,7 +168,7 @@ def _found(inputs: Sequence[str], extensions: frozenset[str], recursive: bool) -
 
 def _place(source: str) -> str | Path:
     """Return what two names of one file have in common; a link is a file of its own."""
-    return source if source == STREAM else Path(source).parent.resolve() / Path(source).name
+    return source if source == STREAM else Path(os.path.realpath(Path(source).parent)) / Path(source).name
 
 
 def plan(
@@ -185,7 +186,8 @@ def plan(
 
     Args:
         inputs: files, folders, or `-` alone.
-        out: the output file, `-`, or the folder for many; None: beside each input, under `suffix`.
+        out: the output file, `-` or a name of standard output, or the folder for many; None: beside each
+            input, under `suffix`.
         suffix: what takes the place of the input's extension where the output is not named; it follows that
             extension where a file beside the input differs in nothing else: a.jpg.odp, as there is an a.png.
         extensions: which files of a folder count.
@@ -199,9 +201,10 @@ def plan(
         ValueError: the outputs cannot be told apart, would replace an input, or make no sense.
         OSError: the folder cannot be made.
     """
+    out = STREAM if out in _STDOUT else out
     sources = _found(inputs, extensions, recursive)
     folder = _output_folder(inputs, out, suffix, option)
-    names = _Names(suffix, extensions)
+    names = _Names(suffix, extensions, option)
     if folder is not None:
         jobs = [Job(each.source, names.into(folder, each)) for each in sources]
     elif out is not None:
@@ -281,8 +284,8 @@ class _Names:
     Behind it where it is none of the known ones (photo.2024), or tells the file from one beside it.
     """
 
-    def __init__(self, suffix: str, extensions: frozenset[str]) -> None:
-        self.suffix, self.extensions = suffix, extensions
+    def __init__(self, suffix: str, extensions: frozenset[str], option: str) -> None:
+        self.suffix, self.extensions, self.option = suffix, extensions, option
         self._stems: dict[Path, Counter[str]] = {}
 
     def beside(self, source: str) -> str:
@@ -292,9 +295,11 @@ class _Names:
     def into(self, folder: str, found: _Found) -> str:
         """Return the path of an output in a folder."""
         if folder == STREAM:
-            raise ValueError("many files cannot go to standard output; name a folder with -o")
+            raise ValueError(f"many files cannot go to standard output; name a folder with {self.option}")
         if found.source == STREAM:
-            raise ValueError(f"{folder} is a folder, and standard input has no name; name the file with -o")
+            raise ValueError(
+                f"{folder} is a folder, and standard input has no name; name the file with {self.option}"
+            )
         if Path(folder).exists() and not Path(folder).is_dir():
             raise ValueError(f"{folder} is a file; many outputs need a folder")
         return str(Path(folder) / found.below / self._name(Path(found.source)))
@@ -329,12 +334,12 @@ def _check_no_picture(jobs: Iterable[Job]) -> None:
 
 
 def _check_targets(jobs: Iterable[Job], option: str) -> None:
-    sources = {Path(job.source).resolve(): job.source for job in jobs if job.source != STREAM}
-    seen: dict[Path, str] = {}
+    sources = {os.path.realpath(job.source) for job in jobs if job.source != STREAM}
+    seen: dict[str, str] = {}
     for source, target in jobs:
         if target == STREAM:
             continue
-        place = Path(target).resolve()
+        place = os.path.realpath(target)
         if place in sources:
             raise ValueError(f"{target} is an input; name another output with {option}")
         if place in seen:
@@ -345,7 +350,8 @@ def _check_targets(jobs: Iterable[Job], option: str) -> None:
 
 
 def _is_beside(job: Job) -> bool:
-    return STREAM not in job and Path(job.source).parent.resolve() == Path(job.target).parent.resolve()
+    folders = (os.path.realpath(Path(place).parent) for place in job)
+    return STREAM not in job and next(folders) == next(folders)
 
 
 def _check_free(jobs: Iterable[Job]) -> None:

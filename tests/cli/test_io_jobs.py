@@ -120,6 +120,20 @@ def test_a_picture_is_not_replaced_by_a_code(folder: Path) -> None:
         plan(["e.png"], "e.png", ".png", ENDINGS, option="--overlay")
 
 
+def test_the_option_that_was_used_is_named(folder: Path) -> None:
+    for inputs, out in ((["d"], "-"), (["-"], "d")):
+        with pytest.raises(ValueError, match=r"name (a folder|the file) with --overlay"):
+            plan(inputs, out, ".png", ENDINGS, option="--overlay")
+
+
+def test_links_in_a_circle_are_files_like_others(folder: Path) -> None:
+    (folder / "round.png").symlink_to("about.png")
+    (folder / "about.png").symlink_to("round.png")
+    jobs = plan(["e.png", "round.png"], "d", ".odp", ENDINGS)  # what reads it says what is wrong
+    assert jobs == [("e.png", "d/e.odp"), ("round.png", "d/round.odp")]
+    assert plan(["round.png", "e.png"], None, ".odp", ENDINGS)[0] == ("round.png", "round.odp")
+
+
 def test_what_is_left_out_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "d" / "broken.png").symlink_to("nowhere")
     (folder / "d" / "logo.svg").touch()
