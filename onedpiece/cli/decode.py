@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _QUALITY = 95  # of JPEG, WebP and AVIF: what the codec lost should be all that is lost
 _STORING = 4  # threads at most that make files: a PNG of 12 megapixels takes longer than its decoding
+_JPEG_SIDE = 65_500  # libjpeg's own limit
 _SIZES_OF_THEIR_OWN = ("ICO", "ICNS")
 _PNG_LEVEL = 4  # of zlib: half the time of its usual 6, for 9 % more bytes at 12 megapixels, 2 % at 451x300
 
@@ -159,6 +160,10 @@ def _format_of(target: str) -> str:
 def _file_of(picture: "Image.Image | Pixels", size: tuple[int, int], file_format: str) -> bytes:
     from onedpiece.codec.tensors import sized
 
+    if file_format == "JPEG" and max(size) > _JPEG_SIDE:
+        raise ValueError(
+            f"a JPEG has sides of at most {_JPEG_SIDE} pixels, the picture has {max(size)}; use .png"
+        )
     file = BytesIO()
     sized(picture, size).save(file, file_format, quality=_QUALITY, compress_level=_PNG_LEVEL)
     return file.getvalue()

@@ -111,6 +111,19 @@ def test_standard_output_is_png(cli: Any, codes: Path) -> None:
     assert Image.open(BytesIO(result.out)).format == "PNG"
 
 
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_a_name_of_standard_output_is_it(cli: Any, codes: Path, name: str) -> None:
+    assert cli("decode", codes / "b.odp", "-o", name) == cli("decode", codes / "b.odp", "-o", "-")
+
+
+def test_a_picture_too_long_for_its_format_is_one_line(cli: Any, codes: Path) -> None:
+    (codes / "long.odp").write_bytes(replace(CODE, size=(65_501, 1)).to_bytes())
+    result = cli("decode", codes / "long.odp", "-o", codes / "long.jpg")
+    said = "a JPEG has sides of at most 65500 pixels, the picture has 65501; use .png"
+    assert (result.status, result.err) == (2, f"onedpiece: {codes}/long.odp: {said}\n")
+    assert not (codes / "long.jpg").exists()
+
+
 def test_many_files_of_mixed_lengths(cli: Any, codes: Path, tmp_path: Path) -> None:
     result = cli("decode", codes, "-o", tmp_path / "pictures")
     assert result.status == 0
