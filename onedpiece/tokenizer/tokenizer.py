@@ -26,6 +26,7 @@ __all__ = ["Quantized", "Reconstruction", "Tokenizer"]
 
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.uint32, torch.int64)
 
 
 class Reconstruction(NamedTuple):
@@ -199,7 +200,7 @@ class Tokenizer(Pretrained, nn.Module):
             x: (B, 3, H, W) in [0, 1], H = W = `config.image_size`.
 
         Returns:
-            (B, N) int64 in 0…codebook_size − 1, the most important first.
+            (B, N) int64, the most important first; at position i from 0 to `config.codes_by_position[i]` − 1.
 
         Raises:
             ValueError: x has another shape, is not of floats, or has values outside [0, 1].
@@ -227,7 +228,7 @@ class Tokenizer(Pretrained, nn.Module):
         Raises:
             ValueError: k, a length, an index or the sharpness is out of range, or the weights are float64.
         """
-        self._check_shape(indices)
+        self._check_indices(indices)
         self._check_dtype()
         if not 0 <= sharpness <= 1:
             raise ValueError(f"sharpness is {sharpness}; use 0 (faithful) to 1 (most natural)")
@@ -260,7 +261,7 @@ class Tokenizer(Pretrained, nn.Module):
         """
         if self.linear_path is None:
             raise ValueError("this tokenizer has no linear path (linear_path is False)")
-        self._check_shape(indices)
+        self._check_indices(indices)
         self._check_range(indices)
         with torch.no_grad(), torch.autocast(indices.device.type, enabled=False):
             return self.linear_path.synthesise(self.quantizer.codes_from_indices(indices.long())).clamp_(0, 1)
@@ -311,10 +312,12 @@ class Tokenizer(Pretrained, nn.Module):
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, size, size):
             raise ValueError(f"pictures are {tuple(x.shape)}; this tokenizer takes (B, 3, {size}, {size})")
 
-    def _check_shape(self, indices: Tensor) -> None:
+    def _check_indices(self, indices: Tensor) -> None:
         limit = self.config.num_tokens
         if indices.ndim != 2 or not 1 <= indices.shape[1] <= limit:
             raise ValueError(f"indices are {tuple(indices.shape)}; this tokenizer takes (B, 1…{limit})")
+        if indices.dtype not in _INTEGERS:
+            raise ValueError(f"indices are of {indices.dtype}; this tokenizer takes integers")
 
     def _check_range(self, indices: Tensor) -> None:
         codes = torch.tensor(self.config.codes_by_position[: indices.shape[1]], device=indices.device)

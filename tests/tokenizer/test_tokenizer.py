@@ -106,6 +106,14 @@ def test_detokenize_says_what_is_wrong(indices: torch.Tensor, lengths: torch.Ten
             Tokenizer(CONFIGS["linear"]).detokenize_linear(indices.long())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.complex64])
+def test_only_integers_are_indices(dtype: torch.dtype):
+    tokenizer = Tokenizer(CONFIGS["linear"])
+    for method in (tokenizer.detokenize, tokenizer.detokenize_linear):
+        with pytest.raises(ValueError, match=f"indices are of {dtype}; this tokenizer takes integers"):
+            method(torch.zeros(1, 4, dtype=dtype))
+
+
 @pytest.mark.parametrize("kind", ["tensor", "list", "array"])
 def test_what_stands_behind_a_length_is_ignored(kind: str):
     tokenizer = Tokenizer(CONFIGS["linear"])
