@@ -350,7 +350,7 @@ class Codec:
         """
         if output_type not in ("pil", "pt", "np"):
             raise ValueError(f"output_type is {output_type!r}; use 'pil', 'pt' or 'np'")
-        prefixes = [self._to_code(code, tokens) for code in codes]
+        prefixes = [self._to_code(code, tokens) for code in tensors.as_codes(codes)]
         pictures = decode_pictures(self.model, prefixes, sharpness)
         own = (self.image_size, self.image_size)
         sizes = [code.size or own for code in prefixes]

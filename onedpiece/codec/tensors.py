@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from onedpiece.tokenizer.config import RANGE_SLACK
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+T = TypeVar("T")
 
 Pixels: TypeAlias = "NDArray[np.float32] | Tensor"
 """Values in [0, 1], on whatever device a tensor is on."""
@@ -160,6 +162,17 @@ def as_list(pictures: Pictures) -> list[Picture]:
             "array"
         )
     return list(pictures)
+
+
+def as_codes(codes: Sequence[T]) -> Sequence[T]:
+    """Return several codes as they are.
+
+    Raises:
+        TypeError: it is one code, or what one can be read from.
+    """
+    if isinstance(codes, str | bytes | bytearray | memoryview | PathLike | Code):
+        raise TypeError(f"found one {type(codes).__name__}; expected a list of codes, paths or bytes")
+    return codes
 
 
 def size_of(picture: Pixels) -> tuple[int, int]:

@@ -116,6 +116,13 @@ def test_one_path_is_no_batch(codec: Codec, data: Path) -> None:
             codec.encode_batch(path)  # type: ignore[arg-type]
 
 
+def test_one_code_is_no_batch(codec: Codec, data: Path) -> None:
+    code = codec.encode(data / "chelsea.png", tokens=2)
+    for one in ("a.odp", data / "a.odp", code.to_bytes(), code):
+        with pytest.raises(TypeError, match=f"found one {type(one).__name__}; expected a list of codes"):
+            codec.decode_batch(one)  # type: ignore[arg-type]
+
+
 def test_empty_batches_are_empty(codec: Codec) -> None:
     assert codec.encode_batch([]) == codec.decode_batch([]) == []
 
