@@ -1,11 +1,13 @@
 """The verbs about models: `onedpiece models`, `convert` and `export`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from onedpiece.cli.io import MODEL, printable, say
+from onedpiece.cli.io import MODEL, OutputError, printable, say
 
 FORMATS = ("onnx",)
 
@@ -87,8 +89,18 @@ def export(
 
     codec = load(model)
     tables = codec.model.tables or known_tables(codec.fingerprint)
-    found = export_onnx(codec.tokenizer, out, tables)
+    with _writing(out):
+        found = export_onnx(codec.tokenizer, out, tables)
     say(f"{out}: {found.equal_tokens:.2%} of tokens as in torch, pictures within {found.levels:.2g} levels")
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Name the output where it cannot be written, and not the file beside it that was to become it."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error.strerror or error}") from error
 
 
 def _export_head(name: str, out: Path, tokens: int | None) -> None:
@@ -97,5 +109,6 @@ def _export_head(name: str, out: Path, tokens: int | None) -> None:
 
     loaded = find_head(name)
     count = loaded.head.config.num_tokens if tokens is None else tokens
-    found = export_head(loaded, out, count)
+    with _writing(out):
+        found = export_head(loaded, out, count)
     say(f"{out}: {count} tokens to {loaded.head.config.task}, within {found:.1g} of torch")

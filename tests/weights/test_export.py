@@ -267,6 +267,20 @@ def test_the_verb(cli_tables: Path, tmp_path: Path, capfd: pytest.CaptureFixture
     assert "--format is 'pt'; there are: onnx" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("head", [(), ("--head", "classify")])
+def test_what_cannot_be_written_is_named(
+    head: tuple[str, ...], cli_tables: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from onedpiece.cli.main import main
+
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "a.onnx"
+    assert main(["export", str(out), *(head or ("--model", str(cli_tables)))]) == 1
+    error = capfd.readouterr().err
+    assert error.startswith(f"onedpiece: cannot write {out}: ")
+    assert error.count("\n") == 1
+
+
 @pytest.fixture
 def cli_tables(data: Path) -> Path:
     """A model with an entropy coder's tables."""
