@@ -92,7 +92,7 @@ def read_converted(source: str | PathLike[str] | BinaryIO, wanted: int | None = 
     if not isinstance(source, str | PathLike):
         return _read(source, wanted)
     with Path(source).open("rb") as file:
-        return _read(file, wanted)
+        return _read(file if file.seekable() else BytesIO(file.read()), wanted)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -102,7 +102,8 @@ def read_photos(inputs: Iterable[Path], side: int | None, *, recursive: bool = T
         try:
             photos.append(Photo(name, read_picture(path) if side is None else read_square(path, side)))
         except (OSError, PictureError) as error:
-            unreadable.append(Unreadable(name, str(error)))
+            reason = error.strerror if isinstance(error, OSError) else None
+            unreadable.append(Unreadable(name, reason or str(error)))
     return PhotoSet(photos, unreadable, found.left_out)
 
 

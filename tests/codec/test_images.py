@@ -1,5 +1,7 @@
 import io
+import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +157,13 @@ def test_sizes_that_no_file_could_state_are_refused() -> None:
 def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_picture(tmp_path / "none.png")
+
+
+def test_a_pipe_is_a_file_too(tmp_path: Path, data: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit((tmp_path / "pipe").write_bytes, (data / "chelsea.png").read_bytes())
+        assert read_picture(tmp_path / "pipe") == read_picture(data / "chelsea.png")
 
 
 def test_resize_squeezes_the_whole_picture_without_aliases() -> None:

@@ -7,7 +7,8 @@ from PIL import Image
 
 from onedpiece.codec.images import read_square
 from onedpiece.codec.tensors import to_tensor
-from onedpiece.evaluation.photos import find_photos, read_photos
+from onedpiece.evaluation import photos
+from onedpiece.evaluation.photos import Unreadable, find_photos, read_photos
 
 
 def test_folders_are_searched_and_files_taken_as_they_come(tmp_path: Path, data: Path) -> None:
@@ -45,6 +46,15 @@ def test_corrupt_photos_are_listed_by_name(tmp_path: Path, data: Path) -> None:
     assert [photo.name for photo in found.photos] == ["good.png"]
     assert sorted(u.name for u in found.unreadable) == ["cut.png", "text.jpg"]
     assert all(u.reason for u in found.unreadable)
+
+
+def test_a_photo_that_the_disk_refuses_is_named_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, side: int) -> Image.Image:
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(photos, "read_square", refused)
+    found = read_photos([data / "coffee.png"], 64)
+    assert found.unreadable == [Unreadable("coffee.png", "Input/output error")]
 
 
 def test_short_side_is_resized_and_the_centre_cropped(tmp_path: Path) -> None:
