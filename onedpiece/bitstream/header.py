@@ -1,5 +1,6 @@
 """What stands before the tokens: reading, checking and writing it, trusting none of it."""
 
+from operator import index
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -196,13 +197,22 @@ def check_codebook_size(codebook_size: int) -> None:
 
 def check_fingerprint(fingerprint: bytes) -> None:
     """Raise BitstreamError unless the fingerprint has 4 bytes."""
-    if len(fingerprint) != FINGERPRINT_BYTES:
-        raise BitstreamError(f"a fingerprint has {FINGERPRINT_BYTES} bytes; found {len(fingerprint)}")
+    found = len(fingerprint) if isinstance(fingerprint, bytes) else repr(fingerprint)[:40]
+    if found != FINGERPRINT_BYTES:
+        raise BitstreamError(f"a fingerprint has {FINGERPRINT_BYTES} bytes; found {found}")
 
 
 def checked_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return (width, height), in pixels, or raise AbsurdSizeError where nothing should allocate that."""
-    width, height = (int(side) for side in size)
+    """Return (width, height), in pixels.
+
+    Raises:
+        BitstreamError: they are no two whole numbers.
+        AbsurdSizeError: nothing should allocate that.
+    """
+    try:
+        width, height = (index(side) for side in size)
+    except (TypeError, ValueError):
+        raise BitstreamError(f"a size is (width, height) in whole pixels; found {size!r:.40}") from None
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise AbsurdSizeError(
             f"found a picture of {width}x{height} pixels; expected sides of 1 to {MAX_SIDE} "

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from onedpiece import errors
@@ -6,7 +8,7 @@ from onedpiece.bitstream.format import (
     MAX_PIXELS,
     Flag,
 )
-from onedpiece.bitstream.header import Header, read_header, write_header
+from onedpiece.bitstream.header import Header, check_fingerprint, checked_size, read_header, write_header
 
 PRINT = bytes.fromhex("01020304")
 PLAIN = "d11d1001020304"
@@ -92,3 +94,15 @@ def test_the_magic_is_no_text() -> None:
 def test_a_bad_header_has_a_name(data: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         read_header(bytes.fromhex(data))
+
+
+@pytest.mark.parametrize("size", [(2.5, 3), ("2", 3), (2,), (1, 2, 3), 7])
+def test_a_size_is_two_whole_numbers(size: Any) -> None:
+    with pytest.raises(errors.BitstreamError, match=r"a size is \(width, height\) in whole pixels; found"):
+        checked_size(size)
+
+
+@pytest.mark.parametrize("fingerprint", ["abcd", b"abc", 7, None])
+def test_a_fingerprint_is_four_bytes(fingerprint: Any) -> None:
+    with pytest.raises(errors.BitstreamError, match="a fingerprint has 4 bytes; found"):
+        check_fingerprint(fingerprint)
