@@ -102,23 +102,31 @@ def _asking(repo_id: str, what: str, verb: str = "fetch") -> Iterator[None]:
     """Turn what can go wrong at the hub into one line; its client would print one for every retry."""
     try:
         import_module("huggingface_hub")
-        import_module("huggingface_hub.file_download")  # which sets the level of the log as it is imported
     except ImportError:
         lead = "is no folder here; to ask" if verb == "fetch" else "cannot be written to; to reach"
         raise HubError(
             f"{repo_id} {lead} the Hugging Face hub for it takes an extra: pip install 'onedpiece[hub]'"
         ) from None
-    client = logging.getLogger("huggingface_hub")
-    level = client.level
-    client.setLevel(logging.ERROR)
     try:
-        yield
+        with without_retries():
+            yield
     except Exception as error:  # its clients' errors have no common base, and change with its version
         said = f"fetch {what} of {repo_id} from" if verb == "fetch" else f"upload {repo_id} to"
         raise HubError(
             f"could not {said} the Hugging Face hub; check the name and the "
             f"network ({one_line(error, named=True)})"
         ) from error
+
+
+@contextmanager
+def without_retries() -> Iterator[None]:
+    """Keep huggingface_hub, which is installed, from a line for every retry inside the block."""
+    import_module("huggingface_hub.file_download")  # which sets the level as it is imported
+    client = logging.getLogger("huggingface_hub")
+    level = client.level
+    client.setLevel(logging.ERROR)
+    try:
+        yield
     finally:
         client.setLevel(level)
 

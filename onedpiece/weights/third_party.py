@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from onedpiece.errors import MissingExtraError
 from onedpiece.metrics.perceptual import fetching, missing_weights
+from onedpiece.weights.hub import without_retries
 
 Preprocess = Callable[[Any], Tensor]
 """A PIL image to the (3, H, W) tensor that the network takes."""
@@ -28,8 +29,9 @@ def transformers_pair(name: str, model_class: str) -> tuple[Any, Any]:
     except ImportError as error:
         raise MissingExtraError(f"{name} needs an extra: pip install 'onedpiece[downstream]'") from error
     try:
-        processor = transformers.AutoImageProcessor.from_pretrained(name)
-        model = getattr(transformers, model_class).from_pretrained(name)
+        with without_retries():
+            processor = transformers.AutoImageProcessor.from_pretrained(name)
+            model = getattr(transformers, model_class).from_pretrained(name)
     except (OSError, ValueError) as error:
         raise missing_weights(name, error) from error
     return processor, model.eval()

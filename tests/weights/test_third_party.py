@@ -1,3 +1,4 @@
+import logging
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -6,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from onedpiece.errors import MissingWeightsError
 from onedpiece.weights.third_party import depth_seen, torchvision_network, transformers_pair
 
 
@@ -25,6 +27,21 @@ def test_a_depth_map_of_any_size_is_brought_to_the_pictures() -> None:
     assert (depth.diff(dim=1) >= 0).all()
     torch.testing.assert_close(depth, depth[:1].expand(4, 6))
     torch.testing.assert_close(depth.mean(), torch.tensor(2.0))
+
+
+def test_a_hub_out_of_reach_is_one_error_without_its_clients_lines(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Loads:
+        @classmethod
+        def from_pretrained(cls, name: str) -> Any:
+            logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s")
+            raise OSError("no network")
+
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(AutoImageProcessor=Loads, ViT=Loads))
+    with pytest.raises(MissingWeightsError, match="no network"):
+        transformers_pair("somebody/vit", "ViT")
+    assert not caplog.records
 
 
 def test_networks_come_in_evaluation_mode(monkeypatch: pytest.MonkeyPatch) -> None:
