@@ -9,16 +9,20 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
-from torch import Tensor
+from torch import Tensor, nn
 
 from onedpiece.heads import HeadConfig
+from onedpiece.metrics.perceptual import FeatureNetwork
 from onedpiece.tokenizer import Tokenizer, TokenizerConfig
 from onedpiece.tokenizer.pixel_heads import SharpNetwork
+from onedpiece.training import sharp_module
 from onedpiece.training.codes import BoxTarget, CodeSamples
 from onedpiece.training.data import FolderData
 from onedpiece.training.head_module import HeadModule
 from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig
+from onedpiece.training.sharp_module import SharpLossConfig, SharpModule
 from onedpiece.training.tokenizer_module import TokenizerModule
+from onedpiece.weights import save
 
 
 @dataclass
@@ -184,3 +188,54 @@ def fit(tmp_path: Path, quiet: dict[str, Any]) -> Any:
         return trainer
 
     return run
+
+
+class TwoStages(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 8, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.first(x).relu()
+        return [x, self.second(x).relu()]
+
+
+class RandomFeatures(FeatureNetwork):
+    """Stands for SqueezeNet and for EfficientNet."""
+
+    def __init__(self, weights: Path | None = None) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            super().__init__(TwoStages(), (4, 8), (0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.fixture
+def sharp_networks(random_lpips: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharp_module, "SqueezeNet", RandomFeatures)
+    monkeypatch.setattr(sharp_module, "EfficientNetLite", RandomFeatures)
+
+
+@pytest.fixture
+def no_sharp(tiny: Tiny, tmp_path: Path) -> Path:
+    """A tokenizer without a sharp network."""
+    torch.manual_seed(3)
+    return save(Tokenizer(tiny.config), tmp_path / "tokenizer")
+
+
+MakeSharp = Callable[..., SharpModule]
+
+
+@pytest.fixture
+def make_sharp(no_sharp: Path, sharp_networks: None) -> MakeSharp:
+    def module(**options: Any) -> SharpModule:
+        torch.manual_seed(0)
+        defaults: dict[str, Any] = {
+            "schedule": ScheduleConfig(steps=3, warmup=0.0),
+            "init_from": str(no_sharp),
+            "blocks": 1,
+            "crop": 32,
+            "losses": SharpLossConfig(wait=1, ramp=1),
+        }
+        return SharpModule(**(defaults | options))
+
+    return module

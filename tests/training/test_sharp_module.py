@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from onedpiece.metrics.perceptual import FeatureNetwork, Lpips
+from onedpiece.metrics.perceptual import Lpips
 from onedpiece.tokenizer import Tokenizer
 from onedpiece.tokenizer.pixel_heads import LOW_PASS
-from onedpiece.training import sharp_module
 from onedpiece.training.base_module import take_over
 from onedpiece.training.callbacks import Checkpoints, reconstruction_grid
 from onedpiece.training.metrics import ValidationConfig
@@ -25,58 +23,7 @@ from onedpiece.training.optimizer import ScheduleConfig
 from onedpiece.training.sharp_module import Crops, SharpLossConfig, SharpModule
 from onedpiece.weights import load_tokenizer, save
 
-from .conftest import Tiny, real_esrgan
-
-
-class TwoStages(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 8, 3, 2, 1)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.first(x).relu()
-        return [x, self.second(x).relu()]
-
-
-class RandomFeatures(FeatureNetwork):
-    """Stands for SqueezeNet and for EfficientNet."""
-
-    def __init__(self, weights: Path | None = None) -> None:
-        with torch.random.fork_rng():
-            torch.manual_seed(1)
-            super().__init__(TwoStages(), (4, 8), (0.5,) * 3, (0.5,) * 3)
-
-
-@pytest.fixture(autouse=True)
-def networks(random_lpips: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharp_module, "SqueezeNet", RandomFeatures)
-    monkeypatch.setattr(sharp_module, "EfficientNetLite", RandomFeatures)
-
-
-@pytest.fixture
-def folder(tiny: Tiny, tmp_path: Path) -> Path:
-    """A tokenizer without a sharp network."""
-    torch.manual_seed(3)
-    return save(Tokenizer(tiny.config), tmp_path / "tokenizer")
-
-
-Make = Callable[..., SharpModule]
-
-
-@pytest.fixture
-def make(folder: Path) -> Make:
-    def module(**options: Any) -> SharpModule:
-        torch.manual_seed(0)
-        defaults: dict[str, Any] = {
-            "schedule": ScheduleConfig(steps=3, warmup=0.0),
-            "init_from": str(folder),
-            "blocks": 1,
-            "crop": 32,
-            "losses": SharpLossConfig(wait=1, ramp=1),
-        }
-        return SharpModule(**(defaults | options))
-
-    return module
+from .conftest import MakeSharp, Tiny
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:
@@ -90,8 +37,8 @@ def moved(module: SharpModule, before: dict[str, Tensor]) -> set[str]:
     return {".".join(name.split(".")[: 3 if name.startswith("ema.average") else 2]) for name in names}
 
 
-def test_batches_add_up_to_a_step_of_all_its_optimizers(tiny: Tiny, make: Make) -> None:
-    module = make(losses=SharpLossConfig(wait=1, ramp=1))
+def test_batches_add_up_to_a_step_of_all_its_optimizers(tiny: Tiny, make_sharp: MakeSharp) -> None:
+    module = make_sharp(losses=SharpLossConfig(wait=1, ramp=1))
     before = state(module)
     trainer = tiny.trainer(accumulate_grad_batches=2)
     take_over(trainer, module)
@@ -103,9 +50,9 @@ def test_batches_add_up_to_a_step_of_all_its_optimizers(tiny: Tiny, make: Make) 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_the_sharp_network_and_the_discriminators_move_and_nothing_else(
-    tiny: Tiny, make: Make, precision: str
+    tiny: Tiny, make_sharp: MakeSharp, precision: str
 ) -> None:
-    module = make()
+    module = make_sharp()
     before = state(module)
     trainer = tiny.fit(module, precision=precision)
     assert (module.steps, trainer.global_step) == (3, 2)  # the network waits for one step
@@ -122,8 +69,8 @@ def test_the_sharp_network_and_the_discriminators_move_and_nothing_else(
     assert all(not torch.equal(before[f"tokenizer.sharp.{name}"], p) for name, p in first.named_parameters())
 
 
-def test_weights_in_bfloat16(tiny: Tiny, make: Make) -> None:
-    module = make()
+def test_weights_in_bfloat16(tiny: Tiny, make_sharp: MakeSharp) -> None:
+    module = make_sharp()
     before = state(module)
     tiny.fit(module, precision="bf16-true")
     assert module.tokenizer.sharp is not None
@@ -135,8 +82,8 @@ def test_weights_in_bfloat16(tiny: Tiny, make: Make) -> None:
         assert torch.equal(before[f"tokenizer.decoder.{name}"].bfloat16(), p)
 
 
-def test_the_discriminators_begin_alone(tiny: Tiny, make: Make) -> None:
-    module = make(losses=SharpLossConfig(wait=3))
+def test_the_discriminators_begin_alone(tiny: Tiny, make_sharp: MakeSharp) -> None:
+    module = make_sharp(losses=SharpLossConfig(wait=3))
     before = state(module)
     tiny.fit(module)
     assert {name.split(".")[0] for name in moved(module, before)} == {
@@ -145,8 +92,8 @@ def test_the_discriminators_begin_alone(tiny: Tiny, make: Make) -> None:
     }
 
 
-def test_without_shares_there_are_no_discriminators_and_no_wait(tiny: Tiny, make: Make) -> None:
-    module = make(losses=SharpLossConfig(pixels=0.0, squeeze=0.0, efficientnet=0.0, wait=100))
+def test_without_shares_there_are_no_discriminators_and_no_wait(tiny: Tiny, make_sharp: MakeSharp) -> None:
+    module = make_sharp(losses=SharpLossConfig(pixels=0.0, squeeze=0.0, efficientnet=0.0, wait=100))
     before = state(module)
     tiny.fit(module)
     assert moved(module, before) == {"tokenizer.sharp", "ema.average.sharp", "ema.updates"}
@@ -167,9 +114,9 @@ def gradients(module: SharpModule) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("which", ["pixels", "squeeze", "efficientnet"])
-def test_a_discriminators_gradient_is_the_share_that_was_asked_for(make: Make, which: str) -> None:
+def test_a_discriminators_gradient_is_the_share_that_was_asked_for(make_sharp: MakeSharp, which: str) -> None:
     shares = {"pixels": 0.0, "squeeze": 0.0, "efficientnet": 0.0, which: 0.2}
-    module = make(losses=SharpLossConfig(wait=10, ramp=20, grow=3.0, **shares))
+    module = make_sharp(losses=SharpLossConfig(wait=10, ramp=20, grow=3.0, **shares))
     module.steps = 10
     assert gradients(module)[1].norm() == 0
     # half of the ramp is over, and the run long since: 0.5 · 0.2 · 3
@@ -178,16 +125,16 @@ def test_a_discriminators_gradient_is_the_share_that_was_asked_for(make: Make, w
     assert (added.norm() / gradient.norm()).item() == pytest.approx(0.3, rel=1e-4)
 
 
-def test_shares_grow_to_the_end_of_the_run(make: Make) -> None:
-    module = make(schedule=ScheduleConfig(steps=4), losses=SharpLossConfig(wait=0, ramp=0, grow=4.0))
+def test_shares_grow_to_the_end_of_the_run(make_sharp: MakeSharp) -> None:
+    module = make_sharp(schedule=ScheduleConfig(steps=4), losses=SharpLossConfig(wait=0, ramp=0, grow=4.0))
     grown = []
     for module.steps in (0, 2, 4, 8):
         grown.append(module._shares[0])
     assert grown == pytest.approx([0.1, 0.2, 0.4, 0.4])  # 4 to the power of 0, ½, 1 and 1
 
 
-def test_a_discriminators_gradient_makes_pictures_more_real(make: Make) -> None:
-    module = make(losses=SharpLossConfig(wait=0, ramp=0, squeeze=0.0, efficientnet=0.0))
+def test_a_discriminators_gradient_makes_pictures_more_real(make_sharp: MakeSharp) -> None:
+    module = make_sharp(losses=SharpLossConfig(wait=0, ramp=0, squeeze=0.0, efficientnet=0.0))
     crops = crops_for(module)
     gradient, added = gradients(module)
     drawn = module.tokenizer.sharpen(crops.faithful, crops.tokens).detach()
@@ -198,8 +145,8 @@ def test_a_discriminators_gradient_makes_pictures_more_real(make: Make) -> None:
     assert after > before
 
 
-def test_a_step_of_the_discriminators_by_hand(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, asked = make(), list[Any]()
+def test_a_step_of_the_discriminators_by_hand(make_sharp: MakeSharp, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, asked = make_sharp(), list[Any]()
     crops, drawn = crops_for(module), torch.full((2, 3, 32, 32), 0.25)
     candidates: list[Tensor] = []
 
@@ -217,19 +164,21 @@ def test_a_step_of_the_discriminators_by_hand(make: Make, monkeypatch: pytest.Mo
     assert asked == [(4e-4, False)]
 
 
-def test_optimizers_have_the_numbers_that_were_asked_for(make: Make) -> None:
-    own, judges = (each.param_groups[0] for each in make().configure_optimizers())
+def test_optimizers_have_the_numbers_that_were_asked_for(make_sharp: MakeSharp) -> None:
+    own, judges = (each.param_groups[0] for each in make_sharp().configure_optimizers())
     assert (own["lr"], own["betas"], judges["lr"], judges["betas"]) == (1e-4, (0.5, 0.99), 4e-4, (0.0, 0.99))
 
 
-def test_what_is_faithful_lies_in_the_range_of_pictures(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = make()
+def test_what_is_faithful_lies_in_the_range_of_pictures(
+    make_sharp: MakeSharp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = make_sharp()
     monkeypatch.setattr(module.tokenizer, "decode", lambda *_: torch.tensor([-1.0, 2.0]).repeat(2, 3, 32, 16))
     assert crops_for(module).faithful.unique().tolist() == [0, 1]
 
 
-def test_both_pictures_are_seen_at_one_scale_and_sometimes_mirrored(make: Make) -> None:
-    module, ramp = make(), torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
+def test_both_pictures_are_seen_at_one_scale_and_sometimes_mirrored(make_sharp: MakeSharp) -> None:
+    module, ramp = make_sharp(), torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
     module.crop = 32
     ways = set()
     for seed in range(12):
@@ -241,16 +190,16 @@ def test_both_pictures_are_seen_at_one_scale_and_sometimes_mirrored(make: Make) 
     assert ways == {True, False}
 
 
-def test_discriminators_do_not_touch_low_frequencies(make: Make) -> None:
-    module = make(losses=SharpLossConfig(wait=0, ramp=0))
+def test_discriminators_do_not_touch_low_frequencies(make_sharp: MakeSharp) -> None:
+    module = make_sharp(losses=SharpLossConfig(wait=0, ramp=0))
     _, added = gradients(module)
     assert added.norm() > 0
     assert F.avg_pool2d(added, LOW_PASS).abs().max() < 1e-6 * added.abs().max()
 
 
 @pytest.mark.parametrize("name", ["l1", "lpips", "features"])
-def test_each_reconstruction_loss_reaches_the_picture(make: Make, name: str) -> None:
-    module = make(losses=SharpLossConfig(**({"l1": 0.0, "lpips": 0.0, "features": 0.0} | {name: 1.0})))
+def test_each_reconstruction_loss_reaches_the_picture(make_sharp: MakeSharp, name: str) -> None:
+    module = make_sharp(losses=SharpLossConfig(**({"l1": 0.0, "lpips": 0.0, "features": 0.0} | {name: 1.0})))
     crops = crops_for(module)
     image = crops.faithful.clone().requires_grad_()
     module._reconstruction(image, crops, torch.Generator().manual_seed(6)).backward()
@@ -262,10 +211,10 @@ def test_each_reconstruction_loss_reaches_the_picture(make: Make, name: str) -> 
     assert loss.item() == pytest.approx(0, abs=1e-6)
 
 
-def test_crops_are_cut_from_the_same_places(make: Make, small_config: Any, tmp_path: Path) -> None:
+def test_crops_are_cut_from_the_same_places(make_sharp: MakeSharp, small_config: Any, tmp_path: Path) -> None:
     torch.manual_seed(3)
     large = save(Tokenizer(small_config(image_size=64)), tmp_path / "large")
-    module = make(init_from=str(large))
+    module = make_sharp(init_from=str(large))
     batch = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(4))
     crops = crops_for(module, 64)
     assert crops.faithful.shape == crops.target.shape == (2, 3, 32, 32)
@@ -288,11 +237,11 @@ class StopAfter(Callback):
         trainer.should_stop = trainer.should_stop or pl_module.batches >= self.batches
 
 
-def test_stopped_and_resumed_equals_uninterrupted(tiny: Tiny, make: Make) -> None:
-    whole = make()
+def test_stopped_and_resumed_equals_uninterrupted(tiny: Tiny, make_sharp: MakeSharp) -> None:
+    whole = make_sharp()
     tiny.fit(whole)
-    tiny.fit(make(), StopAfter(2), Checkpoints(minutes=0))
-    second = make()
+    tiny.fit(make_sharp(), StopAfter(2), Checkpoints(minutes=0))
+    second = make_sharp()
     torch.manual_seed(99)  # nothing may come from the global generator
     tiny.fit(second, ckpt=tiny.folder / "checkpoints" / "last.ckpt")
     assert second.steps == 3
@@ -300,12 +249,12 @@ def test_stopped_and_resumed_equals_uninterrupted(tiny: Tiny, make: Make) -> Non
 
 
 def test_what_is_exported_decodes_as_before_and_sharp(
-    tiny: Tiny, make: Make, folder: Path, tmp_path: Path
+    tiny: Tiny, make_sharp: MakeSharp, no_sharp: Path, tmp_path: Path
 ) -> None:
-    module = make()
+    module = make_sharp()
     tiny.fit(module)
     made = load_tokenizer(module.export(tmp_path / "out"))
-    plain = load_tokenizer(folder)
+    plain = load_tokenizer(no_sharp)
     assert (plain.config.sharp_blocks, made.config.sharp_blocks) == (0, 1)
     assert all(torch.equal(made.state_dict()[name], tensor) for name, tensor in plain.state_dict().items())
     indices = plain.tokenize(torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(4)))
@@ -313,8 +262,8 @@ def test_what_is_exported_decodes_as_before_and_sharp(
     assert not torch.equal(made.detokenize(indices, sharpness=1.0), plain.detokenize(indices))
 
 
-def test_validation_measures_the_sharp_picture(tiny: Tiny, make: Make) -> None:
-    module = make(validation=ValidationConfig(counts=(4, 16), lpips="alex"))
+def test_validation_measures_the_sharp_picture(tiny: Tiny, make_sharp: MakeSharp) -> None:
+    module = make_sharp(validation=ValidationConfig(counts=(4, 16), lpips="alex"))
     assert module.monitor == ("val/lpips_16", False)
     pictures = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(4))
     trainer = tiny.trainer(limit_val_batches=1.0)
@@ -326,61 +275,16 @@ def test_validation_measures_the_sharp_picture(tiny: Tiny, make: Make) -> None:
     assert abs(expected - other) > 1e-4 * expected
 
 
-def test_grids_show_the_sharp_picture(make: Make) -> None:
-    tokenizer, x = make().averaged, torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(4))
+def test_grids_show_the_sharp_picture(make_sharp: MakeSharp) -> None:
+    tokenizer, x = make_sharp().averaged, torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(4))
     assert SharpModule.sharpness == 1
     grid = reconstruction_grid(tokenizer, x, (4,), SharpModule.sharpness)
     sharp = tokenizer.detokenize(tokenizer.tokenize(x)[:, :4], sharpness=1.0)
     assert torch.equal(grid[:, :32, 32:], sharp[0])
 
 
-def test_no_monitor_without_lpips(make: Make) -> None:
-    assert make().monitor is None
-
-
-def test_a_folder_with_a_network_goes_on_with_it(make: Make, tmp_path: Path) -> None:
-    module = make()
-    again = make(init_from=str(module.export(tmp_path / "sharp")), blocks=None)
-    assert again.tokenizer.config == module.tokenizer.config
-    assert all(
-        torch.equal(p.half(), q.half())
-        for p, q in zip(module.network.parameters(), again.network.parameters(), strict=True)
-    )
-
-
-def test_geometries_that_do_not_fit_are_refused(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has no sharp network; set model\.blocks"):
-        make(blocks=None)
-    with pytest.raises(ValueError, match=r"model\.blocks is 0"):
-        make(blocks=0)
-    folder = make().export(tmp_path / "sharp")
-    with pytest.raises(ValueError, match=r"model\.blocks is 2 and .* has 1"):
-        make(init_from=str(folder), blocks=2)
-
-
-@pytest.mark.parametrize("crop", [0, 24, 64])
-def test_crops_that_do_not_fit_are_refused(make: Make, crop: int) -> None:
-    with pytest.raises(ValueError, match=f"crop is {crop}; use a multiple of 32 up to the picture's 32"):
-        make(crop=crop)
-
-
-def test_the_network_starts_from_a_file(make: Make, tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    theirs, path = real_esrgan(), tmp_path / "x4.safetensors"
-    save_file({name: tensor.half().contiguous() for name, tensor in theirs.items()}, path)
-    module = make(sharp_from=str(path))
-    for network in (module.network, module.averaged.sharp):
-        assert network is not None
-        assert torch.equal(network.conv_last.weight, theirs["conv_last.weight"].half().float())
-
-
-@pytest.mark.parametrize(
-    ("options", "message"), [({"l1": -1.0}, "negative"), ({"l1": 0, "lpips": 0, "features": 0}, "above 0")]
-)
-def test_nonsense_is_refused(options: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SharpLossConfig(**options)
+def test_no_monitor_without_lpips(make_sharp: MakeSharp) -> None:
+    assert make_sharp().monitor is None
 
 
 DRIVER = """
@@ -391,7 +295,7 @@ from onedpiece.training import sharp_module
 from onedpiece.training.base_module import take_over
 from onedpiece.training.data import FolderData
 from onedpiece.training.optimizer import ScheduleConfig
-from tests.training.test_sharp_module import RandomFeatures
+from tests.training.conftest import RandomFeatures
 
 sharp_module.SqueezeNet = sharp_module.EfficientNetLite = RandomFeatures
 seed_everything(0)
@@ -408,11 +312,11 @@ torch.save(module.state_dict(), f"{sys.argv[1]}/{trainer.global_rank}.pt")
 
 
 @pytest.mark.slow
-def test_two_processes_train_it_together(folder: Path, data: Path, tmp_path: Path) -> None:
+def test_two_processes_train_it_together(no_sharp: Path, data: Path, tmp_path: Path) -> None:
     driver = tmp_path / "driver.py"
     driver.write_text(DRIVER)
     done = subprocess.run(
-        [sys.executable, driver, folder, data],
+        [sys.executable, driver, no_sharp, data],
         cwd=tmp_path,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
@@ -421,6 +325,6 @@ def test_two_processes_train_it_together(folder: Path, data: Path, tmp_path: Pat
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    one, other = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2))
+    one, other = (torch.load(no_sharp / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert one.keys() == other.keys()
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
