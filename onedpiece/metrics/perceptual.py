@@ -213,7 +213,6 @@ def _efficientnet(weights: Path, features_only: bool = True) -> Any:
 
 
 Net = Literal["alex", "squeeze", "vgg"]
-
 """Trunks of LPIPS."""
 
 
