@@ -23,7 +23,7 @@ All levels are odd: a coefficient that is 0 stays 0. For the last token see `Tok
 
 _LEAST = dict.fromkeys(
     ("image_size", "patch_size", "num_tokens", "width", "heads", "decoder_layers", "linear_size"), 1
-) | {"encoder_layers": 0, "sharp_blocks": 0}
+) | {"encoder_layers": 0, "sharp_blocks": 0, "sharp_growth": 1}
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class TokenizerConfig:
     vqgan_codebook_size: int = 1024  # used by "vqgan": rows of the pixel codebook
     vqgan_codebook_dim: int = 256  # used by "vqgan"
     sharp_blocks: int = 0  # dense blocks of the sharp network behind the decoder; 0: faithful pictures only
+    sharp_growth: int = 32  # channels that each convolution of those blocks adds; x4plus has 32
     default_sharpness: float = 1.0  # what a file that asks for nothing is decoded with; chosen by measurement
     released_latent_layout: bool = False  # True only for released weights: see Encoder
 
