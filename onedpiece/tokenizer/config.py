@@ -21,6 +21,9 @@ GRADED_FSQ: tuple[Grade, ...] = (
 
 All levels are odd: a coefficient that is 0 stays 0. For the last token see `TokenizerConfig.refines_dc`."""
 
+X4PLUS_GROWTH = 32
+"""Channels that a convolution of Real-ESRGAN's x4plus adds."""
+
 _LEAST = dict.fromkeys(
     ("image_size", "patch_size", "num_tokens", "width", "heads", "decoder_layers", "linear_size"), 1
 ) | {"encoder_layers": 0, "sharp_blocks": 0, "sharp_growth": 1}
@@ -57,7 +60,7 @@ class TokenizerConfig:
     vqgan_codebook_size: int = 1024  # used by "vqgan": rows of the pixel codebook
     vqgan_codebook_dim: int = 256  # used by "vqgan"
     sharp_blocks: int = 0  # dense blocks of the sharp network behind the decoder; 0: faithful pictures only
-    sharp_growth: int = 32  # channels that each convolution of those blocks adds; x4plus has 32
+    sharp_growth: int = X4PLUS_GROWTH  # channels that each convolution of those blocks adds
     default_sharpness: float = 1.0  # what a file that asks for nothing is decoded with; chosen by measurement
     released_latent_layout: bool = False  # True only for released weights: see Encoder
 
@@ -159,8 +162,14 @@ class TokenizerConfig:
         return self.image_size // self.patch_size
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a mapping of plain values that JSON and YAML can hold."""
-        return asdict(self)
+        """Return a mapping of plain values that JSON and YAML can hold.
+
+        `sharp_growth` is in it where it is not x4plus's: digests of older models are over the fields without.
+        """
+        values = asdict(self)
+        if self.sharp_growth == X4PLUS_GROWTH:
+            del values["sharp_growth"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

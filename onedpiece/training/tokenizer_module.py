@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -79,7 +79,7 @@ def _from_weights(config: TokenizerConfig, name: str) -> Tokenizer:
 
 def _differing(there: TokenizerConfig, here: TokenizerConfig) -> str:
     """Return the fields that two geometries do not share, as in `width 64 there, 128 here`."""
-    found, asked = there.to_dict(), here.to_dict()
+    found, asked = asdict(there), asdict(here)
     return "; ".join(
         f"{name} {found[name]} there, {asked[name]} here" for name in found if found[name] != asked[name]
     )

@@ -75,6 +75,16 @@ def test_a_value_that_does_not_fit_is_named(values: dict, field: str):
         TokenizerConfig(**values)
 
 
+def test_growth_is_told_where_it_is_not_the_usual():
+    assert "sharp_growth" not in TokenizerConfig(sharp_blocks=1).to_dict()  # digests are older than the field
+    slim = TokenizerConfig(sharp_blocks=1, sharp_growth=8)
+    assert TokenizerConfig.from_dict(slim.to_dict()) == slim
+    growing = [block.rdb1.conv1.out_channels for block in Tokenizer(slim).sharp.body]
+    assert growing == [8]
+    with pytest.raises(ValueError, match="sharp_growth is 0; use at least 1"):
+        TokenizerConfig(sharp_growth=0)
+
+
 def test_unlike_grades_round_up_to_a_power_of_two():
     # 64² = 4096 and 63·65 = 4095: 12 bits hold both
     assert TokenizerConfig(fsq_grades=((128, (64, 64)), (128, (63, 65)))).codebook_size == 4096
