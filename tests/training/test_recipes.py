@@ -28,8 +28,8 @@ from onedpiece.training.codes import DistilledDepth
 from onedpiece.training.codes.sources import CLASSES
 from onedpiece.weights import load, save
 
+from .conftest import RandomFeatures
 from .test_configs import CONFIGS, KINDS, ROOT
-from .test_sharp_module import RandomFeatures
 
 pytestmark = pytest.mark.slow
 
