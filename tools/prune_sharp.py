@@ -4,8 +4,9 @@
 
 writes FOLDER's model with `--growth` channels a convolution (half an hour of one core for 80 photos). Block
 by block, a convolution becomes the linear map of what is kept before it that comes nearest to what the whole
-network computes; of what it makes, those channels are kept from which all that follows in the dense block is
-predicted best. The last convolution aims at the whole network's state: it takes back what was lost before.
+one computes; of what it makes, those channels are kept from which all that follows in the dense block is
+predicted best. Each block is fitted to what the whole one makes of what the small network gives it: to follow
+the whole network's own states would chase detail that nothing determines, and blur it.
 
 Source: channel pruning by reconstruction, arXiv 1707.06168; the cost of a channel is that of the optimal
 brain surgeon (Hassibi and Stork, NIPS 1992), in closed form.
@@ -109,30 +110,25 @@ def moments(features: Tensor, targets: Tensor) -> Moments:
     return Moments(inner + torch.diag(RIDGE * own + 1e-9 * own.mean()), outer)
 
 
-def prune_block(
-    whole: ResidualDenseBlock, small: ResidualDenseBlock, x: Tensor, seen: Tensor, aim: Tensor
-) -> None:
+def prune_block(whole: ResidualDenseBlock, small: ResidualDenseBlock, seen: Tensor) -> None:
     """Fit `small`'s convolutions, in place.
 
     Args:
         whole: what it stands for.
         small: a block of fewer channels.
-        x: (B, width, H, W), what `whole` sees.
-        seen: (B, width, H, W), what `small` sees.
-        aim: (B, width, H, W), what its last convolution should give.
+        seen: (B, width, H, W), what both see.
     """
-    growing = _convolutions(whole)[:-1]
-    *fewer, last = _convolutions(small)
-    wanted = _pre_activations(growing, x)
-    found = moments(seen, torch.cat([*wanted, aim], 1))
-    for number, (conv, pruned) in enumerate(zip(growing, fewer, strict=True)):
-        all_of_it = nn.Conv2d(seen.shape[1], conv.out_channels, 3, padding=1)
-        found.fit(all_of_it)
-        grown = F.leaky_relu(_by_photo(all_of_it, seen), 0.2)
-        rest = [*wanted[number + 1 :], aim]
+    wanted = _outputs(whole, seen)
+    found = moments(seen, torch.cat(wanted, 1))
+    *growing, last = _convolutions(small)
+    for number, pruned in enumerate(growing):
+        conv = nn.Conv2d(seen.shape[1], wanted[number].shape[1], 3, padding=1)
+        found.fit(conv)
+        grown = F.leaky_relu(_by_photo(conv, seen), 0.2)
+        rest = wanted[number + 1 :]
         found = moments(torch.cat([seen, grown], 1), torch.cat(rest, 1))
         kept = found.best(seen.shape[1], conv.out_channels, pruned.out_channels, _scale(rest))
-        for name, each in all_of_it.named_parameters():
+        for name, each in conv.named_parameters():
             pruned.get_parameter(name).copy_(each[kept])
         found = found.keep(seen.shape[1], kept)
         seen = torch.cat([seen, grown[:, kept]], 1)
@@ -157,10 +153,10 @@ def _by_photo(module: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([module(each[None]) for each in x])
 
 
-def _pre_activations(growing: Sequence[nn.Conv2d], x: Tensor) -> list[Tensor]:
-    """Return what each of a dense block's first convolutions gives, before its LeakyReLU."""
+def _outputs(block: ResidualDenseBlock, x: Tensor) -> list[Tensor]:
+    """Return what each of a dense block's convolutions gives, before its LeakyReLU."""
     seen, found = x, []
-    for conv in growing:
+    for conv in _convolutions(block):
         found.append(_by_photo(conv, seen))
         seen = torch.cat([seen, F.leaky_relu(found[-1], 0.2)], 1)
     return found
@@ -176,21 +172,19 @@ def prune(whole: SharpNetwork, small: SharpNetwork, faithful: Tensor, tokens: Te
         tokens: (B,), that it was decoded from.
 
     Yields:
-        After each block, by how much the state of `small` is off: a share of the variance of `whole`'s.
+        After each block, by how much what it adds is off: a share of its square in `whole`.
     """
     around = {name: each for name, each in whole.state_dict().items() if not name.startswith("body.")}
     small.load_state_dict(around, strict=False)
-    x = torch.cat([whole.conv_first(network_input(*each)) for each in _photos(faithful, tokens)]).contiguous()
-    seen = x.clone()
+    x = torch.cat([whole.conv_first(network_input(*each)) for each in _photos(faithful, tokens)])
     for rrdb, fewer in zip(whole.body, small.body, strict=True):
-        state, own = x, seen
+        wanted, state = _by_photo(rrdb, x), x
         for block, pruned in zip(_dense_blocks(rrdb), _dense_blocks(fewer), strict=True):
-            after = _by_photo(block, state)
-            wanted = (x + 0.2 * after - seen) / 0.2 if pruned is _dense_blocks(fewer)[-1] else after
-            prune_block(block, pruned, state, own, (wanted - own) / 0.2)
-            state, own = after, _by_photo(pruned, own)
-        x, seen = torch.add(x, state, alpha=0.2), torch.add(seen, own, alpha=0.2)
-        yield float((seen - x).square().mean() / x.var())
+            prune_block(block, pruned, state)
+            state = _by_photo(pruned, state)
+        after = torch.add(x, state, alpha=0.2)
+        yield float((after - wanted).square().sum() / (wanted - x).square().sum())
+        x = after
 
 
 def _dense_blocks(rrdb: nn.Module) -> list[ResidualDenseBlock]:
@@ -219,7 +213,7 @@ def decoded(tokenizer: Tokenizer, archives: Sequence[Path], count: int) -> tuple
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", help="of weights, or a model's name")
+    parser.add_argument("folder", help="of weights")
     parser.add_argument("archives", nargs="+", type=Path, help="tars or folders of photos")
     parser.add_argument("--growth", type=int, required=True, help="channels that a convolution is to add")
     parser.add_argument("--photos", type=int, default=80)
@@ -239,7 +233,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number, error in enumerate(
         prune(whole.sharp, small.sharp, *decoded(whole, args.archives, args.photos))
     ):
-        print(f"block {number + 1} of {len(whole.sharp.body)}: off by {error:.2%}", flush=True)
+        print(
+            f"block {number + 1} of {len(whole.sharp.body)}: off by {error:.2%} of what it adds", flush=True
+        )
     print(f"weights are in {save(small, args.out)}")
     return 0
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
 from onedpiece.metrics.perceptual import EfficientNetLite, FeatureDistance, FeatureNetwork, Lpips, SqueezeNet
-from onedpiece.tokenizer import Tokenizer, TokenizerConfig
+from onedpiece.tokenizer import TokenizerConfig
 from onedpiece.tokenizer.pixel_heads import LOW_PASS, SharpNetwork
 from onedpiece.tokenizer.tail_drop import KeepLaw, sample_lengths
 from onedpiece.training.base_module import Monitor
@@ -22,7 +22,7 @@ from onedpiece.training.losses.discriminators import FeatureDiscriminator, Pixel
 from onedpiece.training.metrics import ValidationConfig
 from onedpiece.training.optimizer import OptimizerConfig, ScheduleConfig, ramp
 from onedpiece.training.tokenizer_module import TokenizerModule
-from onedpiece.weights.checkpoint import load_tokenizer, read_config
+from onedpiece.weights.checkpoint import read_config
 
 EFFICIENTNET = "efficientnet_lite0.safetensors"
 
@@ -73,7 +73,7 @@ class Crops(NamedTuple):
 
     Attributes:
         faithful: (B, 3, S, S) in [0, 1], of the faithful pictures.
-        target: (B, 3, S, S) in [0, 1], of the originals, or what a teacher draws, about [0, 1].
+        target: (B, 3, S, S) in [0, 1], of the originals.
         tokens: (B,) int64, that were decoded.
         features: of `faithful`, stage by stage, from each network that a discriminator stands on.
     """
@@ -93,8 +93,6 @@ class SharpModule(TokenizerModule):
         blocks: of a fresh sharp network, where the folder has none (x4plus has 23); None: the folder's own.
         sharp_from: safetensors file of an RRDBNet to start the sharp network from: ours, or Real-ESRGAN's
             x4plus as `tools/fetch_priors.py` writes it; None: what `init_from` has, or a fresh one.
-        teacher: folder of weights whose sharp network draws what this one is trained towards, in place of the
-            photos: for a smaller network, which learns to draw the same. None: the photos.
         priors: folder with `efficientnet_lite0.safetensors`, as `tools/fetch_priors.py` writes it.
         crop: side of the squares that are trained on, in pixels; a multiple of 32.
         distribution: of the number of tokens.
@@ -107,7 +105,7 @@ class SharpModule(TokenizerModule):
 
     Raises:
         ValueError: neither the folder nor `blocks` says how large the network is, both do and disagree, the
-            file holds another one, the crops do not fit, or the teacher has no sharp network.
+            file holds another one, or the crops do not fit.
         MissingWeightsError: those of SqueezeNet or EfficientNet are not there.
 
     Source: `SharpLossConfig`'s terms are ESRGAN's (arXiv 1809.00219) with projected discriminators
@@ -122,7 +120,6 @@ class SharpModule(TokenizerModule):
         init_from: str,
         blocks: int | None = None,
         sharp_from: str | None = None,
-        teacher: str | None = None,
         priors: str = "priors",
         crop: int = 128,
         distribution: KeepLaw = "mixture",
@@ -150,8 +147,6 @@ class SharpModule(TokenizerModule):
         if sharp_from is not None:
             load_rrdbnet(self.network, load_file(sharp_from))
             self.ema.copy_from(self.tokenizer)
-        # In a list, as no part of what is saved.
-        self._teachers = [] if teacher is None else [_sharp_tokenizer(teacher)]
         self.crop, self.distribution = crop, distribution
         self.losses, self.sharp_optimizer = losses, optimizer
         self.automatic_optimization = False
@@ -231,10 +226,7 @@ class SharpModule(TokenizerModule):
         corners = (torch.randint(0, steps, (len(batch), 2), generator=generator) * LOW_PASS).tolist()
         cut = self._cut(faithful, corners)
         features = [trunk(cut) for trunk in self._trunks] if self.losses.adversarial else []
-        target = self._cut(batch, corners)
-        for teacher in self._teachers:
-            target = teacher.to(batch.device).sharpen(cut, tokens)
-        return Crops(cut, target, tokens, features)
+        return Crops(cut, self._cut(batch, corners), tokens, features)
 
     def _cut(self, x: Tensor, corners: Sequence[Sequence[int]]) -> Tensor:
         size = self.crop
@@ -329,13 +321,6 @@ def sharp_config(folder: str, blocks: int | None) -> TokenizerConfig:
             "where the folder has a network"
         )
     return replace(config, sharp_blocks=blocks or config.sharp_blocks)
-
-
-def _sharp_tokenizer(folder: str) -> Tokenizer:
-    tokenizer = load_tokenizer(folder)
-    if tokenizer.sharp is None:
-        raise ValueError(f"model.teacher is {folder}, which has no sharp network")
-    return tokenizer.requires_grad_(False)
 
 
 def load_rrdbnet(network: SharpNetwork, state: dict[str, Tensor]) -> None:
