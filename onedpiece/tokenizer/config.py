@@ -26,7 +26,7 @@ X4PLUS_GROWTH = 32
 
 _LEAST = dict.fromkeys(
     ("image_size", "patch_size", "num_tokens", "width", "heads", "decoder_layers", "linear_size"), 1
-) | {"encoder_layers": 0, "sharp_blocks": 0, "sharp_growth": 1}
+) | {"encoder_layers": 0, "sharp_blocks": 0}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TokenizerConfig:
     vqgan_codebook_size: int = 1024  # used by "vqgan": rows of the pixel codebook
     vqgan_codebook_dim: int = 256  # used by "vqgan"
     sharp_blocks: int = 0  # dense blocks of the sharp network behind the decoder; 0: faithful pictures only
-    sharp_growth: int = X4PLUS_GROWTH  # channels that each convolution of those blocks adds
+    sharp_growth: int | tuple[int, ...] = X4PLUS_GROWTH  # channels a convolution of theirs adds; or by block
     default_sharpness: float = 1.0  # what a file that asks for nothing is decoded with; chosen by measurement
     released_latent_layout: bool = False  # True only for released weights: see Encoder
 
@@ -69,6 +69,9 @@ class TokenizerConfig:
         grades = tuple((int(count), tuple(int(v) for v in levels)) for count, levels in self.fsq_grades)
         object.__setattr__(self, "fsq_grades", grades)
         object.__setattr__(self, "vqgan_multipliers", tuple(int(m) for m in self.vqgan_multipliers))
+        growth = self.sharp_growth if self.sharp_blocks else X4PLUS_GROWTH  # no blocks are all alike
+        growth = growth if isinstance(growth, int) else tuple(int(each) for each in growth)
+        object.__setattr__(self, "sharp_growth", growth)
         self._check()
 
     def _check(self) -> None:
@@ -97,6 +100,13 @@ class TokenizerConfig:
             raise ValueError(
                 f"patch_size is {self.patch_size}, and pixel_head {self.pixel_head} draws 4×4 at once; "
                 "use up to 4, a multiple of 4, or pixel_head linear"
+            )
+        growth = self.sharp_growth
+        growths = (growth,) * self.sharp_blocks if isinstance(growth, int) else growth
+        if min(growths, default=1) < 1 or len(growths) != self.sharp_blocks:
+            raise ValueError(
+                f"sharp_growth is {self.sharp_growth}; use at least 1, for all blocks or for each of the "
+                f"{self.sharp_blocks} sharp_blocks"
             )
         if self.sharp_blocks and self.image_size % 8:
             raise ValueError(

@@ -1,6 +1,6 @@
 """What draws pixels: patches, the VQGAN decoder behind its codes, and the sharp network behind them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import cast
 
@@ -167,15 +167,16 @@ class SharpNetwork(nn.Module):
     Args:
         blocks: residual in residual dense blocks; x4plus has 23.
         width: channels of the trunk.
-        growth: channels that each convolution of a dense block adds.
+        growth: channels that each convolution of a dense block adds, in all blocks or block by block.
 
     Source: Real-ESRGAN, arXiv 2107.10833; ESRGAN, arXiv 1809.00219.
     """
 
-    def __init__(self, blocks: int = 23, width: int = 64, growth: int = 32) -> None:
+    def __init__(self, blocks: int = 23, width: int = 64, growth: int | Sequence[int] = 32) -> None:
         super().__init__()
         self.conv_first = _Conv3x3(INPUT_CHANNELS, width)
-        self.body = nn.Sequential(*(RRDB(width, growth) for _ in range(blocks)))
+        growths = (growth,) * blocks if isinstance(growth, int) else growth
+        self.body = nn.Sequential(*(RRDB(width, each) for each in growths))
         self.conv_body = _Conv3x3(width, width)
         self.conv_up1 = _Conv3x3(width, width)
         self.conv_up2 = _Conv3x3(width, width)
@@ -284,8 +285,9 @@ def _winograd_matrices() -> tuple[Tensor, Tensor, Tensor]:
 def _run_in_tiles(body: nn.Sequential, x: Tensor) -> Tensor:
     """Run RRDBs on the maps of one picture, x (1, C, H, W), H and W multiples of `TILE`."""
     tiles = F.pixel_unshuffle(x[0], TILE).view(x.shape[1], TILE**2, x.shape[2] // TILE, -1)
-    maps = _Maps(cast(RRDB, body[0]).rdb1.conv5.in_channels, tiles)
-    for rrdb in cast(Iterable[RRDB], body):
+    rrdbs = cast(Sequence[RRDB], body)
+    maps = _Maps(max(rrdb.rdb1.conv5.in_channels for rrdb in rrdbs), tiles)
+    for rrdb in rrdbs:
         kept = tiles
         for block in (rrdb.rdb1, rrdb.rdb2, rrdb.rdb3):
             tiles = torch.add(tiles, _run_dense_block(block, tiles, maps), alpha=0.2)

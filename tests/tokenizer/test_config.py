@@ -1,6 +1,7 @@
 """The configuration: presets, round trips, and errors that name the field."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -81,8 +82,15 @@ def test_growth_is_told_where_it_is_not_the_usual():
     assert TokenizerConfig.from_dict(slim.to_dict()) == slim
     growing = [block.rdb1.conv1.out_channels for block in Tokenizer(slim).sharp.body]
     assert growing == [8]
-    with pytest.raises(ValueError, match="sharp_growth is 0; use at least 1"):
-        TokenizerConfig(sharp_growth=0)
+    mixed = TokenizerConfig.from_dict({"sharp_blocks": 2, "sharp_growth": [8, 4]})
+    assert TokenizerConfig.from_dict(mixed.to_dict()) == mixed
+    assert [block.rdb1.conv1.out_channels for block in Tokenizer(mixed).sharp.body] == [8, 4]
+    assert replace(mixed, sharp_blocks=0) == TokenizerConfig()  # no blocks are all alike
+    for growth in (0, (8,), (8, 0), (8, 4, 4), ()):
+        with pytest.raises(
+            ValueError, match=r"sharp_growth is .*; use at least 1, for all blocks or for each"
+        ):
+            TokenizerConfig(sharp_blocks=2, sharp_growth=growth)
 
 
 def test_unlike_grades_round_up_to_a_power_of_two():

@@ -78,6 +78,16 @@ def test_inference_runs_in_tiles_a_picture_at_a_time(tiled: list[tuple[int, ...]
     assert len(tiled) == 4  # none while gradients are wanted
 
 
+def test_blocks_may_be_of_different_widths(tiled: list[tuple[int, ...]]) -> None:
+    torch.manual_seed(0)
+    network = SharpNetwork(blocks=3, width=8, growth=(2, 5, 1)).eval()
+    x, counts = torch.rand(1, 3, 32, 32), torch.tensor([64])
+    with torch.no_grad():
+        drawn = network(x, counts)
+    assert tiled == [(1, 8, 8, 8)]
+    torch.testing.assert_close(network(x, counts).detach(), drawn, atol=1e-5, rtol=0)
+
+
 def test_all_else_is_left_to_the_modules(tiled: list[tuple[int, ...]]) -> None:
     network, x, counts = sharp()
     network(x, counts).sum().backward()

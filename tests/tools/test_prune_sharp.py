@@ -72,18 +72,18 @@ def test_the_folder_loads_and_its_tokens_are_the_same(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     torch.manual_seed(0)
-    whole = Tokenizer(small_config(sharp_blocks=1, sharp_growth=3)).eval()
+    whole = Tokenizer(small_config(sharp_blocks=2, sharp_growth=3)).eval()
     folder = save(whole, tmp_path / "whole")
-    words = [str(folder), str(data / "chelsea.png"), str(data / "coffee.png"), "--photos", "2"]
+    words = [str(folder), str(data / "chelsea.png"), str(data / "coffee.png"), "--photos", "2", "--last", "1"]
     assert prune_sharp.main([*words, "--growth", "1", "--out", str(tmp_path / "small")]) == 0
-    assert "block 1 of 1: off by" in capsys.readouterr().out
+    assert "block 2 of 2: off by 0.00%" in capsys.readouterr().out
     small = load_tokenizer(tmp_path / "small")
-    assert small.config.sharp_growth == 1
+    assert small.config.sharp_growth == (1, 3)
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     indices = whole.tokenize(x)
     assert torch.equal(small.tokenize(x), indices)
     assert torch.equal(small.detokenize(indices), load_tokenizer(folder).detokenize(indices))
     assert not torch.equal(small.detokenize(indices, sharpness=1.0), small.detokenize(indices))
-    for growth in ("0", "3"):
-        assert prune_sharp.main([*words, "--growth", growth, "--out", str(tmp_path / "none")]) == 2
-    assert "has 3 channels; --growth is to be at least 1 and fewer" in capsys.readouterr().err
+    for more in (("--growth", "0"), ("--growth", "3"), ("--growth", "1", "--last", "2")):
+        assert prune_sharp.main([*words, *more, "--out", str(tmp_path / "none")]) == 2
+        assert "its sharp network has 2 blocks of 3 channels; --growth is to" in capsys.readouterr().err
