@@ -1,13 +1,12 @@
-"""Give a sharp network's dense blocks fewer channels, refitted by least squares on photos: no training.
+"""Give a sharp network's blocks fewer channels, refitted by least squares on photos: no training.
 
-    python -m tools.prune_sharp FOLDER data/train/train-*.tar --growth 16 --last 3 --out OUT
+    python -m tools.prune_sharp FOLDER data/train/train-*.tar --growth 8,16,24 --off 0.09 --out OUT
 
-writes FOLDER's model with `--growth` channels a convolution (25 minutes of one core for 48 photos), in all
-blocks but the `--last`: those draw what is seen and miss every channel. Block by block, a convolution becomes
-the linear map of what is kept before it that comes nearest to what the whole one computes; of what it makes,
-those channels are kept from which all that follows in the dense block is predicted best. Each block is fitted
-to what the whole one makes of what the small network gives it: to follow the whole network's own states would
-chase detail that nothing determines, and blur it.
+writes FOLDER's model in which a block's convolutions add the fewest channels of `--growth` that leave what
+the block adds off by at most `--off`, a share of its square; blocks that need more stay whole. Block by block,
+a convolution becomes the linear map of what is kept before it that comes nearest to what the whole one
+computes, and of what it makes those channels are kept from which all that follows in the dense block is
+predicted best. 48 photos take a quarter to three quarters of an hour of a core.
 
 Source: channel pruning by reconstruction, arXiv 1707.06168; the cost of a channel is that of the optimal
 brain surgeon (Hassibi and Stork, NIPS 1992), in closed form.
@@ -19,14 +18,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onedpiece.codec.tensors import resize, to_tensor
-from onedpiece.tokenizer import Tokenizer, TokenizerConfig
-from onedpiece.tokenizer.pixel_heads import ResidualDenseBlock, SharpNetwork, network_input
+from onedpiece.tokenizer import Tokenizer
+from onedpiece.tokenizer.pixel_heads import RRDB, ResidualDenseBlock, SharpNetwork, network_input
 from onedpiece.weights import load_tokenizer, save
 from tools.shards import read_shards
 
@@ -149,10 +149,6 @@ def _convolutions(block: ResidualDenseBlock) -> list[nn.Conv2d]:
     return [each for each in block.children() if isinstance(each, nn.Conv2d)]
 
 
-def _widths(block: ResidualDenseBlock) -> list[int]:
-    return [conv.out_channels for conv in _convolutions(block)]
-
-
 def _by_photo(module: nn.Module, x: Tensor) -> Tensor:
     """Run it on one photo at a time, which the processor's cache holds."""
     return torch.cat([module(each[None]) for each in x])
@@ -167,32 +163,48 @@ def _outputs(block: ResidualDenseBlock, x: Tensor) -> list[Tensor]:
     return found
 
 
-def prune(whole: SharpNetwork, small: SharpNetwork, faithful: Tensor, tokens: Tensor) -> Iterator[float]:
-    """Fit `small`'s blocks to `whole`'s, in place; its other convolutions are those of `whole`.
+class Pruned(NamedTuple):
+    """A block that stands for a whole one, or is it; with how many channels, and off by what share."""
+
+    rrdb: RRDB
+    growth: int
+    off: float
+
+
+def prune(
+    whole: SharpNetwork, growths: Sequence[int], limit: float, faithful: Tensor, tokens: Tensor
+) -> Iterator[Pruned]:
+    """Find a smaller block for each of a network's, on what the smaller ones before it give.
 
     Args:
-        whole: a network of so many blocks.
-        small: one of as many, with fewer channels in them.
-        faithful: (B, 3, H, W) in [0, 1], what they draw over.
-        tokens: (B,), that it was decoded from.
-
-    Yields:
-        After each block, by how much what it adds is off: a share of its square in `whole`.
+        whole: the network, which stays as it is.
+        growths: numbers of channels to choose from, the fewest first.
+        limit: by how much what a block adds may be off, as a share of its square.
+        faithful: (B, 3, H, W) in [0, 1], what the network draws over.
+        tokens: (B,), that each was decoded from.
     """
-    around = {name: each for name, each in whole.state_dict().items() if not name.startswith("body.")}
-    small.load_state_dict(around, strict=False)
     x = torch.cat([whole.conv_first(network_input(*each)) for each in _photos(faithful, tokens)])
-    for rrdb, fewer in zip(whole.body, small.body, strict=True):
-        wanted, state = _by_photo(rrdb, x), x
-        for block, pruned in zip(_dense_blocks(rrdb), _dense_blocks(fewer), strict=True):
-            if _widths(block) == _widths(pruned):
-                pruned.load_state_dict(block.state_dict())
-            else:
-                prune_block(block, pruned, state)
-            state = _by_photo(pruned, state)
-        after = torch.add(x, state, alpha=0.2)
-        yield float((after - wanted).square().sum() / (wanted - x).square().sum())
+    for rrdb in whole.body:
+        assert isinstance(rrdb, RRDB)
+        wanted = _by_photo(rrdb, x)
+        chosen, after = Pruned(rrdb, _convolutions(_dense_blocks(rrdb)[0])[0].out_channels, 0.0), wanted
+        for growth in (each for each in growths if each < chosen.growth):
+            small = _prune_rrdb(rrdb, growth, x)
+            drawn = _by_photo(small, x)
+            off = float((drawn - wanted).square().sum() / (wanted - x).square().sum())
+            if off <= limit:
+                chosen, after = Pruned(small, growth, off), drawn
+                break
+        yield chosen
         x = after
+
+
+def _prune_rrdb(rrdb: RRDB, growth: int, x: Tensor) -> RRDB:
+    small, state = RRDB(x.shape[1], growth), x
+    for block, pruned in zip(_dense_blocks(rrdb), _dense_blocks(small), strict=True):
+        prune_block(block, pruned, state)
+        state = _by_photo(pruned, state)
+    return small
 
 
 def _dense_blocks(rrdb: nn.Module) -> list[ResidualDenseBlock]:
@@ -217,20 +229,15 @@ def decoded(tokenizer: Tokenizer, archives: Sequence[Path], count: int) -> tuple
     return torch.cat(faithful).clamp(0, 1), tokens
 
 
-def _smaller(config: TokenizerConfig, growth: int, last: int) -> TokenizerConfig:
-    """Return the geometry with `growth` channels in all blocks but the last ones.
-
-    Raises:
-        ValueError: no block gets fewer channels, or some would get more, or none.
-    """
-    blocks, now = config.sharp_blocks, config.sharp_growth
-    growths = (now,) * blocks if isinstance(now, int) else now
-    if not 0 <= last < blocks or not 1 <= growth < min(growths):
-        raise ValueError(
-            f"its sharp network has {blocks} blocks of {now} channels; --growth is to be at least 1 and "
-            "fewer, and --last at least 0 and fewer"
-        )
-    return replace(config, sharp_growth=(growth,) * (blocks - last) + growths[blocks - last :])
+def smaller(whole: Tokenizer, blocks: Sequence[Pruned]) -> Tokenizer:
+    """Return the tokenizer with these blocks in its sharp network."""
+    config = replace(whole.config, sharp_growth=tuple(each.growth for each in blocks))
+    tokenizer = Tokenizer(config).eval()
+    state = {name: each for name, each in whole.state_dict().items() if not name.startswith("sharp.body.")}
+    for number, block in enumerate(blocks):
+        state |= {f"sharp.body.{number}.{name}": each for name, each in block.rrdb.state_dict().items()}
+    tokenizer.load_state_dict(state)
+    return tokenizer
 
 
 @torch.no_grad()
@@ -239,28 +246,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", help="of weights")
     parser.add_argument("archives", nargs="+", type=Path, help="tars or folders of photos")
-    parser.add_argument("--growth", type=int, required=True, help="channels that a convolution is to add")
-    parser.add_argument("--last", type=int, default=3, help="how many blocks at the end stay whole")
+    parser.add_argument("--growth", default="8,16,24", help="channels to choose from, by commas")
+    parser.add_argument("--off", type=float, default=0.09, help="of what a block adds, 0 to 1")
     parser.add_argument("--photos", type=int, default=48)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
+    growths = sorted(int(each) for each in args.growth.split(","))
     whole = load_tokenizer(args.folder).eval()
-    try:
-        small = Tokenizer(_smaller(whole.config, args.growth, args.last)).eval()
-    except ValueError as error:
-        print(f"{args.folder}: {error}", file=sys.stderr)
+    if whole.sharp is None or growths[0] < 1:
+        print(
+            f"{args.folder} has no sharp network" if growths[0] > 0 else "--growth: at least 1 channel",
+            file=sys.stderr,
+        )
         return 2
-    assert whole.sharp is not None
-    assert small.sharp is not None
-    kept = {name: each for name, each in whole.state_dict().items() if not name.startswith("sharp.")}
-    small.load_state_dict(kept, strict=False)
-    found = prune(whole.sharp, small.sharp, *decoded(whole, args.archives, args.photos))
-    for number, off in enumerate(found):
-        blocks = len(whole.sharp.body)
-        print(f"block {number + 1} of {blocks}: off by {off:.2%} of what it adds", flush=True)
-    print(f"weights are in {save(small, args.out)}")
+    blocks: list[Pruned] = []
+    for block in prune(whole.sharp, growths, args.off, *decoded(whole, args.archives, args.photos)):
+        blocks.append(block)
+        place = f"block {len(blocks)} of {whole.config.sharp_blocks}"
+        print(f"{place}: {block.growth} channels, off by {block.off:.2%}", flush=True)
+    print(f"weights are in {save(smaller(whole, blocks), args.out)}")
     return 0
 
 

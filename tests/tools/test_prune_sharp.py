@@ -38,31 +38,45 @@ def pictures() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(12, 3, 64, 64, generator=generator), torch.full((12,), 32)
 
 
+def assembled(whole: SharpNetwork, blocks: list[prune_sharp.Pruned]) -> SharpNetwork:
+    small = SharpNetwork(2, WIDTH, [block.growth for block in blocks]).eval()
+    around = {name: each for name, each in whole.state_dict().items() if not name.startswith("body.")}
+    small.load_state_dict(around, strict=False)
+    for own, block in zip(small.body, blocks, strict=True):
+        own.load_state_dict(block.rrdb.state_dict())
+    return small
+
+
 def test_channels_that_nothing_looks_at_go_and_nothing_is_lost() -> None:
-    whole, small = network(4), network(2)
+    whole = network(4)
     silence(whole, [1, 2])
     x = pictures()
-    errors = list(prune_sharp.prune(whole, small, *x))
-    assert len(errors) == 2
-    assert max(errors) < 1e-6
-    kept = [0, 3]
-    first, pruned = whole.body[0].rdb1.conv1, small.body[0].rdb1.conv1
-    torch.testing.assert_close(pruned.weight, first.weight[kept], atol=2e-3, rtol=0)
-    torch.testing.assert_close(small(*x), whole(*x), atol=1e-3, rtol=0)
+    blocks = list(prune_sharp.prune(whole, [1, 2, 3], 1e-6, *x))
+    assert [block.growth for block in blocks] == [2, 2]
+    assert max(block.off for block in blocks) < 1e-6
+    first, pruned = whole.body[0].rdb1.conv1, blocks[0].rrdb.rdb1.conv1
+    torch.testing.assert_close(pruned.weight, first.weight[[0, 3]], atol=2e-3, rtol=0)
+    torch.testing.assert_close(assembled(whole, blocks)(*x), whole(*x), atol=1e-3, rtol=0)
 
 
-def test_what_is_lost_is_little_and_less_of_more() -> None:
-    whole = network(4)
-    off = [list(prune_sharp.prune(whole, network(growth), *pictures()))[-1] for growth in (1, 3)]
-    assert off[1] < off[0] < 0.01
+def test_a_block_has_as_many_channels_as_its_limit_takes() -> None:
+    whole, x = network(4), pictures()
+    found = {growth: list(prune_sharp.prune(whole, [growth], 1.0, *x)) for growth in (1, 2, 3)}
+    off = [[block.off for block in found[growth]] for growth in (1, 2, 3)]
+    assert off[0][0] > off[1][0] > off[2][0] > 0
+    between = (off[0][0] + off[1][0]) / 2
+    assert next(prune_sharp.prune(whole, [1, 2, 3], between, *x)).growth == 2
+    blocks = list(prune_sharp.prune(whole, [1, 2, 3], 0.0, *x))  # nothing is near enough: all stays as it is
+    assert [(block.growth, block.off) for block in blocks] == [(4, 0.0), (4, 0.0)]
+    assert torch.equal(assembled(whole, blocks)(*x), whole(*x))
 
 
 def test_a_fit_of_fewer_channels_beats_the_network_without_them() -> None:
-    whole, small, x = network(4), network(2), pictures()
-    list(prune_sharp.prune(whole, small, *x))
+    whole, x = network(4), pictures()
+    small = assembled(whole, list(prune_sharp.prune(whole, [2], 1.0, *x)))
     fitted = (small(*x) - whole(*x)).square().mean()
-    silence(whole_without := network(4), [2, 3])
-    assert fitted < 0.5 * (whole_without(*x) - whole(*x)).square().mean()
+    silence(without := network(4), [2, 3])
+    assert fitted < 0.5 * (without(*x) - whole(*x)).square().mean()
 
 
 def test_the_folder_loads_and_its_tokens_are_the_same(
@@ -74,16 +88,19 @@ def test_the_folder_loads_and_its_tokens_are_the_same(
     torch.manual_seed(0)
     whole = Tokenizer(small_config(sharp_blocks=2, sharp_growth=3)).eval()
     folder = save(whole, tmp_path / "whole")
-    words = [str(folder), str(data / "chelsea.png"), str(data / "coffee.png"), "--photos", "2", "--last", "1"]
-    assert prune_sharp.main([*words, "--growth", "1", "--out", str(tmp_path / "small")]) == 0
-    assert "block 2 of 2: off by 0.00%" in capsys.readouterr().out
+    words = [str(data / "chelsea.png"), str(data / "coffee.png"), "--photos", "2", "--off", "1"]
+    words += ["--out", str(tmp_path / "small")]
+    assert prune_sharp.main([str(folder), *words, "--growth", "2,1"]) == 0
+    assert "block 2 of 2: 1 channels, off by" in capsys.readouterr().out
     small = load_tokenizer(tmp_path / "small")
-    assert small.config.sharp_growth == (1, 3)
+    assert small.config.sharp_growth == (1, 1)
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     indices = whole.tokenize(x)
     assert torch.equal(small.tokenize(x), indices)
     assert torch.equal(small.detokenize(indices), load_tokenizer(folder).detokenize(indices))
     assert not torch.equal(small.detokenize(indices, sharpness=1.0), small.detokenize(indices))
-    for more in (("--growth", "0"), ("--growth", "3"), ("--growth", "1", "--last", "2")):
-        assert prune_sharp.main([*words, *more, "--out", str(tmp_path / "none")]) == 2
-        assert "its sharp network has 2 blocks of 3 channels; --growth is to" in capsys.readouterr().err
+    none = save(Tokenizer(small_config()), tmp_path / "none")
+    assert prune_sharp.main([str(none), *words]) == 2
+    assert "none has no sharp network" in capsys.readouterr().err
+    assert prune_sharp.main([str(folder), *words, "--growth", "0"]) == 2
+    assert "--growth: at least 1 channel" in capsys.readouterr().err
