@@ -3,9 +3,9 @@
     python -m tools.prune_sharp FOLDER data/train/train-*.tar --growth 8,16,24 --off 0.09 --out OUT
 
 writes FOLDER's model in which a block's convolutions add the fewest channels of `--growth` that leave what
-the block adds off by at most `--off`, a share of its square; blocks that need more stay whole. Block by block,
-a convolution becomes the linear map of what is kept before it that comes nearest to what the whole one
-computes, and of what it makes those channels are kept from which all that follows in the dense block is
+the block adds off by at most `--off`, a share of its square; blocks that need more stay whole. Block by
+block, a convolution becomes the linear map of what is kept before it that comes nearest to what the whole
+one computes, and of what it makes those channels are kept from which all that follows in the dense block is
 predicted best. 48 photos take a quarter to three quarters of an hour of a core.
 
 Source: channel pruning by reconstruction, arXiv 1707.06168; the cost of a channel is that of the optimal
