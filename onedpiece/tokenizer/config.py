@@ -24,6 +24,9 @@ All levels are odd: a coefficient that is 0 stays 0. For the last token see `Tok
 X4PLUS_GROWTH = 32
 """Channels that a convolution of Real-ESRGAN's x4plus adds."""
 
+_MISSING = object()
+_LATER = {"sharp_growth": X4PLUS_GROWTH, "decoder_hidden": None}
+
 _LEAST = dict.fromkeys(
     ("image_size", "patch_size", "num_tokens", "width", "heads", "decoder_layers", "linear_size"), 1
 ) | {"encoder_layers": 0, "sharp_blocks": 0}
@@ -48,6 +51,7 @@ class TokenizerConfig:
     heads: int = 6
     encoder_layers: int = 4  # 0, with a linear path: no encoder network, its tokens as they are
     decoder_layers: int = 8  # the harder half: TiTok and One-D-Piece find that the decoder pays more
+    decoder_hidden: int | None = None  # channels inside the decoder's MLPs; None: four times width
     quantizer: Literal["fsq", "vq"] = "fsq"  # FSQ needs no commitment loss and cannot collapse
     fsq_grades: tuple[Grade, ...] = GRADED_FSQ  # used by "fsq"; counts add up to num_tokens
     vq_codebook_size: int = 4096  # used by "vq"; the released models' size
@@ -78,6 +82,8 @@ class TokenizerConfig:
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; use at least {least}")
+        if self.decoder_hidden is not None and self.decoder_hidden < 1:
+            raise ValueError(f"decoder_hidden is {self.decoder_hidden}; use at least 1, or null")
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; change one"
@@ -174,12 +180,10 @@ class TokenizerConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return a mapping of plain values that JSON and YAML can hold.
 
-        `sharp_growth` is in it where it is not x4plus's: digests of older models are over the fields without.
+        Fields that came later are in it where they are not as usual: older models' digests are without them.
         """
         values = asdict(self)
-        if self.sharp_growth == X4PLUS_GROWTH:
-            del values["sharp_growth"]
-        return values
+        return {name: value for name, value in values.items() if value != _LATER.get(name, _MISSING)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -130,12 +130,13 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers around a GELU."""
+    """Two linear layers around a GELU of `hidden` channels, by default four times `width`."""
 
-    def __init__(self, width: int, ratio: int = 4) -> None:
+    def __init__(self, width: int, hidden: int | None = None) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(width, ratio * width)
-        self.c_proj = nn.Linear(ratio * width, width)
+        hidden = 4 * width if hidden is None else hidden
+        self.c_fc = nn.Linear(width, hidden)
+        self.c_proj = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (…, W) to (…, W)."""
@@ -146,12 +147,12 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """One pre-norm transformer block: attention, then MLP, each added to its input."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, hidden: int | None = None) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(width)
         self.attn = Attention(width, heads)
         self.ln_2 = nn.LayerNorm(width)
-        self.mlp = MLP(width)
+        self.mlp = MLP(width, hidden)
 
     def forward(self, x: Tensor, key_mask: Tensor | None = None, queries: int | None = None) -> Tensor:
         """Map (B, T, W) to (B, queries, W); arguments as in `Attention`.
@@ -163,13 +164,13 @@ class Block(nn.Module):
         return out
 
 
-def build_blocks(width: int, heads: int, layers: int) -> nn.ModuleList:
-    """Return `layers` blocks, their weights drawn from a normal with a deviation of 0.02.
+def build_blocks(width: int, heads: int, layers: int, hidden: int | None = None) -> nn.ModuleList:
+    """Return `layers` blocks, `hidden` as in `MLP`; weights drawn from a normal with a deviation of 0.02.
 
     A residual branch's last layer is drawn smaller by sqrt(2·layers), so that the stream's variance
     does not grow with depth (GPT-2's rule).
     """
-    blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+    blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(layers))
     for name, parameter in blocks.named_parameters():
         if parameter.ndim == 2:
             last = name.endswith(("out_proj.weight", "c_proj.weight"))
@@ -289,7 +290,7 @@ class Decoder(nn.Module):
         self.latent_token_positional_embedding = nn.Parameter(truncated_normal(config.num_tokens, width))
         self.linear_embed = self._linear_embed(config) if config.linear_path else None
         self.ln_pre = nn.LayerNorm(width)
-        self.transformer = build_blocks(width, config.heads, config.decoder_layers)
+        self.transformer = build_blocks(width, config.heads, config.decoder_layers, config.decoder_hidden)
         self.ln_post = nn.LayerNorm(width)
         self.head = _HEADS[config.pixel_head](config)
 

@@ -76,6 +76,17 @@ def test_a_value_that_does_not_fit_is_named(values: dict, field: str):
         TokenizerConfig(**values)
 
 
+def test_the_decoders_mlps_have_channels_of_their_own():
+    slim = TokenizerConfig(decoder_hidden=100)
+    assert TokenizerConfig.from_dict(slim.to_dict()) == slim
+    assert "decoder_hidden" not in TokenizerConfig().to_dict()  # digests are older than the field
+    tokenizer = Tokenizer(slim)
+    assert {block.mlp.c_fc.out_features for block in tokenizer.decoder.transformer} == {100}
+    assert {block.mlp.c_fc.out_features for block in tokenizer.encoder.transformer} == {4 * slim.width}
+    with pytest.raises(ValueError, match="decoder_hidden is 0; use at least 1, or null"):
+        TokenizerConfig(decoder_hidden=0)
+
+
 def test_growth_is_told_where_it_is_not_the_usual():
     assert "sharp_growth" not in TokenizerConfig(sharp_blocks=1).to_dict()  # digests are older than the field
     slim = TokenizerConfig(sharp_blocks=1, sharp_growth=8)
