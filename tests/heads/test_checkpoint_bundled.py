@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,9 @@ def test_it_is_small_and_says_what_it_is(task: str, bundled: LoadedHead) -> None
 def test_it_reads_the_bundled_models_codes(bundled: LoadedHead) -> None:
     codec = onedpiece.load()
     assert bundled.code_space == code_space_of(codec)
-    assert bundled.head.config.tokenizer == codec.tokenizer.config
+    # The heads are older than the decoder's smaller MLPs.
+    reads = replace(bundled.head.config.tokenizer, decoder_hidden=512)
+    assert reads == codec.tokenizer.config
     with pytest.raises(HeadError, match="the head reads code space"):
         bundled.predict(Code(np.array([1, 2]), 4096, b"none"))
 
