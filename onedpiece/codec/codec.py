@@ -134,8 +134,7 @@ class Codec:
         """Encode one photo; give at most one of the targets: without any, all tokens are kept.
 
         Args:
-            image: PIL image, path, (3, H, W) tensor or (H, W, 3) array, of any size; tensors and arrays are
-                floats in [0, 1] or uint8.
+            image: PIL image, path, (3, H, W) tensor or (H, W, 3) array (floats in [0, 1] or uint8), any size.
             tokens: how many to keep, 1 to `num_tokens`; of tiles, from one to `num_tokens` for each.
             max_bytes: keep as many tokens as fit a file of at most `max_bytes`.
             bpp: the same in bits a pixel of the photo.
@@ -347,6 +346,7 @@ class Codec:
 
         Raises:
             ValueError: as `decode`; an unknown type; or "pt" or "np", and the photos differ in size.
+            TypeError: `codes` is one code, or what one can be read from.
         """
         if output_type not in ("pil", "pt", "np"):
             raise ValueError(f"output_type is {output_type!r}; use 'pil', 'pt' or 'np'")

@@ -227,7 +227,8 @@ class Tokenizer(Pretrained, nn.Module):
             (B, 3, H, W) in [0, 1].
 
         Raises:
-            ValueError: k, a length, an index or the sharpness is out of range, or the weights are float64.
+            ValueError: k, a length, an index or the sharpness is out of range, the indices are no integers,
+                or the weights are float64.
         """
         self._check_indices(indices)
         self._check_dtype()
@@ -258,7 +259,8 @@ class Tokenizer(Pretrained, nn.Module):
             (B, 3, S, S) in [0, 1], S = `config.linear_size`.
 
         Raises:
-            ValueError: the tokenizer has no linear path, or k or an index is out of range.
+            ValueError: the tokenizer has no linear path, k or an index is out of range, or the indices are no
+                integers.
         """
         if self.linear_path is None:
             raise ValueError("this tokenizer has no linear path (linear_path is False)")
