@@ -173,22 +173,28 @@ def prune(
     Args:
         whole: the network, which stays as it is.
         growths: numbers of channels to choose from, the fewest first.
-        limit: by how much what a block adds may be off, as a share of its square.
+        limit: by how much what a block adds may be off, as a share of its square. The search begins where the
+            last block's ended, and asks for fewer where less than half of it is used up.
         faithful: (B, 3, H, W) in [0, 1], what the network draws over.
         tokens: (B,), that each was decoded from.
     """
     x = torch.cat([whole.conv_first(network_input(*each)) for each in _photos(faithful, tokens)])
+    start = 0
     for rrdb in whole.body:
         assert isinstance(rrdb, RRDB)
         wanted = _by_photo(rrdb, x)
-        chosen, after = Pruned(rrdb, _convolutions(_dense_blocks(rrdb)[0])[0].out_channels, 0.0), wanted
-        for growth in (each for each in growths if each < chosen.growth):
-            small = _prune_rrdb(rrdb, growth, x)
+        most = _convolutions(_dense_blocks(rrdb)[0])[0].out_channels
+        chosen, after = Pruned(rrdb, most, 0.0), wanted
+        offered = [each for each in growths if each < most]
+        at, tried = min(start, len(offered) - 1), set[int]()
+        while at in set(range(len(offered))) - tried:
+            tried.add(at)
+            small = _prune_rrdb(rrdb, offered[at], x)
             drawn = _by_photo(small, x)
             off = float((drawn - wanted).square().sum() / (wanted - x).square().sum())
             if off <= limit:
-                chosen, after = Pruned(small, growth, off), drawn
-                break
+                chosen, after, start = Pruned(small, offered[at], off), drawn, at
+            at += 1 if off > limit else -1 if off <= limit / 2 else len(offered)
         yield chosen
         x = after
 

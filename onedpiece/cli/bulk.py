@@ -227,12 +227,12 @@ def _end(summary: "Summary", out: str, *, as_json: bool) -> None:
         record = {"out": out, **counts, **asdict(summary), "per_second": summary.per_second}
         say(json.dumps({name: value for name, value in record.items() if name != "counts"}))
     else:
-        made, new = counts["rows"] - counts["errors"], summary.new_pictures
+        rows, new = counts["rows"], summary.new_pictures
         speed = f"{new} new at {summary.per_second:.1f} a second" if new else "all were there before"
         say(
             printable(
-                f"{out}: {made} rows of {counts['pictures']} pictures in {_counted(summary.shards)}, "
-                f"{counts['errors']} failed; {speed}"
+                f"{out}: {rows} rows of {counts['pictures']} pictures in {_counted(summary.shards)}, "
+                f"{counts['errors']} of them failed; {speed}"
             )
         )
     if counts["errors"] == counts["rows"]:

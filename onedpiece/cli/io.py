@@ -260,9 +260,11 @@ def _is_done(job: Job) -> bool:
 
 def _announce_replaced(jobs: Iterable[Job]) -> None:
     """Say which files will be replaced: they may be those of other inputs of the same names."""
-    for _, target in jobs:
-        if target != STREAM and Path(target).is_file():
-            sys.stderr.write(f"onedpiece: {printable(target)}: replaces the file that is there\n")
+    replaced = [target for _, target in jobs if target != STREAM and Path(target).is_file()]
+    if replaced:
+        others = len(replaced) - 1
+        more = f", as {'do' if others > 1 else 'does'} {others} more" if others else ""
+        sys.stderr.write(f"onedpiece: {printable(replaced[0])}: replaces the file that is there{more}\n")
 
 
 def _files_of(name: str, extensions: frozenset[str], recursive: bool) -> list[_Found]:

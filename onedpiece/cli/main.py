@@ -1,13 +1,16 @@
 """`main`: from the command's words to an exit status, and never a traceback.
 
-0 is success, 1 a failure, 2 bad input (a file, an option), 130 Ctrl-C. Set ONEDPIECE_DEBUG to see tracebacks.
+0 is success, 1 a failure, 2 bad input (a file, an option), 128 and a signal's number where one ended it: 130
+is Ctrl-C. Set ONEDPIECE_DEBUG to see tracebacks.
 """
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -19,6 +22,9 @@ from onedpiece.cli.report import message_of, status_of
 SHORT_VERBS = ("encode", "decode", "truncate", "info", "predict", "placeholder")
 """Their files are written and closed when they return."""
 
+INTERRUPTED = 128 + signal.SIGINT
+"""What a KeyboardInterrupt ends with, whichever signal raised it; typer returns it too."""
+
 
 def run() -> int:
     """Be a process's command: `main`, after which a short verb's memory is left to the system as it is.
@@ -26,10 +32,32 @@ def run() -> int:
     Python looks through all objects once more as it exits: with torch among them, for a quarter of a second.
     Where triton was loaded (by torchvision, for LPIPS and heads) it does: its own would be reported as leaks.
     """
+    _end_tidily()
     status = main()
     if sys.argv[1:2] and sys.argv[1] in SHORT_VERBS and "triton" not in sys.modules:
         gc.freeze()
-    return status
+    return 128 + _ended_by if status == INTERRUPTED else status
+
+
+def _end_tidily() -> None:
+    """Let `kill` and a terminal that closes end the process as Ctrl-C does, unless they were to be ignored.
+
+    Training and the demo's server put their own handlers in SIGTERM's place.
+    """
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _interrupt)
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:
+        signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    global _ended_by  # noqa: PLW0603 (asyncio and typer lose what an exception could tell)
+    _ended_by = number
+    raise KeyboardInterrupt
+
+
+_ended_by: int = signal.SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except LostStdoutError as error:
         return _quit_without_stdout(error.__cause__)
     except OSError as error:  # only the flush is left to raise it

@@ -71,7 +71,7 @@ def test_what_is_said_in_words(asked: Asked, cli: Any, photos: Path, model: Path
     out = tmp_path / "out"
     result = cli("bulk", photos, out, "--model", model, "--shard-size", 1)
     assert result.out.decode() == (
-        f"{out}: 2 rows of 4 pictures in 2 shards, 2 failed; 4 new at 2.0 a second\n"
+        f"{out}: 4 rows of 4 pictures in 2 shards, 2 of them failed; 4 new at 2.0 a second\n"
     )
     result = cli("bulk", photos, out, "--model", model, "--shard-size", 1, terminals="err")
     assert result.out.decode().endswith("; all were there before\n")

@@ -74,6 +74,12 @@ def test_another_inputs_file_is_not_replaced_silently(
     (nested / "out" / "a.odp").touch()
     plan(["e/a.jpg"], "out", ".odp", ENDINGS)
     assert capsys.readouterr().err == "onedpiece: out/a.odp: replaces the file that is there\n"
+    for name in "bc":
+        (nested / "e" / f"{name}.jpg").touch()
+        (nested / "out" / f"{name}.odp").touch()
+    plan(["e/a.jpg", "e/b.jpg", "e/c.jpg"], "out", ".odp", ENDINGS)
+    said = capsys.readouterr().err
+    assert said == "onedpiece: out/a.odp: replaces the file that is there, as do 2 more\n"
 
 
 def test_a_folder_of_folders_names_the_option(nested: Path) -> None:

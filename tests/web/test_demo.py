@@ -164,7 +164,8 @@ def test_link_is_the_picture(chromium: browser.Browser, address: str, bundled: C
 
 
 @pytest.mark.slow
-def test_the_verb_ends_with_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("signum", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 143)])
+def test_a_signal_ends_the_verb_and_it_leaves_nothing(tmp_path: Path, signum: str, status: int) -> None:
     command = [sys.executable, "-m", "onedpiece", "demo", "--port", "0"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}
@@ -172,7 +173,7 @@ def test_the_verb_ends_with_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline().startswith("http://127.0.0.1:")
     assert list(tmp_path.glob("onedpiece-demo-*")) != []
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) in (0, 130)
+    process.send_signal(getattr(signal, signum))
+    assert process.wait(60) == status
     # torchvision, which LPIPS needs, loads torch's compiler, which makes a folder for itself.
     assert [each for each in tmp_path.iterdir() if not each.name.startswith("torchinductor_")] == []
