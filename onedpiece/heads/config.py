@@ -18,13 +18,18 @@ DENSE: tuple[Task, ...] = ("segment", "depth", "detect")
 class ReducerConfig:
     """Which tokens are merged, so that the transformer has fewer to work on.
 
+    Attributes:
+        name: of `onedpiece.retokenize`; in front of the blocks, where no attention is known, tome.
+        keep_ratio: part of the tokens that is left; 1 merges none.
+        place: where it merges; in front of the blocks saves most.
+
     Raises:
         HeadError: on construction, a ratio out of range or an unknown place.
     """
 
-    name: str = "tome"  # of `onedpiece.retokenize`; in front of the blocks, where no attention is known, tome
-    keep_ratio: float = 1.0  # part of the tokens that is left; 1 merges none
-    place: Literal["front", "inside"] = "front"  # in front of the blocks saves most
+    name: str = "tome"
+    keep_ratio: float = 1.0
+    place: Literal["front", "inside"] = "front"
 
     def __post_init__(self) -> None:
         if not 0 < self.keep_ratio <= 1:
@@ -43,25 +48,43 @@ class ReducerConfig:
 class HeadConfig:
     """The geometry of one head, and of the tokenizer whose codes it reads.
 
+    Attributes:
+        task: what it predicts.
+        classes: names in the order of the targets; depth has none.
+        tokenizer: the geometry whose codes it reads.
+        width: channels; with 4 layers about 1 M parameters, 2 MB in float16.
+        layers: transformer blocks.
+        heads: of attention; 32 channels each.
+        embedding: one projection for each position, or for all.
+        group: neighbours in the order, of one band of the spectrum, that make one code token.
+        grid: queries along one side for codes of all tokens; 0: none but the class token.
+        growth: the side grows with (k / N) ** growth, and the cost with it; 0: it is always `grid`.
+        linear_picture: grid queries also see the linear picture, through two convolutions.
+        stem_blocks: residual blocks of two convolutions behind those; they learn from fewer photos.
+        codes: code tokens join; False: the linear picture alone, whose cost is that of the grid.
+        upsample: of the grid, by convolutions, for masks and depth.
+        channels: of those convolutions.
+        reducer: what merges code tokens on the way.
+
     Raises:
         HeadError: on construction, naming the field that does not fit and the fix.
     """
 
     task: Task = "classify"
-    classes: tuple[str, ...] = ()  # names in the order of the targets; depth has none
+    classes: tuple[str, ...] = ()
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
-    width: int = 128  # channels; with 4 layers about 1 M parameters, 2 MB in float16
+    width: int = 128
     layers: int = 4
-    heads: int = 4  # of attention; 32 channels each
-    embedding: Literal["position", "shared"] = "position"  # one projection for each position, or for all
-    group: int = 1  # neighbours in the order, of one band of the spectrum, that make one code token
-    grid: int = 0  # queries along one side for codes of all tokens; 0: none but the class token
-    growth: float = 0.0  # the side grows with (k / N) ** growth, and the cost with it; 0: it is always `grid`
-    linear_picture: bool = False  # grid queries also see the linear picture, through two convolutions
-    stem_blocks: int = 0  # residual blocks of two convolutions behind those; they learn from fewer photos
-    codes: bool = True  # code tokens join; False: the linear picture alone, whose cost is that of the grid
-    upsample: int = 4  # of the grid, by convolutions, for masks and depth
-    channels: int = 32  # of those convolutions
+    heads: int = 4
+    embedding: Literal["position", "shared"] = "position"
+    group: int = 1
+    grid: int = 0
+    growth: float = 0.0
+    linear_picture: bool = False
+    stem_blocks: int = 0
+    codes: bool = True
+    upsample: int = 4
+    channels: int = 32
     reducer: ReducerConfig = field(default_factory=ReducerConfig)
 
     def __post_init__(self) -> None:

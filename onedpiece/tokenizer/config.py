@@ -24,12 +24,15 @@ All levels are odd: a coefficient that is 0 stays 0. For the last token see `Tok
 X4PLUS_GROWTH = 32
 """Channels that a convolution of Real-ESRGAN's x4plus adds."""
 
+X4PLUS_WIDTH = 64
+"""Channels of its trunk, and of its maps at full resolution."""
+
 _MISSING = object()
-_LATER = {"sharp_growth": X4PLUS_GROWTH, "decoder_hidden": None}
+_LATER = {"sharp_growth": X4PLUS_GROWTH, "sharp_fine": X4PLUS_WIDTH, "decoder_hidden": None}
 
 _LEAST = dict.fromkeys(
     ("image_size", "patch_size", "num_tokens", "width", "heads", "decoder_layers", "linear_size"), 1
-) | {"encoder_layers": 0, "sharp_blocks": 0}
+) | {"encoder_layers": 0, "sharp_blocks": 0, "sharp_fine": 1}
 
 
 @dataclass(frozen=True)
@@ -40,33 +43,60 @@ class TokenizerConfig:
     >>> config.num_tokens, config.codebook_size, TokenizerConfig.from_dict(config.to_dict()) == config
     (256, 4096, True)
 
+    Attributes:
+        image_size: pixels a side; the published models' size, and what ImageNet crops give.
+        patch_size: pixels a side of a patch; 256 patches at 256 px: as many as there are latents.
+        num_tokens: N, the longest code.
+        width: transformer channels; heads of 64 channels.
+        heads: of attention.
+        encoder_layers: transformer blocks of the encoder; 0, with a linear path: its tokens as they are.
+        decoder_layers: transformer blocks of the decoder, the harder half.
+        decoder_hidden: channels inside the decoder's MLPs; None: four times width.
+        quantizer: a lattice or a codebook; FSQ needs no commitment loss and cannot collapse.
+        fsq_grades: of "fsq": pairs of how many tokens, and the levels of each; counts add up to num_tokens.
+        vq_codebook_size: of "vq": codes of a token; the released models' size.
+        vq_dim: of "vq": channels of one code vector.
+        linear_path: the ordered DCT beside encoder and decoder; False is plain One-D-Piece.
+        linear_size: side of the downscaled picture whose DCT is taken.
+        pixel_head: what draws pixels from patches; configs/README.md compares them.
+        vqgan_channels: of the head "vqgan": channels at full resolution.
+        vqgan_multipliers: of "vqgan": what multiplies these, one a resolution level.
+        vqgan_codebook_size: of "vqgan": rows of the pixel codebook.
+        vqgan_codebook_dim: of "vqgan": channels of such a row.
+        sharp_blocks: dense blocks of the sharp network behind the decoder; 0: faithful pictures only.
+        sharp_growth: channels that a convolution of theirs adds, in all blocks or block by block.
+        sharp_fine: channels of the sharp network's maps at full resolution.
+        default_sharpness: what a file that asks for nothing is decoded with; chosen by measurement.
+        released_latent_layout: True only for released weights: see `Encoder`.
+
     Raises:
         ValueError: on construction, naming the field that does not fit and the fix.
     """
 
-    image_size: int = 256  # pixels a side; the published models' size, and what ImageNet crops give
-    patch_size: int = 16  # 256 patches at 256 px: as many as there are latents
-    num_tokens: int = 256  # N, the longest code
-    width: int = 384  # transformer channels; heads of 64 channels
+    image_size: int = 256
+    patch_size: int = 16
+    num_tokens: int = 256
+    width: int = 384
     heads: int = 6
-    encoder_layers: int = 4  # 0, with a linear path: no encoder network, its tokens as they are
-    decoder_layers: int = 8  # the harder half: TiTok and One-D-Piece find that the decoder pays more
-    decoder_hidden: int | None = None  # channels inside the decoder's MLPs; None: four times width
-    quantizer: Literal["fsq", "vq"] = "fsq"  # FSQ needs no commitment loss and cannot collapse
-    fsq_grades: tuple[Grade, ...] = GRADED_FSQ  # used by "fsq"; counts add up to num_tokens
-    vq_codebook_size: int = 4096  # used by "vq"; the released models' size
-    vq_dim: int = 12  # used by "vq"; channels of one code vector
-    linear_path: bool = True  # the ordered DCT beside encoder and decoder; False is plain One-D-Piece
-    linear_size: int = 64  # side of the downscaled picture whose DCT is taken
-    pixel_head: Literal["patch", "shuffle", "linear", "vqgan"] = "patch"  # configs/README.md compares them
-    vqgan_channels: int = 128  # used by "vqgan": channels at full resolution
-    vqgan_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)  # used by "vqgan": one a resolution level
-    vqgan_codebook_size: int = 1024  # used by "vqgan": rows of the pixel codebook
-    vqgan_codebook_dim: int = 256  # used by "vqgan"
-    sharp_blocks: int = 0  # dense blocks of the sharp network behind the decoder; 0: faithful pictures only
-    sharp_growth: int | tuple[int, ...] = X4PLUS_GROWTH  # channels a convolution of theirs adds; or by block
-    default_sharpness: float = 1.0  # what a file that asks for nothing is decoded with; chosen by measurement
-    released_latent_layout: bool = False  # True only for released weights: see Encoder
+    encoder_layers: int = 4
+    decoder_layers: int = 8
+    decoder_hidden: int | None = None
+    quantizer: Literal["fsq", "vq"] = "fsq"
+    fsq_grades: tuple[Grade, ...] = GRADED_FSQ
+    vq_codebook_size: int = 4096
+    vq_dim: int = 12
+    linear_path: bool = True
+    linear_size: int = 64
+    pixel_head: Literal["patch", "shuffle", "linear", "vqgan"] = "patch"
+    vqgan_channels: int = 128
+    vqgan_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
+    vqgan_codebook_size: int = 1024
+    vqgan_codebook_dim: int = 256
+    sharp_blocks: int = 0
+    sharp_growth: int | tuple[int, ...] = X4PLUS_GROWTH
+    sharp_fine: int = X4PLUS_WIDTH
+    default_sharpness: float = 1.0
+    released_latent_layout: bool = False
 
     def __post_init__(self) -> None:
         # JSON and YAML give lists; equality and hashing want tuples.
@@ -76,6 +106,7 @@ class TokenizerConfig:
         growth = self.sharp_growth if self.sharp_blocks else X4PLUS_GROWTH  # no blocks are all alike
         growth = growth if isinstance(growth, int) else tuple(int(each) for each in growth)
         object.__setattr__(self, "sharp_growth", growth)
+        object.__setattr__(self, "sharp_fine", self.sharp_fine if self.sharp_blocks else X4PLUS_WIDTH)
         self._check()
 
     def _check(self) -> None:

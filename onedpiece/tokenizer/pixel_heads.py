@@ -168,20 +168,24 @@ class SharpNetwork(nn.Module):
         blocks: residual in residual dense blocks; x4plus has 23.
         width: channels of the trunk.
         growth: channels that each convolution of a dense block adds, in all blocks or block by block.
+        fine: channels of its maps at full resolution; None: as many as the trunk has.
 
     Source: Real-ESRGAN, arXiv 2107.10833; ESRGAN, arXiv 1809.00219.
     """
 
-    def __init__(self, blocks: int = 23, width: int = 64, growth: int | Sequence[int] = 32) -> None:
+    def __init__(
+        self, blocks: int = 23, width: int = 64, growth: int | Sequence[int] = 32, fine: int | None = None
+    ) -> None:
         super().__init__()
         self.conv_first = _Conv3x3(INPUT_CHANNELS, width)
         growths = (growth,) * blocks if isinstance(growth, int) else growth
         self.body = nn.Sequential(*(RRDB(width, each) for each in growths))
         self.conv_body = _Conv3x3(width, width)
         self.conv_up1 = _Conv3x3(width, width)
-        self.conv_up2 = _Conv3x3(width, width)
-        self.conv_hr = _Conv3x3(width, width)
-        self.conv_last = _Conv3x3(width, 3)
+        fine = fine or width
+        self.conv_up2 = _Conv3x3(width, fine)
+        self.conv_hr = _Conv3x3(fine, fine)
+        self.conv_last = _Conv3x3(fine, 3)
         self.gain: Tensor
         self.register_buffer("gain", torch.ones(2))
         if not self.conv_last.weight.is_meta:
@@ -197,8 +201,7 @@ class SharpNetwork(nn.Module):
         Returns:
             (B, 3, H, W), about [0, 1], not clamped; its `LOW_PASS`² means are nearly the faithful picture's.
         """
-        x = self.conv_first(network_input(faithful, tokens).to(self.conv_first.weight.dtype))
-        x = x + self.conv_body(self._run_body(x))
+        x = self.trunk(faithful, tokens)
         x = F.leaky_relu(self.conv_up1(F.interpolate(x, scale_factor=2)), 0.2)
         x = F.leaky_relu(self.conv_up2(F.interpolate(x, scale_factor=2)), 0.2)
         drawn: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(x), 0.2)).float()
@@ -207,6 +210,12 @@ class SharpNetwork(nn.Module):
         gain = few + (many - few) * (tokens.to(detail).log2() / 8)
         sharp: Tensor = faithful + gain.view(-1, 1, 1, 1) * (detail - low_pass(detail))
         return sharp
+
+    def trunk(self, faithful: Tensor, tokens: Tensor) -> Tensor:
+        """Return (B, width, H / 4, W / 4), what is drawn from behind all blocks; arguments as `forward`'s."""
+        x = self.conv_first(network_input(faithful, tokens).to(self.conv_first.weight.dtype))
+        seen: Tensor = x + self.conv_body(self._run_body(x))
+        return seen
 
     def _run_body(self, x: Tensor) -> Tensor:
         """Run the blocks on x (B, width, H, W), the fastest way that is as exact as the modules are."""

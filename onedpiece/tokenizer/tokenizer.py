@@ -66,8 +66,8 @@ class Tokenizer(Pretrained, nn.Module):
         self.encoder = Encoder(config) if config.encoder_layers else None
         self.quantizer = build_quantizer(config)
         self.decoder = Decoder(config)
-        blocks, growth = config.sharp_blocks, config.sharp_growth
-        self.sharp = SharpNetwork(blocks, growth=growth) if blocks else None
+        blocks, growth, fine = config.sharp_blocks, config.sharp_growth, config.sharp_fine
+        self.sharp = SharpNetwork(blocks, growth=growth, fine=fine) if blocks else None
 
     def set_network_dtype(self, dtype: torch.dtype) -> Self:
         """Run the networks in `dtype`, and return the tokenizer; what reads and makes tokens stays float32.

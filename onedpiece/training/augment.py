@@ -15,12 +15,16 @@ from torch.nn import functional as F
 class AugmentConfig:
     """What a training picture may go through before the network sees it.
 
+    Attributes:
+        flip: mirror half of the pictures.
+        min_scale: smallest side of the random square crop as a share of the picture's; 1: no crop.
+
     Raises:
         ValueError: on construction, a scale outside (0, 1].
     """
 
-    flip: bool = True  # mirrored photos are photos
-    min_scale: float = 1.0  # smallest side of the random square crop as a share of the picture's; 1: no crop
+    flip: bool = True
+    min_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.min_scale <= 1:
@@ -104,13 +108,21 @@ def crop_resize(x: Tensor, crop: Crop) -> Tensor:
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """What the linear pictures of training go through; zeros and a scale of 1 leave them as they are."""
+    """What the linear pictures of training go through; zeros and a scale of 1 leave them as they are.
 
-    min_scale: float = 1.0  # shortest side of a crop, as a share of the picture's
-    aspect: float = 0.0  # most that log(width / height) of a crop is off, times a half
+    Attributes:
+        min_scale: shortest side of a crop, as a share of the picture's.
+        aspect: most that log(width / height) of a crop is off, times a half.
+        flip: mirror half of them.
+        brightness: most that contrast and lightness are off, in standard deviations.
+        colour: most that one colour channel is off.
+    """
+
+    min_scale: float = 1.0
+    aspect: float = 0.0
     flip: bool = False
-    brightness: float = 0.0  # most that contrast and lightness are off, in standard deviations
-    colour: float = 0.0  # most that one colour channel is off
+    brightness: float = 0.0
+    colour: float = 0.0
 
     @property
     def moves(self) -> bool:

@@ -75,14 +75,20 @@ class RandAugment:
 class MixConfig:
     """How pictures of a batch, and their labels, are mixed; nothing by default.
 
+    Attributes:
+        mixup: alpha of Beta(alpha, alpha), which the share of a picture is drawn from; DeiT: 0.8.
+        cutmix: likewise of CutMix, which pastes a rectangle; DeiT: 1.0.
+        probability: share of the batches that are mixed.
+        switch: share of these that take CutMix, where both are on.
+
     Raises:
         ValueError: on construction, a number out of range.
     """
 
-    mixup: float = 0.0  # alpha of Beta(alpha, alpha), which the share of a picture is drawn from; DeiT: 0.8
-    cutmix: float = 0.0  # likewise of CutMix, which pastes a rectangle; DeiT: 1.0
-    probability: float = 1.0  # share of the batches that are mixed
-    switch: float = 0.5  # share of these that take CutMix, where both are on
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    probability: float = 1.0
+    switch: float = 0.5
 
     def __post_init__(self) -> None:
         shares = (self.probability, self.switch)

@@ -31,24 +31,37 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """The network, without its reducer."""
+    """The network, without its reducer.
 
-    name: str = "deit_tiny_patch16_224"  # any timm VisionTransformer
-    num_classes: int = 10  # Imagenette's
-    weights: str | None = None  # safetensors to start from; None: fresh
-    stem: bool = False  # ImagePiece's overlapping stem instead of the patch projection
-    options: dict[str, Any] = field(default_factory=dict)  # more for timm.create_model, as drop_path_rate
+    Attributes:
+        name: any timm VisionTransformer.
+        num_classes: 10 are Imagenette's.
+        weights: safetensors to start from; None: fresh.
+        stem: ImagePiece's overlapping stem instead of the patch projection.
+        options: more for timm.create_model, as drop_path_rate.
+    """
+
+    name: str = "deit_tiny_patch16_224"
+    num_classes: int = 10
+    weights: str | None = None
+    stem: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RetokenizerConfig:
     """The reducer, by its options or by the ratio of tokens that it is to keep.
 
+    Attributes:
+        name: of `onedpiece.retokenize`; None: the full network.
+        options: more for the reducer, by name.
+        keep_ratio: part of the tokens that is left; None: as `options` say.
+
     Raises:
         ValueError: on construction, both `keep_ratio` and `options` are given.
     """
 
-    name: str | None = None  # None: the full network
+    name: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     keep_ratio: float | None = None
 

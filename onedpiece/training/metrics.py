@@ -143,10 +143,15 @@ def evaluate(head: Head, batches: Iterable[CodeSamples], counts: Sequence[int]) 
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """What validation of a tokenizer measures, on the averaged weights."""
+    """What validation of a tokenizer measures, on the averaged weights.
 
-    counts: tuple[int, ...] = (8, 32, 128, 256)  # token counts; larger ones than the tokenizer has are cut
-    lpips: Net | None = None  # report this LPIPS too; its weights are fetched before training starts
+    Attributes:
+        counts: token counts; larger ones than the tokenizer has are cut.
+        lpips: report this LPIPS too; its weights are fetched before training starts.
+    """
+
+    counts: tuple[int, ...] = (8, 32, 128, 256)
+    lpips: Net | None = None
 
 
 def counts_within(counts: Sequence[int], num_tokens: int) -> tuple[int, ...]:

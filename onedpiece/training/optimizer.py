@@ -57,15 +57,22 @@ class Clock:
 class ScheduleConfig:
     """The length of a run, in minutes or in steps, and the shape of the learning rate over it.
 
+    Attributes:
+        minutes: training time, validation included: the run is a time box.
+        steps: the alternative, in optimizer steps: for comparisons at equal steps.
+        warmup: share of the run; Adam's second moments are not to be trusted before.
+        min_lr_ratio: share of the peak rate at the end; EMA averages what is left of the noise.
+        clock: what a minute is; `processor` is fair to comparisons on a machine that is shared.
+
     Raises:
         ValueError: on construction, not exactly one of `minutes` and `steps`, or a number out of range.
     """
 
-    minutes: float | None = None  # training time, validation included: the run is a time box
-    steps: int | None = None  # the alternative, in optimizer steps: for comparisons at equal steps
-    warmup: float = 0.02  # share of the run; Adam's second moments are not to be trusted before
-    min_lr_ratio: float = 0.02  # share of the peak rate at the end; EMA averages what is left of the noise
-    clock: Source = "wall"  # what a minute is; `processor` is fair to comparisons on a machine that is shared
+    minutes: float | None = None
+    steps: int | None = None
+    warmup: float = 0.02
+    min_lr_ratio: float = 0.02
+    clock: Source = "wall"
 
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
@@ -126,13 +133,21 @@ _TABLES = ("embedding", "latent_tokens", "mask_token")
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """The optimizer's numbers; Muon takes the same rate, its steps scaled to the size of AdamW's."""
+    """The optimizer's numbers; Muon takes the same rate, its steps scaled to the size of AdamW's.
 
-    lr: float = 5e-4  # the peak; the schedule scales it
-    betas: tuple[float, float] = (0.9, 0.95)  # a short memory of squares, as usual for transformers
+    Attributes:
+        lr: the peak rate; the schedule scales it.
+        betas: a short memory of squares, as usual for transformers.
+        weight_decay: of matrices; biases and norms have none.
+        clip: largest norm of the gradient; 0: no clipping.
+        matrices: what steps them; configs/README.md compares the two.
+    """
+
+    lr: float = 5e-4
+    betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.02
-    clip: float = 1.0  # largest norm of the gradient; 0: no clipping
-    matrices: Literal["adamw", "muon"] = "adamw"  # muon: configs/README.md compares the two
+    clip: float = 1.0
+    matrices: Literal["adamw", "muon"] = "adamw"
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:

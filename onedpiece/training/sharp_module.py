@@ -31,19 +31,30 @@ EFFICIENTNET = "efficientnet_lite0.safetensors"
 class SharpLossConfig:
     """What the sharp network is trained on.
 
+    Attributes:
+        l1: weight of the mean absolute error, which keeps edges where they are.
+        lpips: weight of LPIPS-squeeze at random scales; Alex stays out, to report by.
+        features: weight of the EfficientNet distance: the brake against texture that only LPIPS likes.
+        pixels: gradient of the pixel discriminator, as a share of that of all above.
+        squeeze: the same of the discriminator on SqueezeNet's features.
+        efficientnet: the same of the one on EfficientNet's.
+        grow: the three shares grow by this factor to the end of the run.
+        wait: steps of the discriminators alone.
+        ramp: steps over which their gradients grow behind that.
+
     Raises:
         ValueError: on construction, a number out of range.
     """
 
-    l1: float = 1.5  # mean absolute error: keeps edges where they are
-    lpips: float = 0.1  # LPIPS-squeeze at random scales; Alex stays out, to report by
-    features: float = 0.15  # EfficientNet distance: the brake against texture that only LPIPS likes
-    pixels: float = 0.1  # gradient of the pixel discriminator, as a share of that of all above
-    squeeze: float = 0.1  # … of the discriminator on SqueezeNet's features
-    efficientnet: float = 0.1  # … of the one on EfficientNet's
-    grow: float = 2.0  # the three shares grow by this factor to the end of the run
-    wait: int = 40  # steps of the discriminators alone
-    ramp: int = 100  # steps over which their gradients grow behind that
+    l1: float = 1.5
+    lpips: float = 0.1
+    features: float = 0.15
+    pixels: float = 0.1
+    squeeze: float = 0.1
+    efficientnet: float = 0.1
+    grow: float = 2.0
+    wait: int = 40
+    ramp: int = 100
 
     def __post_init__(self) -> None:
         if min(self.l1, self.lpips, self.features, self.pixels, self.squeeze, self.efficientnet) < 0:
@@ -59,13 +70,21 @@ class SharpLossConfig:
 
 @dataclass(frozen=True)
 class SharpOptimizerConfig:
-    """Adam's numbers for the network and for the discriminators."""
+    """Adam's numbers for the network and for the discriminators.
 
-    lr: float = 1e-4  # the peak; the schedule scales it
+    Attributes:
+        lr: the peak; the schedule scales it.
+        betas: of the network.
+        discriminator_lr: constant all along.
+        discriminator_betas: of the discriminators, which forget sooner.
+        clip: largest norm of the network's gradient.
+    """
+
+    lr: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.99)
-    discriminator_lr: float = 4e-4  # constant
+    discriminator_lr: float = 4e-4
     discriminator_betas: tuple[float, float] = (0.0, 0.99)
-    clip: float = 0.5  # largest norm of the network's gradient
+    clip: float = 0.5
 
 
 class Crops(NamedTuple):

@@ -13,16 +13,24 @@ from onedpiece.tokenizer.tail_drop import KeepLaw, sample_lengths
 class TailDropConfig:
     """How a step divides its work between random prefixes and the whole code.
 
+    Attributes:
+        distribution: of the prefix's length: short codes often enough, long ones too.
+        lengths: one a picture, or one a batch, which truncates truly: cheaper on a CPU.
+        prefix_weight: weight of the loss on the random prefix.
+        full_weight: weight of the loss on the whole code: without it late tokens idle.
+        full_probability: share of the steps that decode the whole code.
+        both: False: a step that decodes the whole code decodes no prefix beside it.
+
     Raises:
         ValueError: on construction, weights or probability out of range.
     """
 
-    distribution: KeepLaw = "mixture"  # short codes often enough, long ones too
-    lengths: Literal["per_sample", "per_batch"] = "per_sample"  # per batch truncates truly: cheaper on a CPU
-    prefix_weight: float = 1.0  # of the loss on the random prefix
-    full_weight: float = 1.0  # of the loss on the whole code: without it late tokens idle
-    full_probability: float = 1.0  # share of the steps that decode the whole code
-    both: bool = True  # False: a step that decodes the whole code decodes no prefix beside it
+    distribution: KeepLaw = "mixture"
+    lengths: Literal["per_sample", "per_batch"] = "per_sample"
+    prefix_weight: float = 1.0
+    full_weight: float = 1.0
+    full_probability: float = 1.0
+    both: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.full_probability <= 1:

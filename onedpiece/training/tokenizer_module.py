@@ -104,12 +104,16 @@ def _preset_name(config: TokenizerConfig) -> str:
 class TokenReductionConfig:
     """What merges patches inside the encoder while it learns; nothing by default.
 
+    Attributes:
+        name: mctf, imagepiece, tome or evit; None: none.
+        keep_ratio: about the share of patches behind the encoder's last layer.
+
     Raises:
         ValueError: on construction, the ratio is out of range, or the method has weights of its own.
     """
 
-    name: str | None = None  # mctf, imagepiece, tome or evit: without own weights, which no codec would load
-    keep_ratio: float = 0.5  # about the share of patches behind the encoder's last layer
+    name: str | None = None
+    keep_ratio: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.keep_ratio <= 1:

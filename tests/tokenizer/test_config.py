@@ -104,6 +104,20 @@ def test_growth_is_told_where_it_is_not_the_usual():
             TokenizerConfig(sharp_blocks=2, sharp_growth=growth)
 
 
+def test_maps_at_full_resolution_may_have_fewer_channels():
+    assert "sharp_fine" not in TokenizerConfig(sharp_blocks=1).to_dict()  # digests are older than the field
+    slim = TokenizerConfig(sharp_blocks=1, sharp_fine=8)
+    assert TokenizerConfig.from_dict(slim.to_dict()) == slim
+    network = Tokenizer(slim).sharp
+    shapes = [tuple(conv.weight.shape[:2]) for conv in (network.conv_up2, network.conv_hr, network.conv_last)]
+    assert shapes == [(8, 64), (8, 8), (3, 8)]
+    picture = network(torch.rand(1, 3, 32, 32), torch.tensor([4]))
+    assert picture.shape == (1, 3, 32, 32)
+    assert replace(slim, sharp_blocks=0) == TokenizerConfig()
+    with pytest.raises(ValueError, match="sharp_fine is 0; use at least 1"):
+        TokenizerConfig(sharp_blocks=2, sharp_fine=0)
+
+
 def test_unlike_grades_round_up_to_a_power_of_two():
     # 64² = 4096 and 63·65 = 4095: 12 bits hold both
     assert TokenizerConfig(fsq_grades=((128, (64, 64)), (128, (63, 65)))).codebook_size == 4096

@@ -79,6 +79,23 @@ def test_a_fit_of_fewer_channels_beats_the_network_without_them() -> None:
     assert fitted < 0.5 * (without(*x) - whole(*x)).square().mean()
 
 
+def test_maps_at_full_resolution_lose_what_nothing_looks_at() -> None:
+    whole, x = network(4), pictures()
+    small = SharpNetwork(2, WIDTH, 4, fine=4).eval()
+    own = small.state_dict()
+    own |= {name: each for name, each in whole.state_dict().items() if own[name].shape == each.shape}
+    small.load_state_dict(own)
+    prune_sharp.prune_fine(whole, small, *x)
+    lossy = (small(*x) - whole(*x)).square().mean()
+    whole.conv_hr.weight[:, [1, 3]] = 0
+    whole.conv_last.weight[:, [0, 2]] = 0
+    small.load_state_dict(own | {"conv_up1.weight": whole.conv_up1.weight})
+    prune_sharp.prune_fine(whole, small, *x)
+    torch.testing.assert_close(small.conv_up2.weight, whole.conv_up2.weight[[0, 2, 4, 5]])
+    torch.testing.assert_close(small(*x), whole(*x), atol=1e-3, rtol=0)
+    assert lossy > 1e3 * (small(*x) - whole(*x)).square().mean()
+
+
 def test_the_folder_loads_and_its_tokens_are_the_same(
     small_config: Callable[..., TokenizerConfig],
     data: Path,
@@ -89,11 +106,11 @@ def test_the_folder_loads_and_its_tokens_are_the_same(
     whole = Tokenizer(small_config(sharp_blocks=2, sharp_growth=3)).eval()
     folder = save(whole, tmp_path / "whole")
     words = [str(data / "chelsea.png"), str(data / "coffee.png"), "--photos", "2", "--off", "1"]
-    words += ["--out", str(tmp_path / "small")]
+    words += ["--fine", "40", "--out", str(tmp_path / "small")]
     assert prune_sharp.main([str(folder), *words, "--growth", "2,1"]) == 0
     assert "block 2 of 2: 1 channels, off by" in capsys.readouterr().out
     small = load_tokenizer(tmp_path / "small")
-    assert small.config.sharp_growth == (1, 1)
+    assert (small.config.sharp_growth, small.config.sharp_fine) == ((1, 1), 40)
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     indices = whole.tokenize(x)
     assert torch.equal(small.tokenize(x), indices)

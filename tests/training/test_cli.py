@@ -3,13 +3,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from onedpiece.training.cli import main, reason
+from onedpiece.training.cli import classifier_main, head_main, main, reason, sharp_main
 from onedpiece.training.data.prepare import PrepareConfig, prepare
 from onedpiece.weights import load_tokenizer
 
@@ -61,6 +62,19 @@ def test_unknown_field_is_named(small: list[str], capsys: pytest.CaptureFixture[
 def test_what_does_not_fit_is_one_line(small: list[str], option: str, said: str) -> None:
     with pytest.raises(ValueError, match=f"^.*{said}[^\n]*$"):
         main([*small, option])
+
+
+@pytest.mark.parametrize("run", [main, sharp_main, head_main, classifier_main])
+def test_help_says_what_every_option_of_ours_is(
+    run: Callable[[list[str]], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(["fit", "--help"])
+    option = re.compile(r"^  (--[\w.]+)[^\n]*?(?:  +([^\n]*))?\n((?: {10,}[^\n]*\n)*)", re.MULTILINE)
+    found = {name: f"{first}{rest}".strip() for name, first, rest in option.findall(capsys.readouterr().out)}
+    ours = {name: said for name, said in found.items() if not name.startswith("--trainer.")}
+    assert len(ours) > 20
+    assert [name for name, said in ours.items() if not said or said.startswith("(type:")] == []
 
 
 def test_a_config_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,15 +34,22 @@ ENDINGS: dict[Format, str] = {"jpeg": "jpg", "webp": "webp", "png": "png"}
 class PrepareConfig:
     """What is made of each photo.
 
+    Attributes:
+        size: the short side in pixels; the long one keeps its ratio, for random crops.
+        format: of the pictures in the shards.
+        quality: of JPEG and WebP; colours are not subsampled in JPEG.
+        shards: how many; None: one for each `PICTURES_A_SHARD`.
+        labels: a photo's first folder is its label, in `INDEX`.
+
     Raises:
         ValueError: on construction, a number out of range.
     """
 
-    size: int = 256  # the short side in pixels; the long one keeps its ratio, for random crops
+    size: int = 256
     format: Format = "jpeg"
-    quality: int = 95  # of JPEG and WebP; colours are not subsampled in JPEG
-    shards: int | None = None  # how many; None: one for each `PICTURES_A_SHARD`
-    labels: bool = False  # a photo's first folder is its label, in `INDEX`
+    quality: int = 95
+    shards: int | None = None
+    labels: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 1 or not 1 <= self.quality <= 100 or (self.shards is not None and self.shards < 1):

@@ -63,16 +63,25 @@ class StreamedBatch(NamedTuple):
 class StreamConfig:
     """How pictures are drawn from a source.
 
+    Attributes:
+        size: side of the pixels.
+        batch: pictures a batch and process.
+        shuffle: pictures that a reader holds encoded, to draw the next one from; 0: in order.
+        seed: of the order and of the crops.
+        val_share: held out by the hash of the key, as in `PhotoData`.
+        random_crop: where the square lies in the picture whose short side is `size`; False: centre.
+        on_error: what a picture that cannot be read does: stop the run, or be left out.
+
     Raises:
         ValueError: on construction, a number out of range.
     """
 
-    size: int = 256  # side of the pixels
-    batch: int = 32  # pictures a batch and process
-    shuffle: int = 1000  # pictures that a reader holds encoded, to draw the next one from; 0: in order
-    seed: int = 0  # of the order and of the crops
-    val_share: float = 0.01  # held out by the hash of the key, as in `PhotoData`
-    random_crop: bool = True  # where the square lies in the picture whose short side is `size`; False: centre
+    size: int = 256
+    batch: int = 32
+    shuffle: int = 1000
+    seed: int = 0
+    val_share: float = 0.01
+    random_crop: bool = True
     on_error: OnError = "stop"
 
     def __post_init__(self) -> None:

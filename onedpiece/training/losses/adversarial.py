@@ -14,17 +14,26 @@ from onedpiece.training.optimizer import ramp
 class AdversarialConfig:
     """Strength and start of the adversarial loss.
 
+    Attributes:
+        weight: of its loss for the tokenizer; 0: no discriminator is built.
+        start: share of the run before it counts: the last third, once pixels are learned.
+        head_start: share of the run that the discriminator learns alone before that.
+        ramp: share of the run over which the tokenizer's loss grows to `weight`.
+        lr: the discriminator's peak rate.
+        width: the discriminator's first channels.
+        lecam: weight of LeCam's regulariser; it helps on little data.
+
     Raises:
         ValueError: on construction, a number out of range.
     """
 
-    weight: float = 0.0  # 0: no discriminator is built
-    start: float = 0.67  # share of the run before it counts: the last third, once pixels are learned
-    head_start: float = 0.05  # share of the run that the discriminator learns alone before that
-    ramp: float = 0.05  # share of the run over which the tokenizer's loss grows to `weight`
-    lr: float = 1e-4  # the discriminator's peak rate
-    width: int = 64  # the discriminator's first channels
-    lecam: float = 0.0  # weight of LeCam's regulariser; it helps on little data
+    weight: float = 0.0
+    start: float = 0.67
+    head_start: float = 0.05
+    ramp: float = 0.05
+    lr: float = 1e-4
+    width: int = 64
+    lecam: float = 0.0
 
     def __post_init__(self) -> None:
         if self.weight < 0 or self.lecam < 0 or not self.head_start >= 0:

@@ -20,12 +20,19 @@ from onedpiece.training.codes import BoxTarget, CodeSamples
 
 @dataclass(frozen=True)
 class BoxWeights:
-    """What the parts of a box's cost and loss weigh; DETR's numbers."""
+    """What the parts of a box's cost and loss weigh; DETR's numbers.
+
+    Attributes:
+        label: its class.
+        corners: mean absolute difference of centre and size, summed over the four.
+        overlap: one minus the generalised IoU.
+        nothing: queries that answer for no object: there are many times more of them.
+    """
 
     label: float = 1.0
-    corners: float = 5.0  # mean absolute difference of centre and size, summed over the four
-    overlap: float = 2.0  # one minus the generalised IoU
-    nothing: float = 0.1  # of queries that answer for no object: there are many times more of them
+    corners: float = 5.0
+    overlap: float = 2.0
+    nothing: float = 0.1
 
 
 class Match(NamedTuple):
@@ -78,10 +85,16 @@ def box_loss(boxes: Tensor, corners: Tensor, weights: BoxWeights) -> Tensor:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """The numbers of the losses; a task looks at its own."""
+    """The numbers of the losses; a task looks at its own.
 
-    smoothing: float = 0.1  # of labels; a few thousand photos are soon known by heart
-    dice: float = 1.0  # of masks: weight of the overlap loss, which counts rare classes like common ones
+    Attributes:
+        smoothing: of labels; a few thousand photos are soon known by heart.
+        dice: of masks: weight of the overlap loss, which counts rare classes like common ones.
+        boxes: of detection: weight of the boxes' places.
+    """
+
+    smoothing: float = 0.1
+    dice: float = 1.0
     boxes: BoxWeights = field(default_factory=BoxWeights)
 
 

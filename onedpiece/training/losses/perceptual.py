@@ -15,17 +15,26 @@ from onedpiece.training.optimizer import ramp
 class PerceptualConfig:
     """Strength and shape of the perceptual loss.
 
+    Attributes:
+        weight: of the loss; 0: no network is built, none is fetched.
+        nets: whose distances count; leave one out, to have one to judge by.
+        start: share of the run before it counts: pixels first.
+        ramp: share of the run over which it grows to `weight`.
+        views: random views a step; 0: the whole picture as it is.
+        view_size: side of a view in pixels: a quarter of the cost of the picture.
+        min_scale: smallest part of the picture's side that a view may show.
+
     Raises:
         ValueError: on construction, no network, or a number out of range.
     """
 
-    weight: float = 0.0  # 0: no network is built, none is fetched
-    nets: tuple[Net | Literal["convnext"], ...] = ("squeeze",)  # leave one out, to have one to judge by
-    start: float = 0.0  # share of the run before it counts: pixels first
-    ramp: float = 0.1  # share of the run over which it grows to `weight`
-    views: int = 2  # random views a step; 0: the whole picture as it is
-    view_size: int = 128  # side of a view in pixels: a quarter of the cost of the picture
-    min_scale: float = 0.4  # smallest part of the picture's side that a view may show
+    weight: float = 0.0
+    nets: tuple[Net | Literal["convnext"], ...] = ("squeeze",)
+    start: float = 0.0
+    ramp: float = 0.1
+    views: int = 2
+    view_size: int = 128
+    min_scale: float = 0.4
 
     def __post_init__(self) -> None:
         if self.weight < 0 or self.views < 0 or self.view_size < 32 or not 0 < self.min_scale <= 1:

@@ -19,9 +19,12 @@ class ProxyConfig:
 
     The weights are `fun-research/TiTok/maskgit-vqgan-imagenet-f16-256.bin` of the hub, or others of that
     layout.
+
+    Attributes:
+        vqgan: its weights: a file, or OWNER/NAME/FILE of the hub.
     """
 
-    vqgan: str | None = None  # a file, or OWNER/NAME/FILE of the hub
+    vqgan: str | None = None
 
 
 class ProxyTerms(NamedTuple):

@@ -25,13 +25,19 @@ WINDOW = 4
 class PixelConfig:
     """Weights of the mean absolute error, the mean squared error, and the error that repeats.
 
+    Attributes:
+        l1: weight of absolute errors, sharper where the network is unsure: it aims at the median.
+        l2: weight of squared errors, which PSNR counts: it aims at the mean.
+        blocking: weight of edges at patch borders; it keeps a perceptual loss from drawing texture with the
+            patches' period.
+
     Raises:
         ValueError: on construction, a negative weight, or l1 and l2 both 0.
     """
 
-    l1: float = 1.0  # sharper where the network is unsure: it aims at the median
-    l2: float = 0.0  # what PSNR counts: it aims at the mean
-    blocking: float = 0.0  # beside a perceptual loss: keeps it from drawing texture with the patches' period
+    l1: float = 1.0
+    l2: float = 0.0
+    blocking: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.l1, self.l2, self.blocking) < 0 or self.l1 + self.l2 == 0:
