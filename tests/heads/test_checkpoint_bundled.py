@@ -48,8 +48,10 @@ def test_it_is_small_and_says_what_it_is(task: str, bundled: LoadedHead) -> None
 def test_it_reads_the_bundled_models_codes(bundled: LoadedHead) -> None:
     codec = onedpiece.load()
     assert bundled.code_space == code_space_of(codec)
-    # The heads are older than the decoder's smaller MLPs.
-    reads = replace(bundled.head.config.tokenizer, decoder_hidden=512)
+    # The heads are older than what makes the networks smaller.
+    config = codec.tokenizer.config
+    slim = {name: getattr(config, name) for name in ("decoder_hidden", "sharp_growth", "sharp_fine")}
+    reads = replace(bundled.head.config.tokenizer, **slim)
     assert reads == codec.tokenizer.config
     with pytest.raises(HeadError, match="the head reads code space"):
         bundled.predict(Code(np.array([1, 2]), 4096, b"none"))

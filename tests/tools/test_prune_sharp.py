@@ -116,6 +116,8 @@ def test_the_folder_loads_and_its_tokens_are_the_same(
     assert torch.equal(small.tokenize(x), indices)
     assert torch.equal(small.detokenize(indices), load_tokenizer(folder).detokenize(indices))
     assert not torch.equal(small.detokenize(indices, sharpness=1.0), small.detokenize(indices))
+    assert prune_sharp.main([str(folder), *words, "--growth", "2,1", "--blocks", "1"]) == 0
+    assert load_tokenizer(tmp_path / "small").config.sharp_growth == (1, 3)
     none = save(Tokenizer(small_config()), tmp_path / "none")
     assert prune_sharp.main([str(none), *words]) == 2
     assert "none has no sharp network" in capsys.readouterr().err
