@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import chain
 from math import log2
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -251,7 +252,9 @@ class NetworkModel(LoadedModel):
                 wanted = torch.device(device)
                 if wanted.type == "meta":
                     raise RuntimeError("it holds no numbers")
-                self.tokenizer.to(wanted)
+                tensors = chain(self.tokenizer.parameters(), self.tokenizer.buffers())
+                if any(each.device != wanted for each in tensors):  # `to` goes through all in any case
+                    self.tokenizer.to(wanted)
             except (RuntimeError, AssertionError) as error:
                 raise ValueError(
                     f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}"

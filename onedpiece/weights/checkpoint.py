@@ -17,7 +17,7 @@ from onedpiece.bitstream.packing import Tables
 from onedpiece.errors import EntropyTablesError, MissingExtraError, WeightsError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from onedpiece.codec.codec import Codec
     from onedpiece.tokenizer import Tokenizer
@@ -91,18 +91,18 @@ def fingerprint(tokenizer: "Tokenizer") -> bytes:
     decoder that was trained on reads older files. Where neither gives tokens a meaning (FSQ without a DCT
     path) the encoder does, and belongs to it.
     """
+    from torch import nn
+
     config = tokenizer.config
-    prefixes = ["quantizer."]
-    if config.linear_path:
-        prefixes = ["linear_path."]
-    elif config.quantizer == "fsq":
-        prefixes = ["encoder.", "latent_tokens"]
+    part = "linear_path" if config.linear_path else "quantizer"
+    holder: nn.Module = nn.ModuleDict({part: tokenizer.get_submodule(part)})
+    space = holder.state_dict()
+    if not config.linear_path and config.quantizer == "fsq":
+        holder, everything = tokenizer, tokenizer.state_dict()
+        space = {k: v for k, v in everything.items() if k.startswith(("encoder.", "latent_tokens"))}
     fields = {name: value for name, value in config.to_dict().items() if name in _SPACE_FIELDS}
     fields |= {"linear_size": config.linear_size if config.linear_path else None}
-    space = {
-        name: tensor for name, tensor in tokenizer.state_dict().items() if name.startswith(tuple(prefixes))
-    }
-    return _sha256(fields, _as_written(space, _parameters(tokenizer)))[:4]
+    return _sha256(fields, _as_written(space, _parameters(holder)))[:4]
 
 
 def weights_digest(tokenizer: "Tokenizer") -> str:
@@ -126,8 +126,8 @@ def stored_tensors(tokenizer: "Tokenizer") -> "dict[str, Tensor]":
     return _as_written(tokenizer.state_dict(), _parameters(tokenizer))
 
 
-def _parameters(tokenizer: "Tokenizer") -> set[str]:
-    return {name for name, _ in tokenizer.named_parameters()}
+def _parameters(module: "nn.Module") -> set[str]:
+    return {name for name, _ in module.named_parameters()}
 
 
 def _as_written(tensors: "dict[str, Tensor]", parameters: set[str]) -> "dict[str, Tensor]":
