@@ -16,6 +16,7 @@ from onedpiece.codec.tensors import Photo, to_tensor
 from onedpiece.evaluation.photos import batches
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.metrics.registry import Scorer
+from onedpiece.weights.checkpoint import weights_digest
 
 Curves = dict[str, NDArray[np.float64]]
 """By metric, and what was expected of it, as "psnr forecast", where the model can tell: (N,)."""
@@ -55,12 +56,12 @@ def stored_curves(codec: Codec, path: Path, metrics: Sequence[str], folder: Path
     """Return the curves of a photo's file, and their forecasts; scores from `folder` where a run left them.
 
     Args:
-        codec: whose fingerprint is in the name of what is stored.
+        codec: whose weights' digest is in the name of what is stored: another decoder, other scores.
         path: of the photo.
         metrics: those wanted beside PSNR.
         folder: of the stored curves; it exists.
     """
-    stored = folder / f"{codec.fingerprint.hex()}-{path.stem}.npz"
+    stored = folder / f"{weights_digest(codec.tokenizer)}-{path.stem}.npz"
     photo = read_picture(path)
     code = codec.encode(photo, tiles=False)
     found = dict(np.load(stored)) if stored.exists() else {}

@@ -299,7 +299,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--growth", default="8,16,24", help="channels to choose from, by commas")
     parser.add_argument("--blocks", type=int, help="the first so many; all")
     parser.add_argument("--fine", type=int, help="channels at full resolution; as many as there are")
-    parser.add_argument("--off", type=float, default=0.09, help="of what a block adds, 0 to 1")
+    parser.add_argument("--off", type=float, default=0.1, help="of what a block adds, 0 to 1")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     growths = sorted(int(each) for each in args.growth.split(","))
@@ -316,7 +316,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         blocks.append(block)
         place = f"block {len(blocks)} of {whole.config.sharp_blocks}"
         print(f"{place}: {block.growth} channels, off by {block.off:.2%}", flush=True)
-    small = smaller(whole, blocks, args.fine or whole.config.sharp_fine, pictures)
+    now = whole.config.sharp_fine
+    small = smaller(whole, blocks, min(args.fine or now, now), pictures)
     print(f"weights are in {save(small, args.out)}")
     return 0
 

@@ -1,6 +1,7 @@
 """Curves that searches are held against, and the tool that does so."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from shutil import copy
 from types import ModuleType
@@ -12,6 +13,7 @@ from onedpiece.codec import Codec
 from onedpiece.evaluation.photos import Photo
 from onedpiece.metrics.pixel import image_psnr
 from onedpiece.metrics.registry import Scorer
+from onedpiece.weights.checkpoint import weights_digest
 from tools.prefix_curves import prefix_curves, stored_curves
 
 
@@ -30,7 +32,13 @@ def test_what_was_stored_is_not_decoded_again(
 ) -> None:
     path = data / "coffee.png"
     first = stored_curves(codec, path, ["ssim"], tmp_path)
-    assert [kept.name for kept in tmp_path.iterdir()] == [f"{codec.fingerprint.hex()}-coffee.npz"]
+    (kept,) = tmp_path.iterdir()
+    assert kept.name == f"{weights_digest(codec.tokenizer)}-coffee.npz"
+    better = deepcopy(codec)  # which reads the same files
+    list(better.tokenizer.decoder.parameters())[-1].data += 0.1
+    other = stored_curves(better, path, ["ssim"], tmp_path)
+    assert better.fingerprint == codec.fingerprint
+    assert not np.array_equal(other["psnr"], first["psnr"])
     monkeypatch.setattr(Codec, "decode", None)
     again = stored_curves(codec, path, [], tmp_path)
     assert set(again) == {"psnr", "ssim", "psnr forecast"}
