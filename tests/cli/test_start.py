@@ -28,6 +28,7 @@ NOT_NEEDED = {
         "lpips",
     ),
     *("vector_quantize_pytorch", "einx", "transformers", "huggingface_hub", "matplotlib", "scipy", "rich"),
+    "pydantic",
     *("onedpiece.training", "onedpiece.evaluation", "onedpiece.heads", "onedpiece.retokenize"),
     *("onedpiece.bulk", "ray", "pyarrow", "fsspec.implementations.http"),
 }
