@@ -192,8 +192,12 @@ def _written(
         return
     # "spawn": workers start without what this process has loaded.
     with ProcessPoolExecutor(min(processes, len(todo)), mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(write_shard, path, piece, config, on_error) for path, piece in todo]
-        yield from (job.result() for job in as_completed(jobs))
+        try:
+            jobs = [pool.submit(write_shard, path, piece, config, on_error) for path, piece in todo]
+            yield from (job.result() for job in as_completed(jobs))
+        except BaseException:  # a picture that cannot be read, a signal: what has not begun is not waited for
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def write_shard(path: Path, members: Sequence[Member], config: PrepareConfig, on_error: OnError) -> Shard:

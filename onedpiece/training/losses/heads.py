@@ -90,7 +90,7 @@ class ObjectiveConfig:
     Attributes:
         smoothing: of labels; a few thousand photos are soon known by heart.
         dice: of masks: weight of the overlap loss, which counts rare classes like common ones.
-        boxes: of detection: weight of the boxes' places.
+        boxes: of detection: what the parts of a box's loss weigh.
     """
 
     smoothing: float = 0.1

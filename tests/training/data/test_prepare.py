@@ -2,8 +2,10 @@
 
 import json
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from time import sleep
 
 import pytest
 from PIL import Image
@@ -12,7 +14,7 @@ from onedpiece.errors import PictureError
 from onedpiece.training.data import prepare as module
 from onedpiece.training.data.files import Member, tar_members
 from onedpiece.training.data.labelled import read_labels
-from onedpiece.training.data.prepare import PrepareConfig, find_members, prepare
+from onedpiece.training.data.prepare import PrepareConfig, Shard, find_members, prepare
 
 from .conftest import drawn
 
@@ -199,6 +201,27 @@ def test_processes_write_the_same_shards(photos: Path, tmp_path: Path) -> None:
     for name in ("000000.tar", "000001.tar"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert json.loads((tmp_path / "b" / "shards.json").read_text())["config"]["size"] == 16
+
+
+def test_what_ends_a_run_does_not_wait_for_shards_that_have_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for k in range(40):
+        drawn(k + 1, 16, 16).save(tmp_path / f"{k:02}.png")
+    begun: list[Path] = []
+
+    def write_shard(path: Path, *_: object) -> Shard:
+        begun.append(path)
+        if path.name == "000000.tar":
+            raise PictureError("no picture")
+        sleep(0.05)
+        return Shard(path.name, 1, ())
+
+    monkeypatch.setattr(module, "write_shard", write_shard)
+    monkeypatch.setattr(module, "ProcessPoolExecutor", lambda count, mp_context: ThreadPoolExecutor(count))
+    with pytest.raises(PictureError):
+        prepare([tmp_path], tmp_path / "out", PrepareConfig(size=16, shards=40), processes=2)
+    assert len(begun) < 20
 
 
 def test_an_index_without_keys_is_named(tmp_path: Path) -> None:
